@@ -1,0 +1,50 @@
+"""Resolution chromatography of diffusion models: which resolution is being generated at each time.
+
+Everything in the table of the API page is importable from here; each name is loaded when it is first used.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it.
+_HOME = {
+    "Schedule": "schedules",
+    "downsample": "resolution",
+    "upsample": "resolution",
+    "bands": "resolution",
+    "from_bands": "resolution",
+    "band_energies": "resolution",
+    "band_names": "resolution",
+    "band_sizes": "resolution",
+    "band_spectrum": "resolution",
+    "depth": "resolution",
+    "intensity_scale": "scaling",
+    "matched_alpha": "scaling",
+    "matched_noise": "scaling",
+    "matched_time": "scaling",
+    "chromatography": "rates",
+    "generated_signal": "rates",
+    "wiener_gain": "rates",
+    "Chromatogram": "chromatogram",
+    "Comparison": "chromatogram",
+    "GaussianField": "posteriors",
+    "GaussianMixture": "posteriors",
+    "FiniteDataset": "posteriors",
+    "estimate_at": "thresholding",
+    "threshold": "thresholding",
+    "photos": "data",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'reschrom' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"reschrom.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

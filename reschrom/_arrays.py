@@ -1,0 +1,67 @@
+"""What every module needs to treat NumPy arrays and torch tensors alike."""
+
+import math
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+# jaxtyping reads `Any` as "anything with a shape and a dtype": NumPy arrays and torch tensors.
+Array = Any
+
+
+def floating(value: Array) -> tuple[Array, Any]:
+    """Return `value` as a floating array with its array namespace (NumPy for plain numbers).
+
+    Floating dtypes are kept; integers take the namespace's default floating dtype.
+    """
+    array = np.asarray(value) if isinstance(value, (int, float, list, tuple, np.generic)) else value
+    xp = array_namespace(array)
+    if not xp.isdtype(array.dtype, "real floating"):
+        array = xp.astype(array, xp.empty(0).dtype)
+    return array, xp
+
+
+def signal_power(alpha: Array) -> tuple[Array, Any]:
+    """Return `alpha` as a floating array with its namespace, after checking that it lies in [0, 1]."""
+    array, xp = floating(alpha)
+    if not bool(xp.all((array >= 0) & (array <= 1))):  # NaN fails both comparisons
+        raise ValueError(f"alpha is the signal power of the noised image and lies in [0, 1]; got {_range(array)}")
+    return array, xp
+
+
+def whole_level(level: int) -> int:
+    """Return `level` after checking that it is a whole number, 0 or more."""
+    if isinstance(level, bool) or not isinstance(level, (int, np.integer)) or level < 0:
+        raise ValueError(f"level counts halvings of the side: 0, 1, 2, ...; got {level!r}")
+    return int(level)
+
+
+def image_sides(x: Array, level: int = 0) -> tuple[int, int]:
+    """Return the height and width of images `(..., H, W)`, after checking that they halve `level` times.
+
+    Raises ValueError for anything that is not a stack of images whose sides are powers of two, or a level out of range.
+    """
+    level = whole_level(level)
+    if x.ndim < 2:
+        raise ValueError(f"images have the shape (..., height, width); got {tuple(x.shape)}")
+    height, width = x.shape[-2:]
+    if any(side < 1 or side & (side - 1) for side in (height, width)):
+        raise ValueError(f"image sides must be powers of two; got {height}x{width}")
+    deepest = int(math.log2(min(height, width)))
+    if level > deepest:
+        raise ValueError(f"a {height}x{width} image has levels 0 to {deepest}; got {level}")
+    return height, width
+
+
+def per_image(value: Array, x: Array) -> Array:
+    """Reshape one number per image, shape `x.shape[:-3]` or scalar, so that it multiplies images `(..., C, H, W)`."""
+    if value.ndim and value.shape != x.shape[:-3]:
+        raise ValueError(
+            f"alpha must be one number, or one per image with shape {tuple(x.shape[:-3])}; got {tuple(value.shape)}"
+        )
+    return value[..., None, None, None] if value.ndim else value
+
+
+def _range(array: Array) -> str:
+    return f"values from {float(array.min()):.6g} to {float(array.max()):.6g}"

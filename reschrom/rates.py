@@ -1,0 +1,66 @@
+"""Resolution chromatography: which resolution is being generated at each time (Eqs. 18 and 33-35).
+
+By Theorem 1 the noise schedule enters only through alpha, so the functions here take alpha, not time.
+"""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Num
+
+from reschrom._arrays import Array, floating, signal_power, whole_level
+from reschrom.resolution import band_sizes
+
+
+def wiener_gain(alpha: Num[Array, "*shape"], power: float) -> Float[Array, "*shape"]:
+    """Return the share of a Gaussian coefficient that its best estimate holds: `alpha S / (alpha S + 1 - alpha)`.
+
+    alpha: signal power in [0, 1], any shape.
+    power: the coefficient's variance S. With S = 4^m this is alpha at tau_m, Eq. (16).
+    """
+    alpha, _ = signal_power(alpha)
+    return alpha * power / (alpha * power + (1 - alpha))
+
+
+def chromatography(
+    alpha: Num[Array, "*shape"], levels: int, spectrum: Sequence[float] | None = None
+) -> Float[Array, "bands *shape"]:
+    """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
+
+    alpha: signal power in [0, 1], any shape.
+    levels: M, how often the image is halved; an image of 64 x 64 pixels has 6.
+    spectrum: variance per coefficient of each band, finest first, `levels + 1` numbers. None gives the paper's r_m.
+    Returns shape (levels + 1, *alpha.shape), finest first, summing to 1 over the first axis.
+
+    With a spectrum it is the exact rate at which the estimate E[x_0 | x_t] of a Gaussian field gains energy, band by
+    band: `n_m S_m^2 / (1 + (S_m - 1) alpha)^2` for n_m coefficients. The paper's r_m drops the weight n_m S_m and
+    takes S_m = 4^m.
+    """
+    alpha, xp = signal_power(alpha)
+    powers, weights = _powers_and_weights(whole_level(levels), spectrum)
+    rates = [w * p / (p * alpha + (1 - alpha)) ** 2 for p, w in zip(powers, weights, strict=True)]
+    total = sum(rates[1:], start=rates[0])
+    return xp.stack([rate / total for rate in rates])
+
+
+def generated_signal(
+    alpha: Num[Array, "*shape"], levels: int, spectrum: Sequence[float] | None = None
+) -> Float[Array, "bands *shape"]:
+    """Return how much of each resolution's signal has been generated when the signal power is alpha.
+
+    The integral of `chromatography` before normalisation, with the same arguments and shape: alpha at tau_m for the
+    paper (Eq. 18), the energy of the estimate `n_m S_m alpha S_m / (alpha S_m + 1 - alpha)` with a spectrum.
+    """
+    alpha, xp = signal_power(alpha)
+    powers, weights = _powers_and_weights(whole_level(levels), spectrum)
+    return xp.stack([w * wiener_gain(alpha, p) for p, w in zip(powers, weights, strict=True)])
+
+
+def _powers_and_weights(levels: int, spectrum: Sequence[float] | None) -> tuple[list[float], list[float]]:
+    if spectrum is None:
+        return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
+    powers = [float(power) for power in floating(spectrum)[0]]
+    if len(powers) != levels + 1 or not all(0 < power < float("inf") for power in powers):
+        raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {powers}")
+    # Sizes relative to one coarsest coefficient: only their ratios matter.
+    sizes = band_sizes(2**levels)
+    return powers, [size * power for size, power in zip(sizes, powers, strict=True)]

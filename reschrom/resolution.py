@@ -1,0 +1,124 @@
+"""Downsampling, upsampling and the orthogonal resolution bands of an image (Eqs. 9, 19 and 22).
+
+One step D averages 2x2 blocks, one step U repeats every pixel 2x2. D undoes U exactly, so `U^m D^m` is a projection
+and its successive differences split an image into orthogonal bands, one for each resolution.
+"""
+
+import math
+from collections.abc import Sequence
+
+from array_api_compat import array_namespace
+from jaxtyping import Float, Num
+
+from reschrom._arrays import Array, floating, image_sides, whole_level
+
+
+def depth(side: int) -> int:
+    """Return the level M at which an image of `side` = 2^M pixels has become a single pixel."""
+    if side < 1 or side & (side - 1):
+        raise ValueError(f"image sides must be powers of two; got {side}")
+    return int(math.log2(side))
+
+
+def downsample(
+    x: Num[Array, "*batch height width"], level: int = 1
+) -> Float[Array, "*batch height//2**{level} width//2**{level}"]:
+    """Average an image over blocks of `2^level` x `2^level` pixels: `D^m` of Eqs. (9) and (15).
+
+    x: images, shape (..., H, W), both sides powers of two.
+    Raises ValueError when the sides do not halve `level` times.
+    """
+    image_sides(x, level)
+    x, _ = floating(x)
+    for _ in range(level):
+        # Sums of pairs, then a product with a power of two: DU = I holds to the last bit.
+        rows = x[..., 0::2, :] + x[..., 1::2, :]
+        x = (rows[..., 0::2] + rows[..., 1::2]) * 0.25
+    return x
+
+
+def upsample(
+    x: Num[Array, "*batch height width"], level: int = 1
+) -> Num[Array, "*batch height*2**{level} width*2**{level}"]:
+    """Repeat every pixel of an image `2^level` x `2^level` times: `U^m` of Eq. (22), nearest neighbour.
+
+    x: images, shape (..., H, W).
+    """
+    xp, n = array_namespace(x), 2 ** whole_level(level)
+    if n == 1:
+        return x
+    height, width = x.shape[-2:]
+    tiles = xp.broadcast_to(x[..., :, None, :, None], (*x.shape[:-2], height, n, width, n))
+    return xp.reshape(tiles, (*x.shape[:-2], height * n, width * n))
+
+
+def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> list[Array]:
+    """Split images into orthogonal resolution bands, each at its own resolution (Eqs. 19 and 24).
+
+    x: images, shape (..., H, W), both sides powers of two.
+    levels: how often to halve; down to one pixel on the shorter side unless given.
+    Returns `levels + 1` arrays. Band m < levels is `D^m x - U D^(m+1) x`, shape (..., H / 2^m, W / 2^m);
+    the last is `D^levels x`. Seen at full resolution, `U^m` of each, they are orthogonal and sum to x.
+    """
+    levels = depth(min(x.shape[-2:])) if levels is None and x.ndim >= 2 else levels
+    image_sides(x, 0 if levels is None else levels)
+    fine, _ = floating(x)
+    pyramid = []
+    for _ in range(levels or 0):
+        coarse = downsample(fine)
+        pyramid.append(fine - upsample(coarse))
+        fine = coarse
+    return [*pyramid, fine]
+
+
+def from_bands(pyramid: Sequence[Array]) -> Float[Array, "*batch height width"]:
+    """Sum resolution bands back into images: the inverse of `bands`, `sum_m U^m b_m`."""
+    x = pyramid[-1]
+    for detail in reversed(pyramid[:-1]):
+        if tuple(detail.shape) != (*x.shape[:-2], 2 * x.shape[-2], 2 * x.shape[-1]):
+            raise ValueError(f"a band twice the size of {tuple(x.shape)} must come next; got {tuple(detail.shape)}")
+        x = detail + upsample(x)
+    return x
+
+
+def band_energies(
+    x: Num[Array, "*batch channels height width"], levels: int | None = None
+) -> Float[Array, "levels *batch"]:
+    """Return the squared norm of every resolution band at full resolution, `||U^m b_m||^2` of Eq. (19).
+
+    x: images, shape (..., C, H, W). Returns shape (levels + 1, ...); the bands are orthogonal, so it sums to `||x||^2`.
+    """
+    xp = array_namespace(x)
+    # A pixel of band m covers 4^m pixels of the image.
+    energies = [4.0**m * xp.sum(band * band, axis=(-3, -2, -1)) for m, band in enumerate(bands(x, levels))]
+    return xp.stack(energies)
+
+
+def band_sizes(side: int, levels: int | None = None) -> list[int]:
+    """Return the number of coefficients of every band in one channel of a `side` x `side` image.
+
+    White noise of unit variance has this energy in each band: 3/4 of the pixels at each resolution, all of the last.
+    """
+    levels = depth(side) if levels is None else whole_level(levels)
+    return [3 * (side >> m) ** 2 // 4 for m in range(levels)] + [(side >> levels) ** 2]
+
+
+def band_spectrum(x: Num[Array, "images channels height width"], levels: int | None = None) -> Float[Array, " levels"]:
+    """Estimate the variance per coefficient of every resolution band of a set of square images, `S_m`.
+
+    x: at least two images, shape (N, C, H, W). Returns shape (levels + 1,), about the mean image, unbiased.
+    White noise of unit variance has S_m = 1; a scale-free field of unit intensity has S_m = 4^m.
+    """
+    if x.ndim != 4 or x.shape[0] < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {tuple(x.shape)}")
+    x, xp = floating(x)
+    count, channels, side, _ = x.shape
+    energies = xp.sum(band_energies(x - xp.mean(x, axis=0), levels), axis=-1) / (count - 1)
+    sizes = [channels * size for size in band_sizes(side, levels)]
+    return xp.stack([energies[m] / size for m, size in enumerate(sizes)])
+
+
+def band_names(side: int, levels: int | None = None) -> list[str]:
+    """Name the resolution bands of a `side` x `side` image, finest first: "64x64", "32x32", ..., "1x1"."""
+    levels = depth(side) if levels is None else whole_level(levels)
+    return [f"{side >> m}x{side >> m}" for m in range(levels + 1)]
