@@ -1,0 +1,88 @@
+"""The build graph of the book: notebook source -> executed notebook -> pages.
+
+`make book` runs it. `snakemake --cores 4 --config profile=paper` does too, with all of Snakemake's own options, and
+`snakemake --profile profiles/slurm --config profile=paper` runs the notebooks as jobs of a cluster.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from reschrom.book.plan import DEFAULTS, Plan, PlanError
+
+try:
+    PLAN = Plan.read(Path.cwd(), config.get("profile", "cpu"))
+except PlanError as error:
+    raise WorkflowError(str(error)) from error
+
+PYTHON = sys.executable
+EXECUTED = "_build/executed/{variant}/{notebook}.ipynb"
+BOOK = [EXECUTED.format(variant=PLAN.variant(name), notebook=name) for name in PLAN.notebooks]
+RECORDS = [f"notebooks/{name}.ipynb" for name in PLAN.notebooks]
+
+
+def parameters(wildcards):
+    return PLAN.parameters(wildcards.notebook, wildcards.variant)
+
+
+wildcard_constraints:
+    variant="[^/]+",
+
+
+rule book:
+    input:
+        "_build/html/.complete",
+
+
+rule preview:
+    input:
+        "_build/preview/html/.complete",
+
+
+rule defaults:
+    input:
+        [EXECUTED.format(variant=DEFAULTS, notebook=name) for name in PLAN.notebooks],
+
+
+rule execute:
+    input:
+        source="notebooks/{notebook}.md",
+        needs=lambda wildcards: PLAN.needs(wildcards.notebook, wildcards.variant),
+    output:
+        EXECUTED,
+    params:
+        overrides=lambda wildcards: json.dumps(parameters(wildcards), sort_keys=True),
+    log:
+        "_build/log/{variant}/{notebook}.log",
+    resources:
+        gpu=lambda wildcards: int(str(parameters(wildcards).get("device", "cpu")).startswith("cuda")),
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "{PYTHON} -m reschrom.book.execute {input.source} {output} --parameters {params.overrides:q} 2>&1 | tee {log}"
+
+
+rule html:
+    input:
+        needs=PLAN.book_needs(),
+        notebooks=BOOK,
+    output:
+        "_build/html/.complete",
+    log:
+        "_build/log/html.log",
+    shell:
+        "{PYTHON} -m reschrom.book.stage _build/html {input.notebooks} 2>&1 | tee {log}"
+
+
+rule html_of_records:
+    input:
+        needs=PLAN.book_needs(),
+        notebooks=RECORDS,
+    output:
+        "_build/preview/html/.complete",
+    log:
+        "_build/log/preview.log",
+    shell:
+        "{PYTHON} -m reschrom.book.stage _build/preview/html {input.notebooks} 2>&1 | tee {log}"

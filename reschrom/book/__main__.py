@@ -1,0 +1,26 @@
+"""Build the book: `python -m reschrom.book build|preview|record`."""
+
+import argparse
+import os
+import sys
+
+from reschrom.book import build, preview, record
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, preview or record from the command line; return 0 when it succeeds."""
+    parser = argparse.ArgumentParser(prog="python -m reschrom.book", description="Build the book of this checkout.")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="notebooks to run side by side")
+    tasks = parser.add_subparsers(dest="task", required=True)
+    one = tasks.add_parser("build", help="run the notebooks and render the book into _build/html")
+    one.add_argument("--profile", default="cpu", help="parameters of the run, profiles/PROFILE.yaml")
+    tasks.add_parser("preview", help="render the book from the committed records into _build/preview/html")
+    tasks.add_parser("record", help="run the notebooks and renew the records beside their sources")
+    options = parser.parse_args(arguments)
+    if options.task == "build":
+        return build(options.profile, options.cores)
+    return preview(options.cores) if options.task == "preview" else record(options.cores)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Which files a piece of code really depends on, read from its source without running it."""
+
+import ast
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import reschrom
+
+PACKAGE = Path(reschrom.__file__).parent
+EVERYTHING = frozenset({"*"})
+
+
+def dependencies(sources: Iterable[str], root: Path, package: Path = PACKAGE) -> set[Path]:
+    """Return the package's modules that `sources` import, directly or not, and the data files that they name.
+
+    sources: Python code, one notebook cell each. Names imported from the package itself are followed to the module
+    that defines them. A string literal that starts with "data/" and names a file or folder below `root` counts with
+    every file in it, and so does a literal that names a file beside the module that holds it.
+    """
+    waiting: set[str] = set()
+    files: set[Path] = set()
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:  # a magic, or an error that running it will report
+            waiting |= EVERYTHING
+            continue
+        waiting |= set(_imports(tree, "", package))
+        files |= set(_data_files(tree, root, root))
+    modules: set[Path] = set()
+    while waiting:
+        name = waiting.pop()
+        if name == "*":
+            modules |= set(package.rglob("*.py"))
+            continue
+        path = module_file(name, package)
+        if path is not None and path not in modules:
+            modules.add(path)
+            tree = _parse(path, path.stat().st_mtime_ns)
+            waiting |= set(_imports(tree, _package_of(name, path), package))
+            files |= set(_data_files(tree, root, path.parent))
+    return modules | files
+
+
+def named_data(value: object, root: Path) -> set[Path]:
+    """Return the files below `root` that a parameter value such as "data/models/pocket-64" names."""
+    if not isinstance(value, str) or not value.startswith("data/"):
+        return set()
+    path = root / value
+    return {file for file in path.rglob("*") if file.is_file()} if path.is_dir() else {path} if path.is_file() else set()
+
+
+def module_file(name: str, package: Path) -> Path | None:
+    """Return the file of a module of the package, given its dotted name; None for anything else."""
+    first, *rest = name.split(".")
+    if first != package.name:
+        return None
+    path = package.joinpath(*rest)
+    candidates = (path / "__init__.py", path.with_suffix(".py") if rest else path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _package_of(name: str, path: Path) -> str:
+    return name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+
+@functools.lru_cache(maxsize=None)
+def _parse(path: Path, _changed: int) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def _homes(package: Path) -> dict[str, str]:
+    """Read the table that says which module defines each public name."""
+    init = package / "__init__.py"
+    for node in _parse(init, init.stat().st_mtime_ns).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_HOME" for t in node.targets):
+            return dict(ast.literal_eval(node.value))
+    return {}
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        yield ".".join(parts[:end])
+
+
+def _imports(tree: ast.Module, inside: str, package: Path) -> Iterator[str]:
+    """Yield the dotted names of the package's modules that the code imports; `inside` is the package it stands in."""
+    homes = _homes(package)
+    aliases = set()  # the names under which the package itself is known
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                if name.name.split(".")[0] == package.name:
+                    yield from _with_parents(name.name)
+                    if name.name == package.name or name.asname is None:
+                        aliases.add(name.asname or package.name)
+        elif isinstance(node, ast.ImportFrom):
+            above = inside.split(".")[: len(inside.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            if module.split(".")[0] == package.name:
+                yield from _with_parents(module)
+                for name in node.names:
+                    yield from _member(module, name.name, homes, package)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            yield from _member(package.name, node.attr, homes, package)
+
+
+def _member(module: str, name: str, homes: dict[str, str], package: Path) -> Iterator[str]:
+    if name == "*" and module == package.name:
+        yield "*"
+    elif module == package.name and name in homes:
+        yield f"{module}.{homes[name]}"
+    elif module_file(f"{module}.{name}", package) is not None:
+        yield f"{module}.{name}"
+
+
+def _data_files(tree: ast.Module, root: Path, beside: Path) -> Iterator[Path]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and 0 < len(node.value) < 200:
+            yield from named_data(node.value, root)
+            neighbour = beside / node.value
+            if "/" not in node.value and neighbour.suffix not in ("", ".py") and neighbour.is_file():
+                yield neighbour
