@@ -1,0 +1,350 @@
+"""Exact denoisers: E[x_0 | x_t] of Gaussian fields, of mixtures of them, and of a finite set of images (Eq. 7).
+
+No network is trained, so nothing here has training error. Images have the shape (N, C, S, S), float64; alpha is one
+number in [0, 1], the signal power of Eq. (1). A denoiser is any function `(x_t, alpha) -> estimate of x_0`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from reschrom._arrays import signal_power
+from reschrom.resolution import band_energies, band_sizes, bands, depth, from_bands
+
+Images = Float[np.ndarray, "images channels side side"]
+Denoiser = Callable[[np.ndarray, float], np.ndarray]
+
+# At alpha = 1 each posterior is its limit, reached at a noise of standard deviation 1e-12.
+_LEAST_NOISE = 1e-24
+
+
+class Posterior(Protocol):
+    """A distribution of images whose denoising problem is solved exactly."""
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t], the best estimate of the image in a noised image: Eq. (7)."""
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images x_0 from the distribution."""
+
+
+class GaussianField:
+    """Images whose resolution bands are independent Gaussian noise, each band with its own strength.
+
+    spectrum: variance per coefficient of every band, finest first, shape (levels + 1,); or the covariance of the
+        channels in every band, shape (levels + 1, C, C). Zero variance is allowed.
+    mean: the mean image, shape (C, S, S) with S = 2^levels, or one number for all pixels.
+    channels: how many, when the spectrum and the mean do not say.
+    """
+
+    def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3) -> None:
+        spectrum, mean = np.asarray(spectrum, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+        side = 2 ** max(len(spectrum) - 1, 0)
+        channels = mean.shape[0] if mean.ndim else spectrum.shape[-1] if spectrum.ndim == 3 else channels
+        if spectrum.ndim == 1:
+            spectrum = spectrum[:, None, None] * np.eye(channels)
+        if (
+            not spectrum.size
+            or spectrum.shape[1:] != (channels, channels)
+            or mean.shape not in ((), (channels, side, side))
+        ):
+            raise ValueError(
+                f"a field of {side}x{side} pixels and {channels} channels needs one variance or one {channels}x"
+                f"{channels} covariance per band, and a mean image of its size; got {spectrum.shape}, {mean.shape}"
+            )
+        # Each band in the channel directions in which it is uncorrelated.
+        variances, self._directions = np.linalg.eigh(np.nan_to_num(spectrum))
+        if not np.all(np.isfinite(spectrum)) or np.any(variances < -1e-12 * variances.max()):
+            raise ValueError("the variances of a Gaussian field must be numbers, none of them negative")
+        self._variances = np.maximum(variances, 0)
+        self._sizes = np.array(band_sizes(side))
+        self._mean = bands(np.broadcast_to(mean, (channels, side, side)))
+        self.mean = from_bands(self._mean)
+
+    @classmethod
+    def fit(cls, images: Images, colour: bool = False) -> "GaussianField":
+        """Return the field with the mean image and the band spectrum of two or more images.
+
+        colour: whether to measure the covariance of the channels in every band, or only their mean variance.
+        """
+        covariance = channel_covariance(images)
+        spectrum = covariance if colour else np.trace(covariance, axis1=1, axis2=2) / images.shape[1]
+        return cls(spectrum, images.mean(axis=0))
+
+    @property
+    def spectrum(self) -> Float[np.ndarray, " bands"]:
+        """The variance per coefficient of every band, finest first, averaged over channels."""
+        return self._variances.mean(axis=1)
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t]: the mean, plus every band of the rest times its Wiener gain."""
+        return from_bands(self._denoise(bands(x_t), _one(alpha)))
+
+    def losses(self, alpha: ArrayLike) -> Float[np.ndarray, "bands *alphas"]:
+        """Return the band-resolved mmse in closed form, `n_m S (1 - alpha) / (alpha S + 1 - alpha)` over channels.
+
+        alpha: one number or an array of them.
+        """
+        alpha = np.asarray(signal_power(alpha)[0])[..., None]
+        noise = np.maximum(1 - alpha, _LEAST_NOISE)
+        return np.stack(
+            [n * (s * noise / (alpha * s + noise)).sum(-1) for n, s in zip(self._sizes, self._variances, strict=True)]
+        )
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images from the field."""
+        white = bands(generator.standard_normal((count, *self.mean.shape)))
+        coloured = [
+            _mix(directions * np.sqrt(variances), b)
+            for b, variances, directions in zip(white, self._variances, self._directions, strict=True)
+        ]
+        return self.mean + from_bands(coloured)
+
+    def _denoise(self, noised: list[np.ndarray], alpha: float) -> list[np.ndarray]:
+        noise = max(1 - alpha, _LEAST_NOISE)
+        gains = np.sqrt(alpha) * self._variances / (alpha * self._variances + noise)
+        return [
+            mean + _mix((directions * gain) @ directions.T, b - np.sqrt(alpha) * mean)
+            for b, mean, gain, directions in zip(noised, self._mean, gains, self._directions, strict=True)
+        ]
+
+    def _precision(self, band: int, alpha: float) -> np.ndarray:
+        """Return the inverse covariance of the channels in one band of a noised image."""
+        variances = alpha * self._variances[band] + max(1 - alpha, _LEAST_NOISE)
+        return (self._directions[band] / variances) @ self._directions[band].T
+
+    def _log_density(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
+        """Return the log density of noised images, in nats, up to a constant that all fields share."""
+        variances = alpha * self._variances + max(1 - alpha, _LEAST_NOISE)
+        total = np.zeros(len(noised[0]))
+        for m, (b, mean) in enumerate(zip(noised, self._mean, strict=True)):
+            rest = _mix(self._directions[m].T, b - np.sqrt(alpha) * mean)
+            energy = 4.0**m * np.square(rest).sum(axis=(-2, -1))
+            total -= (energy / variances[m] + self._sizes[m] * np.log(variances[m])).sum(axis=-1) / 2
+        return total
+
+
+class GaussianMixture:
+    """Images of several classes, each class a Gaussian field.
+
+    fields: one field per class, all of one shape.
+    weights: the share of each class; equal unless given.
+    """
+
+    def __init__(self, fields: Sequence[GaussianField], weights: ArrayLike | None = None) -> None:
+        shapes = {field.mean.shape for field in fields}
+        if len(shapes) != 1:
+            raise ValueError(f"a mixture needs one or more fields of one shape; got {sorted(shapes)}")
+        weights = np.full(len(fields), 1 / len(fields)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if weights.shape != (len(fields),) or not np.all(weights > 0) or not np.isclose(weights.sum(), 1):
+            raise ValueError(
+                f"a mixture of {len(fields)} fields needs as many positive weights of sum 1; got {weights}"
+            )
+        self.fields, self.weights = list(fields), weights
+
+    def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "classes images"]:
+        """Return the probability of each class given the noised image."""
+        return self._responsibilities(bands(x_t), _one(alpha))
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t] with the class unknown: the estimates of the classes, weighted by their probability."""
+        noised, alpha = bands(x_t), _one(alpha)
+        shares = self._responsibilities(noised, alpha)[..., None, None, None]
+        estimates = [field._denoise(noised, alpha) for field in self.fields]
+        return from_bands(
+            [sum(s * e for s, e in zip(shares, band, strict=True)) for band in zip(*estimates, strict=True)]
+        )
+
+    def guidance(self, x_t: Images, alpha: float, label: int) -> Images:
+        """Return the guidance term `eps(x_t, t; c) - eps(x_t, t)` of Eqs. (5) and (19) for one class.
+
+        alpha: signal power below 1.
+        """
+        noise, noised = _noise(alpha), bands(x_t)
+        shares = self._responsibilities(noised, alpha)
+        own = self.fields[label]._denoise(noised, alpha)
+        # Differences first: the sum keeps its precision when the class is almost certain and guidance almost gone.
+        difference = [np.zeros_like(b) for b in own]
+        for share, field in zip(shares, self.fields, strict=True):
+            if field is not self.fields[label]:
+                for total, other, mine in zip(difference, field._denoise(noised, alpha), own, strict=True):
+                    total += share[:, None, None, None] * (other - mine)
+        return np.sqrt(alpha / noise) * from_bands(difference)
+
+    def guidance_energies(
+        self, label: int, alphas: Float[np.ndarray, " alphas"], probabilities: ArrayLike | None = None
+    ) -> Float[np.ndarray, "bands alphas"]:
+        """Return the expected band energies of the guidance term, Eq. (19), over noised images of one class.
+
+        Exact when the probability of each class is the same for all images, as it is at high noise.
+
+        alphas: signal powers.
+        probabilities: of each class given the image, shape (classes,) or (classes, alphas); `weights` unless given.
+        """
+        weights = np.asarray(self.weights if probabilities is None else probabilities, dtype=np.float64)
+        weights = np.broadcast_to(weights.reshape(len(self.fields), -1), (len(self.fields), len(alphas)))
+        own = self.fields[label]
+        distances = [bands(own.mean - field.mean) for field in self.fields]
+        energies = np.empty((len(own.spectrum), len(alphas)))
+        for index, alpha in enumerate(alphas):
+            for m, size in enumerate(own._sizes):
+                precisions = [field._precision(m, alpha) for field in self.fields]
+                shift = sum(
+                    w * np.tensordot(q, d[m], 1)
+                    for w, q, d in zip(weights[:, index], precisions, distances, strict=True)
+                )
+                change = precisions[label] - np.tensordot(weights[:, index], precisions, 1)
+                spread = np.trace(change @ np.linalg.solve(precisions[label], change))
+                energies[m, index] = (1 - alpha) * (alpha * 4.0**m * np.square(shift).sum() + size * spread)
+        return energies
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images: first a class for each, then the image."""
+        labels = generator.choice(len(self.fields), size=count, p=self.weights)
+        images = np.empty((count, *self.fields[0].mean.shape))
+        for label, field in enumerate(self.fields):
+            images[labels == label] = field.sample(int((labels == label).sum()), generator)
+        return images
+
+    def _responsibilities(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
+        logs = np.stack([field._log_density(noised, alpha) for field in self.fields])
+        return _softmax(logs + np.log(self.weights)[:, None])
+
+
+class FiniteDataset:
+    """The images of a set, each as likely as any other: what a network that fits its training set perfectly generates.
+
+    images: shape (N, C, S, S).
+    """
+
+    def __init__(self, images: Images) -> None:
+        if images.ndim != 4 or not len(images) or not np.all(np.isfinite(images)):
+            raise ValueError(f"a dataset holds one or more finite images, shape (N, C, S, S); got {images.shape}")
+        self.images = np.asarray(images, dtype=np.float64)
+        self._flat = self.images.reshape(len(images), -1)
+        self._energies = np.square(self._flat).sum(axis=1)
+
+    def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "dataset images"]:
+        """Return the probability of each image of the set given the noised image."""
+        alpha = _one(alpha)
+        # -||x_t - sqrt(alpha) x||^2 / 2 up to a term that all images of the set share.
+        closeness = np.sqrt(alpha) * self._flat @ x_t.reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
+        return _softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, _LEAST_NOISE))
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t]: the images of the set, weighted by their probability."""
+        return (self.responsibilities(x_t, alpha).T @ self._flat).reshape(x_t.shape)
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images of the set, with replacement."""
+        return self.images[generator.integers(len(self.images), size=count)]
+
+
+class BandLosses(NamedTuple):
+    """Denoising losses of every band at every alpha, finest first, and their standard errors over images."""
+
+    mean: Float[np.ndarray, "bands alphas"]
+    standard_error: Float[np.ndarray, "bands alphas"]
+
+
+class Step(NamedTuple):
+    """One state of a generation: the signal power, the noised images and the estimate of the final ones."""
+
+    alpha: float
+    x_t: Images
+    estimate: Images
+
+
+def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
+    """Return the noise prediction that an estimate of the image implies: Eq. (7) solved for epsilon.
+
+    alpha: signal power below 1.
+    """
+    return (x_t - np.sqrt(alpha) * denoise(x_t, alpha)) / np.sqrt(_noise(alpha))
+
+
+def band_losses(
+    denoise: Denoiser, images: Images, alphas: Float[np.ndarray, " alphas"], generator: np.random.Generator
+) -> BandLosses:
+    """Measure the denoising loss of every band, `E ||b_m (x_0 - estimate)||^2`, by noising images with Eq. (1).
+
+    denoise: any estimate of x_0; with E[x_0 | x_t] the loss is the band-resolved mmse.
+    images: at least two, drawn from the distribution whose loss is wanted. Each gets one noise, the same at every
+        alpha, so that the loss is a smooth function of alpha.
+    """
+    noise = generator.standard_normal(images.shape)
+    losses = []
+    for alpha in alphas:
+        x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
+        losses.append(band_energies(images - denoise(x_t, alpha)))
+    per_image = np.stack(losses, axis=1)
+    return BandLosses(per_image.mean(axis=-1), per_image.std(axis=-1, ddof=1) / np.sqrt(len(images)))
+
+
+def ddim(denoise: Denoiser, x_t: Images, alphas: Float[np.ndarray, " alphas"]) -> Iterator[Step]:
+    """Generate images with DDIM, Eq. (4), and yield every state on the way.
+
+    denoise: estimate of x_0 given x_t.
+    x_t: the state at the first alpha; white noise where that is 0.
+    alphas: rising signal powers; the last may be 1.
+    """
+    if not np.all(np.diff(alphas) > 0):
+        raise ValueError("generation runs from noise to image: alphas must rise")
+    for now, after in zip(alphas, [*alphas[1:], None], strict=True):
+        estimate = denoise(x_t, now)
+        yield Step(now, x_t, estimate)
+        if after is not None:
+            noise = (x_t - np.sqrt(now) * estimate) / np.sqrt(1 - now)
+            x_t = np.sqrt(after) * estimate + np.sqrt(1 - after) * noise
+
+
+def never_rising(signal: Float[np.ndarray, "bands times"]) -> Float[np.ndarray, "bands times"]:
+    """Return the nearest signal that never rises with time, by least squares, band by band.
+
+    The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
+    """
+    from scipy.optimize import isotonic_regression
+
+    return np.stack([isotonic_regression(band, increasing=False).x for band in signal])
+
+
+def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels channels"]:
+    """Estimate the covariance of the channels in every band of two or more images, about their mean, unbiased.
+
+    Its trace divided by the number of channels is `band_spectrum`.
+    """
+    if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {images.shape}")
+    sizes = band_sizes(images.shape[-1])
+    pyramid = bands(images - images.mean(axis=0), depth(images.shape[-1]))
+    return np.stack(
+        [
+            4.0**m * np.einsum("ncij,ndij->cd", b, b, optimize=True) / (size * (len(images) - 1))
+            for m, (b, size) in enumerate(zip(pyramid, sizes, strict=True))
+        ]
+    )
+
+
+def _mix(matrix: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Multiply the channels of images (N, C, h, w) with a matrix."""
+    return (matrix @ images.reshape(*images.shape[:2], -1)).reshape(images.shape)
+
+
+def _softmax(logs: np.ndarray) -> np.ndarray:
+    from scipy.special import softmax
+
+    return softmax(logs, axis=0)
+
+
+def _one(alpha: float) -> float:
+    return float(signal_power(alpha)[0])
+
+
+def _noise(alpha: float) -> float:
+    noise = 1 - _one(alpha)
+    if noise == 0:
+        raise ValueError("an image without noise holds no noise to predict: alpha must be below 1")
+    return noise
