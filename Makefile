@@ -37,7 +37,7 @@ types: $(READY)
 
 # The browser tests look at the book as the records show it.
 unit: preview
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
 # Each record is run again, and must print what it holds.
 records: $(READY)

@@ -27,6 +27,11 @@ def parameters(wildcards):
     return PLAN.parameters(wildcards.notebook, wildcards.variant)
 
 
+localrules:
+    html,
+    html_of_records,
+
+
 wildcard_constraints:
     variant="[^/]+",
 

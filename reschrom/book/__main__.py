@@ -1,14 +1,16 @@
-"""Build the book: `python -m reschrom.book build|preview|record`."""
+"""Build the book: `python -m reschrom.book build|preview|record|serve`."""
 
 import argparse
 import os
 import sys
 
-from reschrom.book import build, preview, record
+from reschrom.book.build import HTML, build, preview, record
+from reschrom.book.plan import PlanError
+from reschrom.book.serve import serve
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build, preview or record from the command line; return 0 when it succeeds."""
+    """Build, preview, record or show the book from the command line; return 0 when it succeeds."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.book", description="Build the book of this checkout.")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="notebooks to run side by side")
     tasks = parser.add_subparsers(dest="task", required=True)
@@ -16,10 +18,17 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--profile", default="cpu", help="parameters of the run, profiles/PROFILE.yaml")
     tasks.add_parser("preview", help="render the book from the committed records into _build/preview/html")
     tasks.add_parser("record", help="run the notebooks and renew the records beside their sources")
+    tasks.add_parser("serve", help="show the book on this machine")
     options = parser.parse_args(arguments)
-    if options.task == "build":
-        return build(options.profile, options.cores)
-    return preview(options.cores) if options.task == "preview" else record(options.cores)
+    try:
+        if options.task == "build":
+            return build(options.profile, options.cores)
+        if options.task == "serve":
+            return serve(HTML)
+        return preview(options.cores) if options.task == "preview" else record(options.cores)
+    except (FileNotFoundError, PlanError) as error:
+        print(f"\nnothing was made:\n{error}\n", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

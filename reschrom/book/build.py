@@ -1,4 +1,4 @@
-"""The three things one does with the build graph, each one run of Snakemake in the checkout."""
+"""The three things to do with the build graph; each is one run of Snakemake in the checkout, the current folder."""
 
 import fcntl
 import subprocess
@@ -7,27 +7,25 @@ from pathlib import Path
 
 from reschrom.book.files import write_whole
 from reschrom.book.pages import COMPLETE, contents
-from reschrom.book.plan import DEFAULTS, Plan, PlanError
+from reschrom.book.plan import DEFAULTS, Plan
 
 HTML = Path("_build/html")
 PREVIEW = Path("_build/preview/html")
 
 
 def build(profile: str, cores: int) -> int:
-    """Run the notebooks under `profile` and render the book into `_build/html`; return 0 when it stands."""
-    try:
-        Plan.read(_checkout(), profile)
-    except PlanError as error:
-        return _refuse(str(error))
-    _distrust(HTML)
-    return _snakemake("book", profile, cores)
+    """Run the notebooks under `profile` and render the book into `_build/html`; return 0 when it stands.
+
+    Raises PlanError when the profile does not fit the notebooks.
+    """
+    Plan.read(_checkout(), profile)
+    return _pages(HTML, "book", profile, cores)
 
 
 def preview(cores: int) -> int:
-    """Render the book from the committed records into `_build/preview/html`, running nothing; return 0 when it stands."""
+    """Render the book from the records into `_build/preview/html`, running nothing; return 0 when it stands."""
     _checkout()
-    _distrust(PREVIEW)
-    return _snakemake("preview", "cpu", cores)
+    return _pages(PREVIEW, "preview", "cpu", cores)
 
 
 def record(cores: int) -> int:
@@ -52,16 +50,14 @@ def _checkout() -> Path:
     return root
 
 
-def _refuse(reason: str) -> int:
-    print(f"\nthe book was not made:\n{reason}\n", file=sys.stderr)
-    return 1
-
-
-def _distrust(html: Path) -> None:
-    """Have a book rendered again when one of its pages was taken away."""
+def _pages(html: Path, target: str, profile: str, cores: int) -> int:
     pages = ["index", *contents(Path("_toc.yml"))]
-    if any(not (html / f"{page}.html").is_file() for page in pages):
+    if any(not (html / f"{page}.html").is_file() for page in pages):  # someone took a page away
         (html / COMPLETE).unlink(missing_ok=True)
+    status = _snakemake(target, profile, cores)
+    if status == 0:
+        print(f"the book: {html / 'index.html'}")
+    return status
 
 
 def _snakemake(target: str, profile: str, cores: int) -> int:

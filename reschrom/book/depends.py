@@ -48,7 +48,7 @@ def named_data(value: object, root: Path) -> set[Path]:
     if not isinstance(value, str) or not value.startswith("data/"):
         return set()
     path = root / value
-    return {file for file in path.rglob("*") if file.is_file()} if path.is_dir() else {path} if path.is_file() else set()
+    return {file for file in (path, *path.rglob("*")) if file.is_file()}
 
 
 def module_file(name: str, package: Path) -> Path | None:
@@ -65,7 +65,7 @@ def _package_of(name: str, path: Path) -> str:
     return name if path.name == "__init__.py" else name.rpartition(".")[0]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _parse(path: Path, _changed: int) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 

@@ -50,7 +50,14 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         try:
             executed = papermill.execute_notebook(
-                notebook, None, dict(parameters), kernel_name="python3", cwd=str(root), progress_bar=False, config=sockets
+                notebook,
+                None,
+                dict(parameters),
+                kernel_name="python3",
+                cwd=str(root),
+                progress_bar=False,
+                config=sockets,
+                extra_arguments=["--log-level=50"],  # a failed cell is told here, once
             )
         except PapermillExecutionError as error:
             raise CellFailed(_story(source, error)) from None

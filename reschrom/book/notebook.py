@@ -2,7 +2,6 @@
 
 import ast
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ KEPT_METADATA = {
 def read_source(path: Path) -> NotebookNode:
     """Return the notebook that a MyST text holds, its cells named by their position."""
     notebook = jupytext.read(path)
-    _name_cells(notebook)
+    _name_parts(notebook)
     return notebook
 
 
@@ -50,9 +49,7 @@ def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:
 
     The cell that holds overridden parameters gets the tag `remove-input`: pages do not show it.
     """
-    _name_cells(notebook)
-    notebook.metadata = nbformat.from_dict(KEPT_METADATA)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    _name_parts(notebook)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
@@ -71,8 +68,9 @@ def to_bytes(notebook: NotebookNode) -> bytes:
     return json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def _name_cells(notebook: NotebookNode) -> None:
-    notebook.nbformat_minor = 5  # the first that has cell ids
+def _name_parts(notebook: NotebookNode) -> None:
+    notebook.metadata = nbformat.from_dict(KEPT_METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5  # the first that has cell ids
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index:03d}"
 
@@ -91,5 +89,5 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 def _without_paths(output: NotebookNode, root: Path) -> NotebookNode:
     if output.output_type == "stream":
-        output.text = re.sub(re.escape(str(root)) + "/?", "", output.text)
+        output.text = output.text.replace(f"{root}/", "")
     return output

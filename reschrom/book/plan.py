@@ -70,7 +70,7 @@ class Plan:
     def book_needs(self) -> list[str]:
         """Return the files that every page depends on: prose, settings, and the package that the pages document."""
         files = {self.root / "_config.yml", self.root / "_toc.yml", *PACKAGE.rglob("*.py")}
-        files |= {file for file in (self.root / "book").rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+        files |= {file for file in (self.root / "book").rglob("*") if file.is_file() and file.suffix != ".pyc"}
         return self._relative(files | {self.source(notebook) for notebook in self.notebooks})
 
     def _read(self, notebook: str) -> Any:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def render(root: Path, notebooks: Iterable[Path], output: Path) -> None:
     Raises BookIncomplete for any warning, any page of the contents that is missing, and any declared figure that is
     missing or has no alt text.
     """
+    output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".stage-", dir=output.parent) as folder:
         tree, build = Path(folder) / "source", Path(folder) / "build"
@@ -66,12 +68,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="folder of the rendered pages")
     parser.add_argument("notebooks", type=Path, nargs="*", help="executed notebooks, GROUP/NAME.ipynb")
     options = parser.parse_args(arguments)
+    start = time.monotonic()
     try:
         render(Path.cwd(), options.notebooks, options.output)
     except BookIncomplete as error:
         print(f"\nthe book was not made:\n{error}\n", file=sys.stderr)
         return 1
-    print(f"the book: {options.output / 'index.html'}", flush=True)
+    print(f"rendered the pages in {time.monotonic() - start:.1f} s", flush=True)
     return 0
 
 
