@@ -4,22 +4,31 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 # jaxtyping reads `Any` as "anything with a shape and a dtype": NumPy arrays and torch tensors.
 Array = Any
+Number = int | float
 
 
 def floating(value: Array) -> tuple[Array, Any]:
     """Return `value` as a floating array with its array namespace (NumPy for plain numbers).
 
     Floating dtypes are kept; integers take the namespace's default floating dtype.
+    Raises TypeError for anything that is not real numbers.
     """
     array = np.asarray(value) if isinstance(value, (int, float, list, tuple, np.generic)) else value
     xp = array_namespace(array)
-    if not xp.isdtype(array.dtype, "real floating"):
-        array = xp.astype(array, xp.empty(0).dtype)
-    return array, xp
+    if xp.isdtype(array.dtype, "real floating"):
+        return array, xp
+    if not xp.isdtype(array.dtype, ("bool", "integral")):
+        raise TypeError(f"an array of real numbers is needed; got one of {array.dtype}")
+    return xp.astype(array, xp.empty(0).dtype), xp
+
+
+def like(value: Array, x: Array) -> Array:
+    """Return `value` as an array of the library, dtype and device of `x`."""
+    return array_namespace(x).asarray(value, dtype=x.dtype, device=device(x))
 
 
 def signal_power(alpha: Array) -> tuple[Array, Any]:
@@ -55,12 +64,12 @@ def image_sides(x: Array, level: int = 0) -> tuple[int, int]:
 
 
 def per_image(value: Array, x: Array) -> Array:
-    """Reshape one number per image, shape `x.shape[:-3]` or scalar, so that it multiplies images `(..., C, H, W)`."""
-    if value.ndim and value.shape != x.shape[:-3]:
+    """Return one number per image, shape `x.shape[:-3]` or scalar, so that it multiplies images `(..., C, H, W)`."""
+    if value.ndim and tuple(value.shape) != tuple(x.shape[:-3]):
         raise ValueError(
             f"alpha must be one number, or one per image with shape {tuple(x.shape[:-3])}; got {tuple(value.shape)}"
         )
-    return value[..., None, None, None] if value.ndim else value
+    return like(value, x)[..., None, None, None] if value.ndim else like(value, x)
 
 
 def _range(array: Array) -> str:

@@ -1,12 +1,15 @@
 """The chromatogram: generation rates of every resolution over time, predicted or measured, in one type."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._files import replacing
 from reschrom.rates import generated_signal
 from reschrom.resolution import band_names, depth
 from reschrom.schedules import Schedule
@@ -19,7 +22,8 @@ class Comparison(NamedTuple):
     """How far one chromatogram is from another.
 
     centroid_distance: mean over bands of the distance between centroids, in units of time.
-    divergence: Jensen-Shannon divergence between the shares, in nats, averaged over time.
+    divergence: Jensen-Shannon divergence between the shares, in nats, averaged over the times at which both generate
+        anything.
     """
 
     centroid_distance: float
@@ -48,10 +52,11 @@ class Chromatogram:
                 f"a chromatogram of side {self.side} on {len(self.edges) - 1} steps has rates of shape "
                 f"{(bands, len(self.edges) - 1)}; got {self.rates.shape}"
             )
-        if not np.all(np.diff(self.edges) > 0):
-            raise ValueError("the edges of a chromatogram must rise, from the image to the noise")
-        if not np.all(np.isfinite(self.rates)):
-            raise ValueError("the rates of a chromatogram must be finite")
+        if not np.all(np.isfinite(self.edges)) or not np.all(np.diff(self.edges) > 0):
+            raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {self.edges}")
+        if not np.all(np.isfinite(self.rates)) or np.any(self.rates < 0):
+            wrong = self.rates[~((self.rates >= 0) & np.isfinite(self.rates))]
+            raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
 
     @classmethod
     def from_signal(
@@ -85,9 +90,10 @@ class Chromatogram:
             if not np.isfinite(schedule.end):
                 raise ValueError(f"the {schedule.name} schedule has no last time: give the edges of the time grid")
             edges = np.linspace(schedule.start, schedule.end, 1001)
-        signal = generated_signal(schedule.alpha(edges), depth(side), spectrum)
+        alpha = schedule.alpha(edges)
+        gained = generated_signal(alpha[:-1], depth(side), spectrum, since=alpha[1:])
         default = "paper's $r_m$" if spectrum is None else "Gaussian field"
-        return cls.from_signal(signal, edges, side, name or default)
+        return cls(gained / np.diff(edges), edges, side, name or default)
 
     @property
     def times(self) -> Float[np.ndarray, " steps"]:
@@ -101,21 +107,34 @@ class Chromatogram:
 
     @property
     def shares(self) -> Float[np.ndarray, "bands steps"]:
-        """The share of each resolution at each time: the rates divided by their sum, Eq. (18)."""
-        return self.rates / self.rates.sum(axis=0)
+        """The share of each resolution at each time, Eq. (18): the rates divided by their sum, 0 where that is 0."""
+        total = self.rates.sum(axis=0)
+        return self.rates / np.where(total > 0, total, 1)
 
     def centroids(self) -> Float[np.ndarray, " bands"]:
-        """Return the mean time at which each resolution is generated, finest first, in the units of `edges`."""
+        """Return the mean time at which each resolution is generated, finest first, in the units of `edges`.
+
+        Raises ValueError when a resolution is never generated.
+        """
         weights = self.rates * np.diff(self.edges)
+        if not np.all(weights.sum(axis=1) > 0):
+            never = self.band_names[int(np.argmin(weights.sum(axis=1)))]
+            raise ValueError(f"a resolution that is never generated has no mean time: {never} in {self.name}")
         return (weights * self.times).sum(axis=1) / weights.sum(axis=1)
 
     def compare(self, other: "Chromatogram") -> Comparison:
         """Measure how far another chromatogram on the same time grid is from this one."""
         if self.side != other.side or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
-            raise ValueError("two chromatograms are compared on the same bands and the same time grid")
+            raise ValueError(
+                f"two chromatograms are compared on the same bands and the same time grid; got {self._grid()} "
+                f"and {other._grid()}"
+            )
+        both = (self.rates.sum(axis=0) > 0) & (other.rates.sum(axis=0) > 0)
+        if not both.any():
+            raise ValueError(f"{self.name} and {other.name} never generate anything at the same time")
         p, q = self.shares, other.shares
         middle = (p + q) / 2
-        steps = np.diff(self.edges)
+        steps = np.diff(self.edges) * both
         jensen_shannon = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
         return Comparison(
             float(np.mean(np.abs(self.centroids() - other.centroids()))),
@@ -129,6 +148,25 @@ class Chromatogram:
         table = pandas.DataFrame(self.shares.T, columns=self.band_names)
         table.insert(0, "time", self.times)
         return table
+
+    def save(self, path: str | Path) -> None:
+        """Write the chromatogram to a JSON file, every number in full precision."""
+        content = {"name": self.name, "side": self.side, "edges": self.edges.tolist(), "rates": self.rates.tolist()}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Chromatogram":
+        """Read a chromatogram that `save` wrote. Raises ValueError for any other file."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            rates, edges = (np.array(content[key], dtype=np.float64) for key in ("rates", "edges"))
+            return cls(rates, edges, content["side"], content["name"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
+
+    def _grid(self) -> str:
+        return f"{self.side}x{self.side} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
 
 
 def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:

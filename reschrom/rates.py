@@ -7,22 +7,24 @@ from collections.abc import Sequence
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, floating, signal_power, whole_level
+from reschrom._arrays import Array, Number, floating, signal_power, whole_level
 from reschrom.resolution import band_sizes
 
 
-def wiener_gain(alpha: Num[Array, "*shape"], power: float) -> Float[Array, "*shape"]:
+def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Array, "*shape"]:
     """Return the share of a Gaussian coefficient that its best estimate holds: `alpha S / (alpha S + 1 - alpha)`.
 
     alpha: signal power in [0, 1], any shape.
     power: the coefficient's variance S. With S = 4^m this is alpha at tau_m, Eq. (16).
     """
     alpha, _ = signal_power(alpha)
+    if not 0 < power < float("inf"):
+        raise ValueError(f"the variance of a coefficient must be positive; got {power}")
     return alpha * power / (alpha * power + (1 - alpha))
 
 
 def chromatography(
-    alpha: Num[Array, "*shape"], levels: int, spectrum: Sequence[float] | None = None
+    alpha: Num[Array, "*shape"] | Number, levels: int, spectrum: Sequence[float] | None = None
 ) -> Float[Array, "bands *shape"]:
     """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
 
@@ -43,16 +45,26 @@ def chromatography(
 
 
 def generated_signal(
-    alpha: Num[Array, "*shape"], levels: int, spectrum: Sequence[float] | None = None
+    alpha: Num[Array, "*shape"] | Number,
+    levels: int,
+    spectrum: Sequence[float] | None = None,
+    since: Num[Array, "*shape"] | Number = 0.0,
 ) -> Float[Array, "bands *shape"]:
-    """Return how much of each resolution's signal has been generated when the signal power is alpha.
+    """Return how much of each resolution's signal is generated while the signal power rises from `since` to alpha.
 
-    The integral of `chromatography` before normalisation, with the same arguments and shape: alpha at tau_m for the
-    paper (Eq. 18), the energy of the estimate `n_m S_m alpha S_m / (alpha S_m + 1 - alpha)` with a spectrum.
+    The integral of `chromatography` before normalisation, with the same arguments and shape. From pure noise it is
+    alpha at tau_m for the paper, Eq. (16), and the energy of the estimate `n_m S_m alpha S_m / (alpha S_m + 1 - alpha)`
+    with a spectrum. It loses nothing to rounding when `since` is close to alpha.
     """
     alpha, xp = signal_power(alpha)
+    since, _ = signal_power(since)
     powers, weights = _powers_and_weights(whole_level(levels), spectrum)
-    return xp.stack([w * wiener_gain(alpha, p) for p, w in zip(powers, weights, strict=True)])
+    return xp.stack(
+        [
+            w * p * (alpha - since) / ((p * alpha + (1 - alpha)) * (p * since + (1 - since)))
+            for p, w in zip(powers, weights, strict=True)
+        ]
+    )
 
 
 def _powers_and_weights(levels: int, spectrum: Sequence[float] | None) -> tuple[list[float], list[float]]:

@@ -28,8 +28,8 @@ def downsample(
     x: images, shape (..., H, W), both sides powers of two.
     Raises ValueError when the sides do not halve `level` times.
     """
-    image_sides(x, level)
     x, _ = floating(x)
+    image_sides(x, level)
     for _ in range(level):
         # Sums of pairs, then a product with a power of two: DU = I holds to the last bit.
         rows = x[..., 0::2, :] + x[..., 1::2, :]
@@ -42,12 +42,10 @@ def upsample(
 ) -> Num[Array, "*batch height*2**{level} width*2**{level}"]:
     """Repeat every pixel of an image `2^level` x `2^level` times: `U^m` of Eq. (22), nearest neighbour.
 
-    x: images, shape (..., H, W).
+    x: images, shape (..., H, W), both sides powers of two.
     """
     xp, n = array_namespace(x), 2 ** whole_level(level)
-    if n == 1:
-        return x
-    height, width = x.shape[-2:]
+    height, width = image_sides(x)
     tiles = xp.broadcast_to(x[..., :, None, :, None], (*x.shape[:-2], height, n, width, n))
     return xp.reshape(tiles, (*x.shape[:-2], height * n, width * n))
 
@@ -60,11 +58,11 @@ def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> li
     Returns `levels + 1` arrays. Band m < levels is `D^m x - U D^(m+1) x`, shape (..., H / 2^m, W / 2^m);
     the last is `D^levels x`. Seen at full resolution, `U^m` of each, they are orthogonal and sum to x.
     """
-    levels = depth(min(x.shape[-2:])) if levels is None and x.ndim >= 2 else levels
-    image_sides(x, 0 if levels is None else levels)
     fine, _ = floating(x)
+    levels = depth(min(image_sides(fine))) if levels is None else levels
+    image_sides(fine, levels)
     pyramid = []
-    for _ in range(levels or 0):
+    for _ in range(levels):
         coarse = downsample(fine)
         pyramid.append(fine - upsample(coarse))
         fine = coarse
@@ -88,6 +86,8 @@ def band_energies(
 
     x: images, shape (..., C, H, W). Returns shape (levels + 1, ...); the bands are orthogonal, so it sums to `||x||^2`.
     """
+    if x.ndim < 3:
+        raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x.shape)}")
     xp = array_namespace(x)
     # A pixel of band m covers 4^m pixels of the image.
     energies = [4.0**m * xp.sum(band * band, axis=(-3, -2, -1)) for m, band in enumerate(bands(x, levels))]
@@ -99,7 +99,7 @@ def band_sizes(side: int, levels: int | None = None) -> list[int]:
 
     White noise of unit variance has this energy in each band: 3/4 of the pixels at each resolution, all of the last.
     """
-    levels = depth(side) if levels is None else whole_level(levels)
+    levels = _levels(side, levels)
     return [3 * (side >> m) ** 2 // 4 for m in range(levels)] + [(side >> levels) ** 2]
 
 
@@ -120,5 +120,14 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
 
 def band_names(side: int, levels: int | None = None) -> list[str]:
     """Name the resolution bands of a `side` x `side` image, finest first: "64x64", "32x32", ..., "1x1"."""
-    levels = depth(side) if levels is None else whole_level(levels)
+    levels = _levels(side, levels)
     return [f"{side >> m}x{side >> m}" for m in range(levels + 1)]
+
+
+def _levels(side: int, levels: int | None) -> int:
+    """Return how often to halve `side`: down to one pixel unless given."""
+    deepest = depth(side)
+    levels = deepest if levels is None else whole_level(levels)
+    if levels > deepest:
+        raise ValueError(f"a {side}x{side} image has levels 0 to {deepest}; got {levels}")
+    return levels

@@ -8,11 +8,11 @@ import math
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, signal_power, whole_level
+from reschrom._arrays import Array, Number, signal_power, whole_level
 from reschrom.schedules import Schedule
 
 
-def intensity_scale(alpha: Num[Array, "*shape"], level: int) -> Float[Array, "*shape"]:
+def intensity_scale(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return the factor that brings a downsampled noised image back to unit intensity: lambda of Eqs. (13) and (16).
 
     alpha: signal power in [0, 1], any shape.
@@ -21,7 +21,7 @@ def intensity_scale(alpha: Num[Array, "*shape"], level: int) -> Float[Array, "*s
     return 2.0 ** whole_level(level) / xp.sqrt(_total(alpha, level))
 
 
-def matched_alpha(alpha: Num[Array, "*shape"], level: int) -> Float[Array, "*shape"]:
+def matched_alpha(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return the signal power of the low-resolution image that a downsampled noised image is: Eqs. (11) and (16).
 
     Its signal-to-noise ratio is `4^level` times that of `alpha`.
@@ -31,13 +31,13 @@ def matched_alpha(alpha: Num[Array, "*shape"], level: int) -> Float[Array, "*sha
     return 4.0 ** whole_level(level) * alpha / _total(alpha, level)
 
 
-def matched_noise(alpha: Num[Array, "*shape"], level: int) -> Float[Array, "*shape"]:
+def matched_noise(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return `1 - matched_alpha(alpha, level)` to full relative precision: the noise power at tau_m (Eq. 16)."""
     alpha, _ = signal_power(alpha)
     return (1 - alpha) / _total(alpha, level)
 
 
-def matched_time(schedule: Schedule, t: Num[Array, "*shape"], level: int) -> Float[Array, "*shape"]:
+def matched_time(schedule: Schedule, t: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return the adjusted time tau_m at which a low-resolution image is as noisy as the downsampled one: Eq. (16).
 
     schedule: maps time to log signal-to-noise ratio, where downsampling is a shift by `level * log 4`.

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, floating, signal_power
+from reschrom._arrays import Array, Number, floating, like, signal_power
 
 Curve = Callable[[Array, Any], Array]  # (values, their array namespace) -> values
+
+# The schedulers of diffusers whose timestep is N sigma on the path (1 - sigma) x_0 + sigma noise, by their class names.
+_FLOW = ("FlowMatch", "FlowMap", "Helios", "LTXEulerAncestralRF", "Piflow")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Schedule:
     _log_snr: Curve = field(repr=False)
     _time: Curve = field(repr=False)
 
-    def log_snr(self, t: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def log_snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the natural logarithm of the signal-to-noise ratio at time t: +inf for the image, -inf for noise."""
         t, xp = floating(t)
         if not bool(xp.all((t >= self.start) & (t <= self.end))):
@@ -47,29 +50,38 @@ class Schedule:
         with np.errstate(divide="ignore"):  # the image has infinite signal-to-noise ratio
             return self._log_snr(t, xp)
 
-    def time_at(self, log_snr: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`."""
-        log_snr, xp = floating(log_snr)
-        if bool(xp.any(xp.isnan(log_snr))):
-            raise ValueError("a log signal-to-noise ratio is a number or +-inf; got NaN")
-        with np.errstate(divide="ignore", over="ignore"):
-            return self._time(log_snr, xp)
+    def time_at(self, log_snr: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`.
 
-    def snr(self, t: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+        Raises ValueError where the schedule never becomes that noisy.
+        """
+        log_snr, xp = floating(log_snr)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            t = self._time(log_snr, xp)
+        # Rounding may put the last time a little too late; NaN fails the comparison.
+        if not bool(xp.all(t <= self.end + 1e-5 * abs(self.end))):
+            raise ValueError(
+                f"the {self.name} schedule has log signal-to-noise ratios from {float(self.log_snr(self.end)):g} up; "
+                f"got values from {float(log_snr.min()):g} to {float(log_snr.max()):g}"
+            )
+        return xp.clip(t, self.start, self.end)
+
+    def snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the signal-to-noise ratio at time t: Eq. (2)."""
         log_snr, xp = floating(self.log_snr(t))
-        return xp.exp(log_snr)
+        with np.errstate(over="ignore"):  # infinite at the image
+            return xp.exp(log_snr)
 
-    def alpha(self, t: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def alpha(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the signal power at time t: alpha_t of Eq. (1)."""
         return _sigmoid(*floating(self.log_snr(t)))
 
-    def noise(self, t: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def noise(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the noise power at time t, `1 - alpha_t`, to full relative precision: Eq. (1)."""
         log_snr, xp = floating(self.log_snr(t))
         return _sigmoid(-log_snr, xp)
 
-    def time(self, alpha: Num[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def time(self, alpha: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the time at which the signal power is `alpha`: the inverse of `alpha(t)`."""
         alpha, xp = signal_power(alpha)
         with np.errstate(divide="ignore"):
@@ -115,13 +127,15 @@ class Schedule:
 
         def log_snr(t: Array, xp: Any) -> Array:
             # alpha = (cos u / cos u0)^2 and 1 - alpha = sin(u - u0) sin(u + u0) / cos(u0)^2; cos u = sin(pi/2 - u).
-            v = quarter * t
+            v = quarter * t  # v = u - u0
             return 2 * xp.log(xp.sin(quarter * (1 - t))) - xp.log(xp.sin(v)) - xp.log(xp.sin(v + 2 * u0))
 
         def time(log_snr: Array, xp: Any) -> Array:
-            alpha, noise = _sigmoid(log_snr, xp), _sigmoid(-log_snr, xp)
-            cos_u, sin_u = xp.sqrt(alpha) * cos0, xp.sqrt(sin0**2 + noise * cos0**2)
-            sin_v = noise * cos0**2 / (sin_u * cos0 + cos_u * sin0)
+            # From amplitudes, not powers: these reach times down to 1e-300.
+            signal, noise = (xp.exp(-_softplus(sign * log_snr, xp) / 2) for sign in (-1, 1))
+            cos_u, sin_u = signal * cos0, xp.hypot(xp.zeros_like(noise) + sin0, noise * cos0)
+            larger = sin_u * cos0 + cos_u * sin0  # sin(u + u0), and sin(u - u0) sin(u + u0) = noise^2 cos(u0)^2
+            sin_v = noise * cos0**2 * (noise / xp.where(larger > 0, larger, 1))
             return xp.atan2(sin_v, cos_u * cos0 + sin_u * sin0) / quarter
 
         return Schedule("cosine", 0.0, 1.0, log_snr, time)
@@ -134,13 +148,17 @@ class Schedule:
                 f"the sigmoid schedule needs start < end and temperature > 0; got {start}, {end}, {temperature}"
             )
         a, b = start / temperature, end / temperature
-        w, cosh_a, cosh_b = (b - a) / 2, math.cosh(a / 2), math.cosh(b / 2)
+        w = (b - a) / 2
+        cosh_ratio = float(np.logaddexp(a / 2, -a / 2) - np.logaddexp(b / 2, -b / 2))
 
         def log_snr(t: Array, xp: Any) -> Array:
-            return xp.log(xp.sinh(w * (1 - t)) * cosh_a) - xp.log(xp.sinh(w * t) * cosh_b)
+            # snr = sinh(w (1 - t)) cosh(a / 2) / (sinh(w t) cosh(b / 2)), free of the differences in the definition.
+            return _log_sinh(w * (1 - t), xp) - _log_sinh(w * t, xp) + cosh_ratio
 
         def time(log_snr: Array, xp: Any) -> Array:
-            return xp.atanh(math.sinh(w) * cosh_a / (math.cosh(w) * cosh_a + xp.exp(log_snr) * cosh_b)) / w
+            log_2_sinh_w = w + math.log(-math.expm1(-2 * w))
+            rest = xp.logaddexp(xp.zeros_like(log_snr) - w, log_snr - cosh_ratio)
+            return _softplus(log_2_sinh_w - rest, xp) / (2 * w)
 
         return Schedule("sigmoid", 0.0, 1.0, log_snr, time)
 
@@ -148,7 +166,8 @@ class Schedule:
     def flow_matching(shift: float = 1.0) -> "Schedule":
         """Return the schedule of a straight path x_t = (1 - sigma) x_0 + sigma noise, at unit intensity.
 
-        alpha = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2), with sigma = shift t / (1 + (shift - 1) t) (Esser et al., 2024).
+        alpha = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2), with sigma = shift t / (1 + (shift - 1) t) as Esser et al.
+        (2024) choose it.
         """
         if not shift > 0:
             raise ValueError(f"the flow-matching shift must be positive; got {shift}")
@@ -167,26 +186,49 @@ class Schedule:
 
         scheduler: any scheduler with `alphas_cumprod`, or a flow-matching one, whose timestep is N sigma for
         N training timesteps. Between whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
-        Raises TypeError when it has neither, ValueError when its alpha does not fall with time.
+        Raises TypeError when its timesteps are neither, ValueError when its alpha does not fall with time.
         """
         name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
-        if name.startswith("FlowMatch") or config.get("use_flow_sigmas", False):
-            steps, unit = config["num_train_timesteps"], Schedule.flow_matching()
-            return Schedule(
-                name,
-                0.0,
-                float(steps),
-                lambda t, xp: unit._log_snr(t / steps, xp),
-                lambda log_snr, xp: steps * unit._time(log_snr, xp),
-            )
+        if _is_flow(scheduler, config):
+            return _stretched(name, Schedule.flow_matching(), float(config["num_train_timesteps"]))
         table = getattr(scheduler, "alphas_cumprod", None)
-        if table is None:
-            raise TypeError(f"a scheduler with alphas_cumprod, or a flow-matching one, is needed; got {name}")
+        # With "continuous" timesteps a scheduler counts in log sigma, whatever its table holds.
+        if table is None or config.get("timestep_type") == "continuous":
+            raise TypeError(
+                "a scheduler is needed that has alphas_cumprod and whole timesteps, or one whose timestep is N sigma "
+                f"on a straight path from image (sigma = 0) to noise (sigma = 1); got {name}"
+            )
         return _from_table(name, np.asarray(table, dtype=np.float64))
 
 
+def _is_flow(scheduler: Any, config: Any) -> bool:
+    named = any(base.__name__.startswith(_FLOW) for base in type(scheduler).__mro__)
+    # An inverted scheduler runs from noise to image, and one in stages changes resolution on the way.
+    plain = not config.get("invert_sigmas", False) and config.get("stages", 1) == 1
+    return plain and (named or bool(config.get("use_flow_sigmas", False)))
+
+
+def _stretched(name: str, unit: Schedule, steps: float) -> Schedule:
+    return Schedule(
+        name,
+        unit.start * steps,
+        unit.end * steps,
+        lambda t, xp: unit._log_snr(t / steps, xp),
+        lambda log_snr, xp: unit._time(log_snr, xp) * steps,
+    )
+
+
+def _softplus(x: Array, xp: Any) -> Array:
+    return xp.logaddexp(xp.zeros_like(x), x)
+
+
 def _sigmoid(x: Array, xp: Any) -> Array:
-    return xp.exp(-xp.logaddexp(xp.zeros_like(x), -x))
+    return xp.exp(-_softplus(-x, xp))
+
+
+def _log_sinh(x: Array, xp: Any) -> Array:
+    """Return log(2 sinh(x)) for x of 0 or more."""
+    return x + xp.log(-xp.expm1(-2 * x))
 
 
 def _rates(first: float, last: float) -> tuple[float, float]:
@@ -202,7 +244,7 @@ def _from_exponent(name: str, end: float, exponent: Curve, time: Curve) -> Sched
         0.0,
         end,
         lambda t, xp: -(s := exponent(t, xp)) - xp.log(-xp.expm1(-s)),
-        lambda log_snr, xp: time(xp.logaddexp(xp.zeros_like(log_snr), -log_snr), xp),
+        lambda log_snr, xp: time(_softplus(-log_snr, xp), xp),
     )
 
 
@@ -210,27 +252,30 @@ def _from_table(name: str, alpha: np.ndarray) -> Schedule:
     """Build a schedule from alpha at timesteps 0, 1, 2, ..., with the image itself at timestep -1."""
     if alpha.ndim != 1 or len(alpha) < 2 or not np.all((alpha >= 0) & (alpha <= 1)) or not np.all(np.diff(alpha) < 0):
         raise ValueError(f"alphas_cumprod must fall from timestep to timestep within [0, 1]; {name} does not")
-    angle = np.arctan2(np.sqrt(1 - alpha), np.sqrt(alpha))
+    # The angle in quarter turns, because its distance from 1 then keeps its precision near pure noise.
+    quarter = math.pi / 2
+    turn = np.arctan2(np.sqrt(1 - alpha), np.sqrt(alpha)) / quarter
     if alpha[0] < 1:
-        angle = np.concatenate([[0.0], angle])
-    first = len(alpha) - len(angle)
+        turn = np.concatenate([[0.0], turn])
+    first = len(alpha) - len(turn)
     timesteps = np.arange(first, len(alpha), dtype=np.float64)
-    return Schedule(
-        name,
-        float(first),
-        float(timesteps[-1]),
-        lambda t, xp: -2 * xp.log(xp.tan(_interpolate(t, timesteps, angle, xp))),
-        lambda log_snr, xp: _interpolate(xp.atan(xp.exp(-log_snr / 2)), angle, timesteps, xp),
-    )
+
+    def log_snr(t: Array, xp: Any) -> Array:
+        u = _interpolate(t, timesteps, turn, xp)
+        return 2 * (xp.log(xp.sin(quarter * (1 - u))) - xp.log(xp.sin(quarter * u)))
+
+    def time(log_snr: Array, xp: Any) -> Array:
+        return _interpolate(xp.atan(xp.exp(-log_snr / 2)) / quarter, turn, timesteps, xp)
+
+    return Schedule(name, float(first), float(timesteps[-1]), log_snr, time)
 
 
 def _interpolate(x: Array, xs: np.ndarray, ys: np.ndarray, xp: Any) -> Array:
-    """Return the broken line through (xs, ys) at x, constant outside: `numpy.interp` for any array namespace."""
-    where = {"dtype": x.dtype} if xp.__name__.endswith("numpy") else {"dtype": x.dtype, "device": x.device}
-    knots, values = xp.asarray(xs, **where), xp.asarray(ys, **where)
-    # A zero-dimensional x becomes one element: searchsorted in torch takes no scalars.
-    flat = xp.reshape(x, (-1,))
+    """Return the broken line through (xs, ys) at x, its last piece prolonged, for any array namespace."""
+    # One dimension and no gaps, because searchsorted in torch asks for that.
+    flat = xp.reshape(xp.asarray(x, copy=True), (-1,))
+    knots, values = like(xs, flat), like(ys, flat)
     right = xp.clip(xp.searchsorted(knots, flat), 1, len(xs) - 1)
     low, high = knots[right - 1], knots[right]
-    share = xp.clip((flat - low) / (high - low), 0, 1)
+    share = (flat - low) / (high - low)
     return xp.reshape(values[right - 1] * (1 - share) + values[right] * share, x.shape)

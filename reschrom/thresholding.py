@@ -2,38 +2,40 @@
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, floating, image_sides, per_image, signal_power
-from reschrom.resolution import depth, downsample, upsample
+from reschrom._arrays import Array, Number, floating, per_image, signal_power
+from reschrom.resolution import bands, downsample, upsample
 from reschrom.scaling import intensity_scale, matched_alpha, matched_noise
 
 
 def estimate_at(
     x_t: Num[Array, "*batch channels height width"],
     eps: Num[Array, "*batch channels height width"],
-    alpha: Array,
+    alpha: Num[Array, "*batch"] | Number,
     level: int = 0,
 ) -> Float[Array, "*batch channels height//2**{level} width//2**{level}"]:
-    """Return the estimate of the low-resolution image that a noise prediction implies: Eq. (37), and Eq. (7) at level 0.
+    """Return the low-resolution image that a noise prediction implies: Eq. (37), which is Eq. (7) at level 0.
 
     x_t, eps: noised images and predicted noise, shape (..., C, H, W).
     alpha: signal power in (0, 1], one number or one per image.
     """
-    image_sides(x_t, level)
+    if x_t.ndim < 3:
+        raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x_t.shape)}")
     if x_t.shape != eps.shape:
         raise ValueError(f"x_t and eps must have one shape; got {tuple(x_t.shape)} and {tuple(eps.shape)}")
     alpha, xp = signal_power(alpha)
     if not bool(xp.all(alpha > 0)):
         raise ValueError("no image can be estimated from pure noise: alpha must be above 0")
-    scale, signal, noise = (
-        per_image(f(alpha, level), x_t) for f in (intensity_scale, lambda a, m: matched_alpha(a, m) ** 0.5, _noise_std)
-    )
-    return (scale * downsample(x_t, level) - 2.0**level * noise * downsample(eps, level)) / signal
+    low = downsample(x_t, level)
+    scale = per_image(intensity_scale(alpha, level), low)
+    signal = per_image(xp.sqrt(matched_alpha(alpha, level)), low)
+    noise = per_image(2.0**level * xp.sqrt(matched_noise(alpha, level)), low)
+    return (scale * low - noise * downsample(eps, level)) / signal
 
 
 def threshold(
     x_t: Num[Array, "*batch channels height width"],
     eps: Num[Array, "*batch channels height width"],
-    alpha: Array,
+    alpha: Num[Array, "*batch"] | Number,
     limit: float = 1.0,
 ) -> Float[Array, "*batch channels height width"]:
     """Estimate the image, keeping every resolution within the pixel range: Algorithm 1 with its branches corrected.
@@ -46,16 +48,10 @@ def threshold(
     """
     if not limit > 0:
         raise ValueError(f"the pixel limit must be positive; got {limit}")
-    height, width = image_sides(x_t)
-    x_t, xp = floating(x_t)
-    coarsest = depth(min(height, width))
-    x_0 = xp.clip(estimate_at(x_t, eps, alpha, coarsest), -limit, limit)
-    for level in reversed(range(coarsest)):
-        estimate = estimate_at(x_t, eps, alpha, level)
-        detail = estimate - upsample(downsample(estimate))
+    estimate, xp = floating(estimate_at(x_t, eps, alpha))
+    # Eq. (37) at level m is D^m of its level 0, so the residuals that the algorithm adds are the bands of one estimate.
+    *details, coarsest = bands(estimate)
+    x_0 = xp.clip(coarsest, -limit, limit)
+    for detail in reversed(details):
         x_0 = xp.clip(upsample(x_0) + detail, -limit, limit)
     return x_0
-
-
-def _noise_std(alpha: Array, level: int) -> Array:
-    return matched_noise(alpha, level) ** 0.5
