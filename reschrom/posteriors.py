@@ -1,21 +1,20 @@
 """Exact denoisers: E[x_0 | x_t] of Gaussian fields, of mixtures of them, and of a finite set of images (Eq. 7).
 
 No network is trained, so nothing here has training error. Images have the shape (N, C, S, S), float64; alpha is one
-number in [0, 1], the signal power of Eq. (1). A denoiser is any function `(x_t, alpha) -> estimate of x_0`.
+number in [0, 1], the signal power of Eq. (1).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from reschrom._arrays import signal_power
-from reschrom.resolution import band_energies, band_sizes, bands, depth, from_bands
+from reschrom.resolution import band_sizes, bands, depth, from_bands
 
 Images = Float[np.ndarray, "images channels side side"]
-Denoiser = Callable[[np.ndarray, float], np.ndarray]
 
 # At alpha = 1 each posterior is its limit, reached at a noise of standard deviation 1e-12.
 _LEAST_NOISE = 1e-24
@@ -163,7 +162,7 @@ class GaussianMixture:
 
         alpha: signal power below 1.
         """
-        noise, noised = _noise(alpha), bands(x_t)
+        noise, noised = noise_power(alpha), bands(x_t)
         shares = self._responsibilities(noised, alpha)
         own = self.fields[label]._denoise(noised, alpha)
         # Differences first: the sum keeps its precision when the class is almost certain and guidance almost gone.
@@ -243,74 +242,6 @@ class FiniteDataset:
         return self.images[generator.integers(len(self.images), size=count)]
 
 
-class BandLosses(NamedTuple):
-    """Denoising losses of every band at every alpha, finest first, and their standard errors over images."""
-
-    mean: Float[np.ndarray, "bands alphas"]
-    standard_error: Float[np.ndarray, "bands alphas"]
-
-
-class Step(NamedTuple):
-    """One state of a generation: the signal power, the noised images and the estimate of the final ones."""
-
-    alpha: float
-    x_t: Images
-    estimate: Images
-
-
-def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
-    """Return the noise prediction that an estimate of the image implies: Eq. (7) solved for epsilon.
-
-    alpha: signal power below 1.
-    """
-    return (x_t - np.sqrt(alpha) * denoise(x_t, alpha)) / np.sqrt(_noise(alpha))
-
-
-def band_losses(
-    denoise: Denoiser, images: Images, alphas: Float[np.ndarray, " alphas"], generator: np.random.Generator
-) -> BandLosses:
-    """Measure the denoising loss of every band, `E ||b_m (x_0 - estimate)||^2`, by noising images with Eq. (1).
-
-    denoise: any estimate of x_0; with E[x_0 | x_t] the loss is the band-resolved mmse.
-    images: at least two, drawn from the distribution whose loss is wanted. Each gets one noise, the same at every
-        alpha, so that the loss is a smooth function of alpha.
-    """
-    noise = generator.standard_normal(images.shape)
-    losses = []
-    for alpha in alphas:
-        x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
-        losses.append(band_energies(images - denoise(x_t, alpha)))
-    per_image = np.stack(losses, axis=1)
-    return BandLosses(per_image.mean(axis=-1), per_image.std(axis=-1, ddof=1) / np.sqrt(len(images)))
-
-
-def ddim(denoise: Denoiser, x_t: Images, alphas: Float[np.ndarray, " alphas"]) -> Iterator[Step]:
-    """Generate images with DDIM, Eq. (4), and yield every state on the way.
-
-    denoise: estimate of x_0 given x_t.
-    x_t: the state at the first alpha; white noise where that is 0.
-    alphas: rising signal powers; the last may be 1.
-    """
-    if not np.all(np.diff(alphas) > 0):
-        raise ValueError("generation runs from noise to image: alphas must rise")
-    for now, after in zip(alphas, [*alphas[1:], None], strict=True):
-        estimate = denoise(x_t, now)
-        yield Step(now, x_t, estimate)
-        if after is not None:
-            noise = (x_t - np.sqrt(now) * estimate) / np.sqrt(1 - now)
-            x_t = np.sqrt(after) * estimate + np.sqrt(1 - after) * noise
-
-
-def never_rising(signal: Float[np.ndarray, "bands times"]) -> Float[np.ndarray, "bands times"]:
-    """Return the nearest signal that never rises with time, by least squares, band by band.
-
-    The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
-    """
-    from scipy.optimize import isotonic_regression
-
-    return np.stack([isotonic_regression(band, increasing=False).x for band in signal])
-
-
 def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels channels"]:
     """Estimate the covariance of the channels in every band of two or more images, about their mean, unbiased.
 
@@ -343,7 +274,8 @@ def _one(alpha: float) -> float:
     return float(signal_power(alpha)[0])
 
 
-def _noise(alpha: float) -> float:
+def noise_power(alpha: float) -> float:
+    """Return `1 - alpha`, after checking that there is noise to predict."""
     noise = 1 - _one(alpha)
     if noise == 0:
         raise ValueError("an image without noise holds no noise to predict: alpha must be below 1")

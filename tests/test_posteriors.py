@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from reschrom import band_energies, band_spectrum, bands, upsample
-from reschrom.posteriors import (
-    FiniteDataset,
-    GaussianField,
-    GaussianMixture,
+from reschrom import Chromatogram, Schedule, band_energies, band_spectrum, bands, upsample
+from reschrom.denoising import (
     band_losses,
-    channel_covariance,
     ddim,
     never_rising,
     predicted_noise,
+    rates_from_losses,
+    rates_from_sampling,
 )
+from reschrom.posteriors import FiniteDataset, GaussianField, GaussianMixture, channel_covariance
 
 SIDE, CHANNELS = 4, 2
 ALPHAS = np.array([0.02, 0.3, 0.9])
@@ -228,6 +227,20 @@ def test_ddim_carries_noise_to_the_distribution(generator):
         errors.append(np.abs(band_energies(last.x_t) / exact - 1).max())
     assert errors[1] < 0.05
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)  # first order
+
+
+def test_both_ways_of_measuring_find_the_rates_of_a_field(generator):
+    """Losses on data and energies along sampling give the chromatogram that the spectrum predicts."""
+    field, schedule, edges = GaussianField([0.1, 3.0, 40.0]), Schedule.cosine(), np.linspace(0, 1, 41)
+    predicted = Chromatogram.predicted(schedule, SIDE, field.spectrum, edges)
+    images = field.sample(3000, generator)
+    measured = rates_from_losses(field.denoise, images, schedule, edges, generator, "losses")
+    sampled = rates_from_sampling(field.denoise, generator.standard_normal(images.shape), schedule, edges, 4, "DDIM")
+    for chromatogram, tolerance in ((measured, 0.003), (sampled, 0.01)):
+        error = chromatogram.compare(predicted)
+        assert error.centroid_distance < tolerance
+        assert error.divergence < 0.001
+    assert (measured.name, sampled.name) == ("losses", "DDIM")
 
 
 def test_never_rising_leaves_falling_signals_and_averages_the_rest():
