@@ -1,7 +1,6 @@
 """The chromatogram: generation rates of every resolution over time, predicted or measured, in one type."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._files import replacing
-from reschrom.rates import generated_signal
+from reschrom.rates import Spectrum, generated_signal
 from reschrom.resolution import band_names, depth
 from reschrom.schedules import Schedule
 
@@ -77,7 +76,7 @@ class Chromatogram:
         cls,
         schedule: Schedule,
         side: int,
-        spectrum: Sequence[float] | None = None,
+        spectrum: Spectrum | None = None,
         edges: Float[np.ndarray, " edges"] | None = None,
         name: str | None = None,
     ) -> "Chromatogram":

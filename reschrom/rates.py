@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, floating, signal_power, whole_level
+from reschrom._arrays import Array, Number, floating, like, signal_power, whole_level
 from reschrom.resolution import band_sizes
+
+Spectrum = Num[Array, " bands"] | Sequence[float]
 
 
 def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Array, "*shape"]:
@@ -24,7 +26,7 @@ def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Arr
 
 
 def chromatography(
-    alpha: Num[Array, "*shape"] | Number, levels: int, spectrum: Sequence[float] | None = None
+    alpha: Num[Array, "*shape"] | Number, levels: int, spectrum: Spectrum | None = None
 ) -> Float[Array, "bands *shape"]:
     """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
 
@@ -47,7 +49,7 @@ def chromatography(
 def generated_signal(
     alpha: Num[Array, "*shape"] | Number,
     levels: int,
-    spectrum: Sequence[float] | None = None,
+    spectrum: Spectrum | None = None,
     since: Num[Array, "*shape"] | Number = 0.0,
 ) -> Float[Array, "bands *shape"]:
     """Return how much of each resolution's signal is generated while the signal power rises from `since` to alpha.
@@ -57,7 +59,7 @@ def generated_signal(
     with a spectrum. It loses nothing to rounding when `since` is close to alpha.
     """
     alpha, xp = signal_power(alpha)
-    since, _ = signal_power(since)
+    since = like(signal_power(since)[0], alpha)
     powers, weights = _powers_and_weights(whole_level(levels), spectrum)
     return xp.stack(
         [
@@ -67,7 +69,7 @@ def generated_signal(
     )
 
 
-def _powers_and_weights(levels: int, spectrum: Sequence[float] | None) -> tuple[list[float], list[float]]:
+def _powers_and_weights(levels: int, spectrum: Spectrum | None) -> tuple[list[float], list[float]]:
     if spectrum is None:
         return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
     powers = [float(power) for power in floating(spectrum)[0]]
