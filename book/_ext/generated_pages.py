@@ -7,11 +7,13 @@ import inspect
 import re
 from pathlib import Path
 
+from docstrings import linked
+from sphinx.util import logging
+
 import reschrom
 from reschrom.book.figures import figure_table
 from reschrom.book.ledger import ledger_table, mentions, problems, public_docstrings, read_ledger
 from reschrom.book.pages import contents
-from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
@@ -47,28 +49,23 @@ def objects():
     table = ["| object | what it does | paper |", "| --- | --- | --- |"]
     parts = []
     for module, names in modules.items():
-        parts.append(f"## {_title(module)}\n\n```{{eval-rst}}\n{_opening(module)}\n```")
+        title = module.__name__.split(".")[-1].capitalize()
+        parts.append(f"## {title}\n\n{linked(inspect.getdoc(module), '{{eq}}`{}`')}")
         for name in names:
             item = getattr(reschrom, name)
             equations = [f"{{eq}}`eq:{n}`" if isinstance(n, int) else n for n in cited[name]]
-            table.append(f"| {{py:obj}}`~reschrom.{name}` | {_first_sentence(item)} | {', '.join(equations)} |")
+            table.append(f"| {{py:obj}}`~reschrom.{name}` | {_purpose(item)} | {', '.join(equations)} |")
             directive = "autoclass" if inspect.isclass(item) else "autofunction"
             options = "\n   :members:" if inspect.isclass(item) else ""
             parts.append(f"### {name}\n\n```{{eval-rst}}\n.. {directive}:: reschrom.{name}{options}\n```")
     return "\n\n".join(["\n".join(table), *parts])
 
 
-def _title(module):
-    return module.__name__.split(".")[-1].capitalize()
-
-
-def _opening(module):
-    return inspect.getdoc(module)
-
-
-def _first_sentence(item):
+def _purpose(item):
+    """Return the first sentence of a docstring without the citation that ends it."""
     text = " ".join(inspect.getdoc(item).split("\n\n")[0].split())
-    return re.split(r"(?<=[a-z0-9)`])[.:](?= |$)", text)[0].replace("|", r"\|") + "."
+    sentence = re.split(r"(?<!Eq)(?<!Eqs)\.(?= |$)", text)[0]
+    return re.sub(r"(:[^:]*| \()\bEqs?\. [^:]*$", "", sentence).replace("|", r"\|") + "."
 
 
 def setup(app):

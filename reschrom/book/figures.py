@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reschrom._files import replacing
 from reschrom.book.execute import execute
-from reschrom.book.files import write_whole
 from reschrom.book.ledger import notebook_pages
 from reschrom.book.notebook import read_source
 
@@ -58,20 +58,19 @@ def figure_table(root: Path, linked: bool = False) -> str:
     """Return the table of every figure of the paper and of the book in Markdown.
 
     root: the checkout, or a folder with the same `notebooks` and `book`.
-    linked: link figures and pages as a page of the book does; otherwise as a file of the repository does.
+    linked: link each figure as a page of the book does, to itself; otherwise to the notebook's record.
     """
     figures, seconds = read_figures(root), read_costs(root)
-    rows = ["| figure | page | rerun it with | cost | status |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| figure | rerun it with | cost, one CPU core | status |", "| --- | --- | --- | --- |"]
     for figure in figures:
         title = f"Paper {figure.paper}" if figure.paper else figure.name.removeprefix("fig-").replace("-", " ")
-        page = f"{{doc}}`/{figure.page}`" if linked else f"[{figure.page.split('/')[-1]}]({figure.page}.ipynb)"
-        name = f"{{ref}}`{title} <{figure.name}>`" if linked else title
-        status = "regenerated" if figure.paper else "new here"
+        link = f"{{ref}}`{title} <{figure.name}>`" if linked else f"[{title}]({figure.page}.ipynb)"
         command = f"`papermill {figure.page}.ipynb out.ipynb`"
-        rows.append(f"| {name} | {page} | {command} | {_cost(seconds.get(figure.page))} | {status} |")
+        status = "regenerated" if figure.paper else "new here"
+        rows.append(f"| {link} | {command} | {_cost(seconds.get(figure.page))} | {status} |")
     for panel, content in PAPER.items():
         if not any(figure.regenerates(panel) for figure in figures):
-            rows.append(f"| Paper {panel}: {content} | | | | not yet: needs a trained model |")
+            rows.append(f"| Paper {panel}: {content} | | | not yet: needs a trained model |")
     return "\n".join(rows)
 
 
@@ -90,7 +89,8 @@ def measure_costs(root: Path) -> None:
             execute(path, Path(folder) / "out.ipynb", {}, root)
             seconds[page] = round(time.monotonic() - start, 1)
     how = "Seconds from start to end of each notebook on one CPU thread: python -m reschrom.book.figures --measure"
-    write_whole(root / COSTS, (json.dumps({"how": how, "seconds": seconds}, indent=1) + "\n").encode())
+    with replacing(root / COSTS) as temporary:
+        temporary.write_text(json.dumps({"how": how, "seconds": seconds}, indent=1) + "\n")
 
 
 def with_table(text: str, table: str, mark: str = "figures") -> str:
@@ -117,7 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.update is None:
         print(table)
     else:
-        write_whole(options.update, with_table(options.update.read_text(), table).encode())
+        text = with_table(options.update.read_text(), table)
+        with replacing(options.update) as temporary:
+            temporary.write_text(text)
     return 0
 
 
@@ -132,7 +134,7 @@ def _declared(page: str, path: Path) -> Iterator[BookFigure]:
 def _cost(seconds: float | None) -> str:
     if seconds is None:
         return "not measured"
-    return f"{seconds:.0f} s, one CPU core" if seconds >= 1 else "under 1 s, one CPU core"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
 
 
 if __name__ == "__main__":

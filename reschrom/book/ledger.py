@@ -44,7 +44,7 @@ def read_ledger(root: Path) -> list[Entry]:
     """Collect the ledger of the notebooks below `root/notebooks`: one entry for each equation and numbered statement.
 
     Where a source (.md) and its executed form (.ipynb) lie side by side, the source is read.
-    Raises ValueError for a check whose number or meaning is not a literal, or whose number the paper does not have.
+    Raises ValueError for a check whose number is not written out, and for any number that the paper does not have.
     """
     entries = {number: Entry(number) for number in (*EQUATIONS, *STATEMENTS)}
     labels = {entry.label: entry for entry in entries.values()}
@@ -57,9 +57,7 @@ def read_ledger(root: Path) -> list[Entry]:
                 raise ValueError(f"{page} labels {label}, which the paper does not have")
             labels[label].homes.append(page)
         for number, kind, meaning in _checks(code_cells(notebook), page):
-            if number not in entries:
-                raise ValueError(f"{page} checks {number!r}, which the paper does not have")
-            entry = entries[number]
+            entry = entries.get(number, Entry(number))  # a check of a sentence of the paper is in no ledger
             entry.meaning = entry.meaning or meaning
             if HOW[kind] not in entry.checks:
                 entry.checks.append(HOW[kind])
@@ -72,7 +70,7 @@ def read_ledger(root: Path) -> list[Entry]:
 
 
 def problems(entries: Iterable[Entry]) -> list[str]:
-    """Return one line for each entry without exactly one home, or without a check."""
+    """Return one line for each entry without exactly one home, without a check, or without a meaning."""
     found = []
     for entry in entries:
         name = f"Eq. ({entry.number})" if isinstance(entry.number, int) else entry.number
@@ -81,18 +79,21 @@ def problems(entries: Iterable[Entry]) -> list[str]:
             found.append(f"{name} must be labelled on one page; it is on {where}")
         if not entry.checks:
             found.append(f"{name} is checked by no notebook")
+        elif not entry.meaning:
+            found.append(f"{name} has no meaning: its first check must say it in a plain string")
     return found
 
 
 def ledger_table(entries: Iterable[Entry]) -> str:
     """Return the ledger as a MyST table with links to equations, pages and functions; what is missing is left open."""
-    rows = ["| equation | meaning | page | functions | checked |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| equation | in words | page | functions | checked |", "| --- | --- | --- | --- | --- |"]
     for entry in entries:
         role = "eq" if isinstance(entry.number, int) else "prf:ref"
         link = f"{{{role}}}`{entry.label}`" if entry.homes else str(entry.number)
         page = ", ".join(f"{{doc}}`/{home}`" for home in entry.homes)
-        functions = ", ".join(f"{{py:obj}}`~reschrom.{name}`" for name in entry.functions)
-        rows.append(f"| {link} | {entry.meaning} | {page} | {functions} | {', '.join(entry.checks)} |")
+        functions = ", ".join(f"{{py:obj}}`{name} <reschrom.{name}>`" for name in entry.functions)
+        meaning = re.sub(r"([^\w\s.,;:()/=+'-])", r"\\\1", entry.meaning)  # plain text, whatever it looks like
+        rows.append(f"| {link} | {meaning} | {page} | {functions} | {', '.join(entry.checks)} |")
     return "\n".join(rows)
 
 
@@ -130,17 +131,18 @@ def public_docstrings() -> Iterator[tuple[str, str]]:
 
 
 def _checks(sources: Iterable[str], page: str) -> Iterator[tuple[Number, str, str]]:
+    """Yield equation, kind and meaning of each check; no meaning where it is put together as the cell runs."""
     for source in sources:
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Call) and (kind := _called(node.func)) in HOW:
-                try:
-                    number, meaning = (ast.literal_eval(argument) for argument in node.args[:2])
-                except ValueError:
-                    raise ValueError(
-                        f"{page}: the first two arguments of `{kind}` must be an equation and its meaning, "
-                        f"written out; got `{ast.unparse(node)}`"
-                    ) from None
-                yield number, kind, meaning
+        for node in ast.walk(ast.parse(source, filename=page)):
+            match node:
+                case ast.Call(func=function) if _called(function) not in HOW:
+                    continue
+                case ast.Call(args=[ast.Constant(value=int() | str() as number), meaning, *_]):
+                    if number not in STATEMENTS and number not in EQUATIONS and not str(number).startswith("Section "):
+                        raise ValueError(f"{page} checks {number!r}, which the paper does not have")
+                    yield number, _called(node.func), str(getattr(meaning, "value", ""))
+                case ast.Call():
+                    raise ValueError(f"{page}: write out the equation's number in `{ast.unparse(node)}`")
 
 
 def _called(function: ast.expr) -> str:
