@@ -24,21 +24,34 @@ def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> objec
 
 
 def share_lines(axes: Axes, chromatogram: Chromatogram, style: object = "-") -> None:
-    """Draw the share of every resolution over time, each labelled with its name where it peaks."""
+    """Draw the share of every resolution over time, each named at its peak.
+
+    Where peaks crowd together the names climb a staircase, each on a thin line from its peak.
+    """
+    span = chromatogram.edges[-1] - chromatogram.edges[0]
+    last, height, step = -np.inf, 0.0, 0.11 * float(chromatogram.shares.max())
     for share, colour, name in zip(
         chromatogram.shares, band_colours(chromatogram.side), chromatogram.band_names, strict=True
     ):
         axes.plot(chromatogram.times, share, color=colour, linestyle=style)
+        thin = slice(None, None, max(len(share) // 200, 1))  # a pale fill needs no more points, and SVG keeps them all
+        axes.fill_between(chromatogram.times[thin], share[thin], color=colour, alpha=0.07, linewidth=0)
         peak = int(np.argmax(share))
-        at_edge = peak in (0, len(share) - 1)
+        crowded = chromatogram.times[peak] - last < 0.07 * span
+        height = max(float(share[peak]), height + step) if crowded else float(share[peak])
+        last = float(chromatogram.times[peak])
+        if crowded:
+            axes.plot([last, last], [share[peak], height + 0.3 * step], color=colour, linewidth=0.8)
+        side = "left" if crowded or peak == len(share) - 1 else "right" if peak == 0 else "center"
         axes.annotate(
             name,
-            (chromatogram.times[peak], share[peak]),
-            xytext=(0, 4),
+            (last, height),
+            xytext=(2 if side == "left" else 0, 3),
             textcoords="offset points",
-            ha="center" if not at_edge else ("left" if peak else "right"),
+            ha=side,
             fontsize=8.5,
             color=colour,
+            fontweight="bold",
         )
 
 
