@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from reschrom.book.build import HTML, build, preview, record
+from reschrom.book.graph import HTML, build, preview, record
 from reschrom.book.plan import PlanError
 from reschrom.book.serve import serve
 

@@ -71,7 +71,7 @@ def _parse(path: Path, _changed: int) -> ast.Module:
 
 
 def _homes(package: Path) -> dict[str, str]:
-    """Read the table that says which module defines each public name."""
+    """Read the table, if a package has one, that says which module defines each of its public names."""
     init = package / "__init__.py"
     for node in _parse(init, init.stat().st_mtime_ns).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_HOME" for t in node.targets):
@@ -87,31 +87,49 @@ def _with_parents(name: str) -> Iterator[str]:
 
 def _imports(tree: ast.Module, inside: str, package: Path) -> Iterator[str]:
     """Yield the dotted names of the package's modules that the code imports; `inside` is the package it stands in."""
-    homes = _homes(package)
-    aliases = set()  # the names under which the package itself is known
+    known: dict[str, str] = {}  # a name in the code -> the module that it stands for
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for name in node.names:
                 if name.name.split(".")[0] == package.name:
                     yield from _with_parents(name.name)
-                    if name.name == package.name or name.asname is None:
-                        aliases.add(name.asname or package.name)
+                    known[name.asname or package.name] = name.name if name.asname else package.name
         elif isinstance(node, ast.ImportFrom):
             above = inside.split(".")[: len(inside.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             if module.split(".")[0] == package.name:
                 yield from _with_parents(module)
                 for name in node.names:
-                    yield from _member(module, name.name, homes, package)
+                    yield from _member(module, name.name, package)
+                    if module_file(f"{module}.{name.name}", package) is not None:
+                        known[name.asname or name.name] = f"{module}.{name.name}"
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
-            yield from _member(package.name, node.attr, homes, package)
+        if isinstance(node, ast.Attribute):
+            base = _meaning(node.value, known)
+            if base is not None:
+                yield from _member(base, node.attr, package)
 
 
-def _member(module: str, name: str, homes: dict[str, str], package: Path) -> Iterator[str]:
-    if name == "*" and module == package.name:
-        yield "*"
-    elif module == package.name and name in homes:
+def _meaning(node: ast.expr, known: dict[str, str]) -> str | None:
+    """Return the dotted name that an expression such as `reschrom.plots` stands for."""
+    match node:
+        case ast.Name(id=name):
+            return known.get(name)
+        case ast.Attribute(value=value, attr=name) if (base := _meaning(value, known)) is not None:
+            return f"{base}.{name}"
+        case _:
+            return None
+
+
+def _member(module: str, name: str, package: Path) -> Iterator[str]:
+    """Yield the module that defines a name of a module: itself a module, or listed in the table of a package."""
+    path = module_file(module, package)
+    if path is None or path.name != "__init__.py":
+        return
+    homes = _homes(path.parent)
+    if name == "*":
+        yield from (f"{module}.{home}" for home in homes.values())
+    elif name in homes:
         yield f"{module}.{homes[name]}"
     elif module_file(f"{module}.{name}", package) is not None:
         yield f"{module}.{name}"

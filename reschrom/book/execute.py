@@ -13,7 +13,7 @@ from typing import Any
 
 from traitlets.config import Config
 
-from reschrom.book.files import write_whole
+from reschrom._files import replacing
 from reschrom.book.notebook import declared_parameters, normalise, read_source, to_bytes
 
 # One thread a notebook: notebooks run side by side, and sums come out in the same order on every machine.
@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # diffusers' progress bars, where ipywidgets is not installed
 }
 TRACEBACK_LINES = 30
 
@@ -44,7 +45,6 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
     unknown = parameters.keys() - declared_parameters(notebook).keys()
     if unknown:
         raise ValueError(f"{source} declares no parameter {', '.join(map(repr, sorted(unknown)))}")
-    os.environ.update(ENVIRONMENT)
     # Sockets that are files of this run alone: kernels that start together cannot take each other's port.
     with tempfile.TemporaryDirectory(prefix="reschrom-") as folder:
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
@@ -63,7 +63,9 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
             raise CellFailed(_story(source, error)) from None
         except DeadKernelError as error:
             raise CellFailed(f"{source}: the kernel died, most likely for want of memory") from error
-    write_whole(output, to_bytes(normalise(executed, root)))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as temporary:
+        temporary.write_bytes(to_bytes(normalise(executed, root)))
 
 
 def _story(source: Path, error: Any) -> str:
@@ -79,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="where the executed notebook goes, NAME.ipynb")
     parser.add_argument("--parameters", type=json.loads, default={}, help="parameters to override, as JSON")
     options = parser.parse_args(arguments)
+    os.environ.update(ENVIRONMENT)
     start = time.monotonic()
     try:
         execute(options.source, options.output, options.parameters, Path.cwd())

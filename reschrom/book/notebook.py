@@ -32,16 +32,18 @@ def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
 
     Raises ValueError when a line of that cell is not of the form `name = literal`.
     """
-    declared: dict[str, Any] = {}
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            for statement in ast.parse(cell.source).body:
-                match statement:
-                    case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                        declared[name] = ast.literal_eval(value)
-                    case _:
-                        raise ValueError(f"a parameter is `name = literal`, not `{ast.unparse(statement)}`")
-    return declared
+    tagged = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return {name: value for cell in tagged for name, value in map(_parameter, ast.parse(cell.source).body)}
+
+
+def _parameter(statement: ast.stmt) -> tuple[str, Any]:
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            try:
+                return name, ast.literal_eval(value)
+            except ValueError:
+                pass
+    raise ValueError(f"a parameter is `name = literal`, not `{ast.unparse(statement)}`")
 
 
 def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:

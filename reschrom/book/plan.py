@@ -65,7 +65,7 @@ class Plan:
         files = dependencies([*code_cells(self._read(notebook)), "import reschrom.book.execute"], self.root)
         for value in self.parameters(notebook, variant).values():
             files |= named_data(value, self.root)
-        return self._relative({self.source(notebook), self.root / "constraints.txt", *files})
+        return self._relative({self.root / "constraints.txt", *files})
 
     def book_needs(self) -> list[str]:
         """Return the files that every page depends on: prose, settings, and the package that the pages document."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from reschrom.book.files import replace_folder
 from reschrom.book.pages import COMPLETE, missing
 
 REPORT_LINES = 40
@@ -52,7 +51,14 @@ def render(root: Path, notebooks: Iterable[Path], output: Path) -> None:
         if faults:
             raise BookIncomplete("\n".join(faults))
         (html / COMPLETE).touch()
-        replace_folder(html, output)
+        _replace(output, html)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    old = new.with_name("old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
 
 
 def _complaints(log: str, tree: Path) -> str:

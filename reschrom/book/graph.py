@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reschrom.book.files import write_whole
+from reschrom._files import replacing
 from reschrom.book.pages import COMPLETE, contents
 from reschrom.book.plan import DEFAULTS, Plan
 
@@ -38,7 +38,8 @@ def record(cores: int) -> int:
         executed = (plan.root / "_build" / "executed" / DEFAULTS / f"{notebook}.ipynb").read_bytes()
         path = plan.source(notebook).with_suffix(".ipynb")
         if not path.is_file() or path.read_bytes() != executed:
-            write_whole(path, executed)
+            with replacing(path) as temporary:
+                temporary.write_bytes(executed)
             print(f"recorded {path.relative_to(plan.root)}")
     return 0
 
