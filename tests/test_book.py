@@ -135,8 +135,6 @@ def test_an_executed_notebook_holds_nothing_of_its_run(tmp_path):
 )
 def test_a_notebook_that_fails_leaves_nothing(tmp_path, monkeypatch, capfd, arguments, cell, cause):
     monkeypatch.chdir(tmp_path)
-    for name in execute.ENVIRONMENT:
-        monkeypatch.setenv(name, "1")  # so that the test's end restores what the run sets
     write_source(tmp_path / "a.md", cell)
     assert execute.main(["a.md", "out/a.ipynb", *arguments]) == 1
     assert cause in capfd.readouterr().err
@@ -145,8 +143,6 @@ def test_a_notebook_that_fails_leaves_nothing(tmp_path, monkeypatch, capfd, argu
 
 def test_a_long_traceback_is_cut(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    for name in execute.ENVIRONMENT:
-        monkeypatch.setenv(name, "1")
     write_source(tmp_path / "a.md", "raise ValueError('\\n'.join(map(str, range(200))))")
     assert execute.main(["a.md", "a.ipynb"]) == 1
     lines = capfd.readouterr().err.splitlines()

@@ -126,6 +126,7 @@ def test_a_failing_cell_fails_the_build_and_is_named_and_the_old_book_stays(proj
 
 def test_a_figure_taken_away_fails_the_build_and_is_named(project, capfd):
     edit(project / PICTURE, "\nfigure\n", "\nfigure.clear()\n")
+    edit(project / "book" / "index.md", "![A line](figures/fig-line.svg)", "")
     assert main(["build"]) == 1
     assert "notebooks/figures/picture: figure 'fig-line' is missing" in capfd.readouterr().out
     assert "fig-line" in (project / "_build" / "html" / "notebooks" / "figures" / "picture.html").read_text()
@@ -164,6 +165,7 @@ def test_records_are_written_where_they_differ(project, capfd):
     assert main(["record"]) == 0
     assert capfd.readouterr().out.splitlines() == [
         "recorded notebooks/figures/picture.ipynb",
+        "recorded book/figures/fig-line.svg",
         "recorded notebooks/theory/number.ipynb",
     ]
     record = (project / NUMBER).with_suffix(".ipynb")

@@ -7,7 +7,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
     if unknown:
         raise ValueError(f"{source} declares no parameter {', '.join(map(repr, sorted(unknown)))}")
     # Sockets that are files of this run alone: kernels that start together cannot take each other's port.
-    with tempfile.TemporaryDirectory(prefix="reschrom-") as folder:
+    with _environment(), tempfile.TemporaryDirectory(prefix="reschrom-") as folder:
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         try:
             executed = papermill.execute_notebook(
@@ -68,6 +69,17 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
         temporary.write_bytes(to_bytes(normalise(executed, root)))
 
 
+@contextmanager
+def _environment() -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _story(source: Path, error: Any) -> str:
     traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).splitlines()
     shown = traceback if len(traceback) <= TRACEBACK_LINES else ["...", *traceback[-TRACEBACK_LINES:]]
@@ -81,7 +93,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="where the executed notebook goes, NAME.ipynb")
     parser.add_argument("--parameters", type=json.loads, default={}, help="parameters to override, as JSON")
     options = parser.parse_args(arguments)
-    os.environ.update(ENVIRONMENT)
     start = time.monotonic()
     try:
         execute(options.source, options.output, options.parameters, Path.cwd())

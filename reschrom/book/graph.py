@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from reschrom._files import replacing
-from reschrom.book.pages import COMPLETE, contents
+from reschrom.book.pages import COMPLETE, contents, pictures
 from reschrom.book.plan import DEFAULTS, Plan
 
 HTML = Path("_build/html")
@@ -29,19 +29,30 @@ def preview(cores: int) -> int:
 
 
 def record(cores: int) -> int:
-    """Run every notebook with its default parameters and renew the records that differ; return 0 when all ran."""
+    """Run every notebook with its default parameters and renew the records that differ; return 0 when all ran.
+
+    The pictures that README.md shows from `book/figures` are taken from the same runs.
+    """
     plan = Plan.read(_checkout(), "cpu")
     status = _snakemake("defaults", "cpu", cores)
     if status:
         return status
+    shown = (plan.root / "README.md").read_text()
     for notebook in plan.notebooks:
-        executed = (plan.root / "_build" / "executed" / DEFAULTS / f"{notebook}.ipynb").read_bytes()
-        path = plan.source(notebook).with_suffix(".ipynb")
-        if not path.is_file() or path.read_bytes() != executed:
-            with replacing(path) as temporary:
-                temporary.write_bytes(executed)
-            print(f"recorded {path.relative_to(plan.root)}")
+        executed = plan.root / "_build" / "executed" / DEFAULTS / f"{notebook}.ipynb"
+        _renew(Path("notebooks", f"{notebook}.ipynb"), executed.read_bytes())
+        for name, content in pictures(executed).items():
+            if f"(book/figures/{name})" in shown:
+                _renew(Path("book", "figures", name), content)
     return 0
+
+
+def _renew(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        print(f"recorded {path}")
 
 
 def _checkout() -> Path:

@@ -1,5 +1,6 @@
 """Whether a rendered book is complete: every page of its contents, and every figure its notebooks declare."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,20 @@ def figures(notebook: Path) -> list[str]:
     cells = nbformat.read(notebook, as_version=4).cells
     named = (cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells)
     return [name for name in named if name]
+
+
+def pictures(notebook: Path) -> dict[str, bytes]:
+    """Return the pictures of an executed notebook's declared figures, as files: name with extension -> content."""
+    files = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        for output in cell.get("outputs", []) if name else []:
+            data = output.get("data", {})
+            if "image/png" in data:
+                files[f"{name}.png"] = base64.b64decode(data["image/png"])
+            elif "image/svg+xml" in data:
+                files[f"{name}.svg"] = data["image/svg+xml"].encode()
+    return files
 
 
 def missing(html: Path, tree: Path) -> list[str]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from reschrom.book.pages import COMPLETE, missing
+from reschrom.book.pages import COMPLETE, missing, pictures
 
 REPORT_LINES = 40
 
@@ -20,7 +20,10 @@ class BookIncomplete(RuntimeError):
 
 
 def stage(root: Path, notebooks: Iterable[Path], tree: Path) -> None:
-    """Lay out a fresh source tree: the checkout's prose and settings, and executed notebooks beside them."""
+    """Lay out a fresh source tree: the checkout's prose and settings, and executed notebooks beside them.
+
+    The figures of the notebooks are put into `book/figures` too, where prose pages show them under their names.
+    """
     shutil.copytree(root / "book", tree / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, tree / name)
@@ -28,6 +31,10 @@ def stage(root: Path, notebooks: Iterable[Path], tree: Path) -> None:
         target = tree / "notebooks" / notebook.parent.name / notebook.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(notebook, target)
+        for name, content in pictures(notebook).items():
+            picture = tree / "book" / "figures" / name
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_bytes(content)
 
 
 def render(root: Path, notebooks: Iterable[Path], output: Path) -> None:
