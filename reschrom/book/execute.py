@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    "PYTHONWARNINGS": "ignore:IProgress not found",  # diffusers' progress bars, where ipywidgets is not installed
+    "PYTHONWARNINGS": "ignore:::tqdm.auto",  # diffusers' progress bars, where ipywidgets is not installed
 }
 TRACEBACK_LINES = 30
 
