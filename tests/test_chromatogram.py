@@ -92,6 +92,12 @@ def test_divergence_weighs_steps_by_their_length():
     assert first.compare(second).divergence == pytest.approx(0.9 * np.log(2), rel=1e-14)
 
 
+def test_divergence_counts_only_the_steps_in_which_both_generate():
+    first = Chromatogram(np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([0.0, 0.5, 1.0]), 2, "first")
+    second = Chromatogram(np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([0.0, 0.5, 1.0]), 2, "second")
+    assert first.compare(second).divergence == 0.0
+
+
 def test_table_has_a_row_for_each_time_and_a_column_for_each_resolution():
     predicted = Chromatogram.predicted(Schedule.flow_matching(3.0), 4, edges=np.linspace(0, 1, 11))
     table = predicted.to_dataframe()

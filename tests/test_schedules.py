@@ -5,6 +5,7 @@ import inspect
 import math
 import pkgutil
 import warnings
+from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -354,6 +355,15 @@ def test_a_subclass_of_a_flow_matching_scheduler_is_one():
     schedule = Schedule.from_diffusers(type("Mine", (base,), {})(num_train_timesteps=500))
     assert (schedule.name, schedule.end) == ("Mine", 500.0)
     assert schedule.alpha(250.0) == pytest.approx(0.5, rel=1e-15)
+
+
+def test_a_table_that_begins_at_the_image_needs_no_other_first_time():
+    schedule = Schedule.from_diffusers(SimpleNamespace(alphas_cumprod=[1.0, 0.5, 0.0]))
+    assert (schedule.start, schedule.end) == (0.0, 2.0)
+    assert (schedule.log_snr(0.0), schedule.log_snr(2.0)) == (math.inf, -math.inf)
+    # Half way in angle between the image and equal parts, and between these and noise.
+    expected = [1.0, math.cos(math.pi / 8) ** 2, 0.5, math.sin(math.pi / 8) ** 2, 0.0]
+    np.testing.assert_allclose(schedule.alpha(np.linspace(0, 2, 5)), expected, rtol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,237 @@
+"""Every mistake gives one clear error: what was expected, and what came."""
+
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import config
+
+import reschrom
+from reschrom import (
+    Chromatogram,
+    Schedule,
+    band_energies,
+    band_names,
+    band_sizes,
+    band_spectrum,
+    bands,
+    chromatography,
+    depth,
+    downsample,
+    estimate_at,
+    from_bands,
+    generated_signal,
+    intensity_scale,
+    matched_alpha,
+    matched_noise,
+    matched_time,
+    threshold,
+    upsample,
+    wiener_gain,
+)
+
+NAN = float("nan")
+IMAGE = np.zeros((2, 3, 8, 8))
+COSINE = Schedule.cosine()
+EDGES = np.array([0.0, 0.5, 1.0])
+RATES = np.ones((2, 2))
+
+
+def scheduler(**attributes: object) -> object:
+    return types.SimpleNamespace(**attributes)
+
+
+def chromatogram(rates: np.ndarray = RATES, edges: np.ndarray = EDGES, side: int = 2) -> Chromatogram:
+    return Chromatogram(rates, edges, side, "made up")
+
+
+MISTAKES = {
+    # alpha outside [0, 1], NaN, or no numbers
+    "alpha above 1": (lambda: matched_alpha(1.5, 1), ValueError, r"alpha .* in \[0, 1\]; got values from 1\.5 to 1\.5"),
+    "alpha below 0": (lambda: intensity_scale(np.array([0.5, -0.1]), 1), ValueError, r"got values from -0\.1 to 0\.5"),
+    "alpha NaN": (lambda: matched_noise(NAN, 1), ValueError, r"alpha .* in \[0, 1\]; got values from nan to nan"),
+    "alpha NaN, torch": (
+        lambda: chromatography(torch.tensor([0.5, NAN]), 2),
+        ValueError,
+        r"got values from nan to nan",
+    ),
+    "alpha of gains": (lambda: wiener_gain(2.0, 1.0), ValueError, r"alpha .* in \[0, 1\]; got"),
+    "alpha since": (lambda: generated_signal(0.5, 1, since=-1.0), ValueError, r"alpha .* got values from -1 to -1"),
+    "alpha complex": (lambda: downsample(IMAGE + 1j), TypeError, r"real numbers is needed; got one of complex128"),
+    "time of alpha 2": (lambda: COSINE.time(2.0), ValueError, r"alpha .* in \[0, 1\]; got values from 2 to 2"),
+    # level out of range
+    "level negative": (lambda: matched_alpha(0.5, -1), ValueError, r"level counts halvings .* got -1"),
+    "level boolean": (lambda: matched_time(COSINE, 0.5, True), ValueError, r"level counts halvings .* got True"),
+    "levels negative": (lambda: chromatography(0.5, -2), ValueError, r"level counts halvings .* got -2"),
+    "level too deep": (lambda: downsample(IMAGE, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
+    "level to a negative side": (lambda: upsample(IMAGE, -1), ValueError, r"level counts halvings .* got -1"),
+    "bands too deep": (lambda: bands(IMAGE, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
+    "names too deep": (lambda: band_names(8, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
+    "sizes too deep": (lambda: band_sizes(8, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
+    "estimate too deep": (lambda: estimate_at(IMAGE, IMAGE, 0.5, 4), ValueError, r"levels 0 to 3; got 4"),
+    # sides and shapes
+    "side 12": (lambda: bands(np.zeros((3, 12, 8))), ValueError, r"powers of two; got 12x8"),
+    "side 0": (lambda: downsample(np.zeros((3, 0, 8))), ValueError, r"powers of two; got 0x8"),
+    "side 6, torch": (lambda: downsample(torch.zeros(3, 6, 6)), ValueError, r"powers of two; got 6x6"),
+    "side 6, up": (lambda: upsample(np.zeros((6, 6))), ValueError, r"powers of two; got 6x6"),
+    "depth of 48": (lambda: depth(48), ValueError, r"powers of two; got 48"),
+    "size -2": (lambda: band_sizes(-2), ValueError, r"powers of two; got -2"),
+    "chromatogram of 63": (lambda: Chromatogram.predicted(COSINE, 63), ValueError, r"powers of two; got 63"),
+    "one dimension": (lambda: bands(np.zeros(8)), ValueError, r"shape \(\.\.\., height, width\); got \(8,\)"),
+    "energies of one channel": (
+        lambda: band_energies(np.zeros((8, 8))),
+        ValueError,
+        r"channels, height, width\); got \(8, 8\)",
+    ),
+    "estimate of one channel": (
+        lambda: estimate_at(np.zeros((8, 8)), np.zeros((8, 8)), 0.5),
+        ValueError,
+        r"channels, height, width\); got \(8, 8\)",
+    ),
+    "bands in the wrong order": (
+        lambda: from_bands(bands(IMAGE)[::-1]),
+        ValueError,
+        r"twice the size of \(2, 3, 8, 8\) must come next; got \(2, 3, 4, 4\)",
+    ),
+    "bands of other images": (
+        lambda: from_bands([np.zeros((3, 2, 2)), np.zeros((1, 1, 1))]),
+        ValueError,
+        r"twice the size of \(1, 1, 1\) must come next; got \(3, 2, 2\)",
+    ),
+    # spectra
+    "spectrum of one image": (lambda: band_spectrum(IMAGE[:1]), ValueError, r"two or more .* got \(1, 3, 8, 8\)"),
+    "spectrum of strips": (lambda: band_spectrum(IMAGE[..., :4]), ValueError, r"square .* got \(2, 3, 8, 4\)"),
+    "spectrum too short": (lambda: chromatography(0.5, 2, [1.0, 2.0]), ValueError, r"3 positive variances.* got \[1"),
+    "spectrum with zero": (lambda: chromatography(0.5, 1, [1.0, 0.0]), ValueError, r"2 positive variances.*0\.0\]"),
+    "spectrum with NaN": (lambda: generated_signal(0.5, 1, [1.0, NAN]), ValueError, r"2 positive variances.*nan\]"),
+    "gain of nothing": (lambda: wiener_gain(0.5, 0.0), ValueError, r"variance .* must be positive; got 0\.0"),
+    # thresholding
+    "two shapes": (
+        lambda: estimate_at(IMAGE, IMAGE[:1], 0.5),
+        ValueError,
+        r"one shape; got \(2, 3, 8, 8\) and \(1, 3, 8, 8\)",
+    ),
+    "pure noise": (lambda: threshold(IMAGE, IMAGE, 0.0), ValueError, r"pure noise: alpha must be above 0"),
+    "too many alphas": (
+        lambda: threshold(IMAGE, IMAGE, np.full(3, 0.5)),
+        ValueError,
+        r"one per image with shape \(2,\); got \(3,\)",
+    ),
+    "limit of zero": (lambda: threshold(IMAGE, IMAGE, 0.5, 0.0), ValueError, r"limit must be positive; got 0\.0"),
+    # schedules
+    "time after the end": (
+        lambda: COSINE.alpha(1.5),
+        ValueError,
+        r"cosine schedule runs from 0 to 1; got times from 1\.5",
+    ),
+    "time before the start": (lambda: COSINE.log_snr(-0.1), ValueError, r"runs from 0 to 1; got times from -0\.1"),
+    "time NaN": (lambda: COSINE.snr(np.array([0.1, NAN])), ValueError, r"runs from 0 to 1; got times from nan to nan"),
+    "log snr NaN": (lambda: COSINE.time_at(NAN), ValueError, r"log signal-to-noise ratios from -inf up; got .* nan"),
+    "natural log snr NaN": (lambda: Schedule.natural().time_at(NAN), ValueError, r"from -inf up; got values from nan"),
+    "noisier than its end": (
+        lambda: Schedule.linear().time_at(-20.0),
+        ValueError,
+        r"linear schedule has log signal-to-noise ratios from -10\.05 up; got values from -20 to -20",
+    ),
+    "noisier than its end, torch": (
+        lambda: Schedule.scaled_linear().time(torch.tensor([0.5, 0.0])),
+        ValueError,
+        r"scaled_linear schedule has log .* got values from -inf to 0",
+    ),
+    "offset below 0": (lambda: Schedule.cosine(-0.1), ValueError, r"offset s must be 0 or more; got -0\.1"),
+    "offset NaN": (lambda: Schedule.cosine(NAN), ValueError, r"offset s must be 0 or more; got nan"),
+    "rates that fall": (lambda: Schedule.linear(2.0, 1.0), ValueError, r"positive and grow; got 2 to 1"),
+    "rate of zero": (lambda: Schedule.scaled_linear(0.0, 1.0), ValueError, r"positive and grow; got 0 to 1"),
+    "sigmoid backwards": (lambda: Schedule.sigmoid(3.0, -3.0), ValueError, r"start < end .* got 3\.0, -3\.0, 1\.0"),
+    "sigmoid frozen": (
+        lambda: Schedule.sigmoid(temperature=0.0),
+        ValueError,
+        r"temperature > 0; got -3\.0, 3\.0, 0\.0",
+    ),
+    "shift of zero": (lambda: Schedule.flow_matching(0.0), ValueError, r"shift must be positive; got 0\.0"),
+    "no scheduler": (lambda: Schedule.from_diffusers("ddpm"), TypeError, r"alphas_cumprod .* got str"),
+    "schedule that rises": (
+        lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=[0.9, 0.5, 0.6])),
+        ValueError,
+        r"alphas_cumprod must fall .*; SimpleNamespace does not",
+    ),
+    "schedule that rests": (
+        lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=[0.9, 0.5, 0.5])),
+        ValueError,
+        r"alphas_cumprod must fall",
+    ),
+    "schedule above 1": (
+        lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=[1.1, 0.5])),
+        ValueError,
+        r"within \[0, 1\]",
+    ),
+    "schedule with NaN": (
+        lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=[0.9, NAN])),
+        ValueError,
+        r"alphas_cumprod must fall",
+    ),
+    "schedule of one step": (
+        lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=[0.9])),
+        ValueError,
+        r"alphas_cumprod must fall",
+    ),
+    # chromatograms
+    "rates of other bands": (
+        lambda: chromatogram(side=4),
+        ValueError,
+        r"side 4 on 2 steps has rates of shape \(3, 2\); got \(2, 2\)",
+    ),
+    "edges that fall": (
+        lambda: chromatogram(edges=EDGES[::-1]),
+        ValueError,
+        r"must rise, from image to noise; got \[1",
+    ),
+    "edges without end": (
+        lambda: chromatogram(edges=np.array([0, 1, np.inf])),
+        ValueError,
+        r"must rise, from image to noise; got \[ ?0\. +1\. +inf\]",
+    ),
+    "rates below 0": (lambda: chromatogram(RATES * -1), ValueError, r"finite and not negative; got -1\.0"),
+    "rates NaN": (lambda: chromatogram(RATES * NAN), ValueError, r"finite and not negative; got nan"),
+    "no last time": (lambda: Chromatogram.predicted(Schedule.natural(), 8), ValueError, r"natural .* give the edges"),
+    "a band never generated": (
+        lambda: chromatogram(np.array([[1.0, 1.0], [0.0, 0.0]])).centroids(),
+        ValueError,
+        r"no mean time: 1x1 in made up",
+    ),
+    "two grids": (
+        lambda: chromatogram().compare(chromatogram(edges=EDGES * 2)),
+        ValueError,
+        r"same time grid; got 2x2 on 2 steps from 0 to 1 and 2x2 on 2 steps from 0 to 2",
+    ),
+    "two sides": (
+        lambda: chromatogram().compare(chromatogram(np.ones((3, 2)), side=4)),
+        ValueError,
+        r"same bands .* got 2x2 on .* and 4x4 on",
+    ),
+    "two that never meet": (
+        lambda: chromatogram(RATES * [1, 0]).compare(chromatogram(RATES * [0, 1])),
+        ValueError,
+        r"never generate anything at the same time",
+    ),
+    "no file": (lambda: Chromatogram.load(Path("nowhere.json")), FileNotFoundError, r"nowhere\.json"),
+    # the package
+    "no such name": (lambda: reschrom.chromatografy, AttributeError, r"'chromatografy'"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_type_checks():
+    """Users run without the checks of types and shapes that these tests add, and must be told all the same."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gives_one_clear_error(mistake):
+    call, kind, message = MISTAKES[mistake]
+    with pytest.raises(kind, match=message):
+        call()

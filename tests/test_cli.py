@@ -1,0 +1,229 @@
+"""The command line: what it writes, what it prints, and one clear line when it cannot."""
+
+import inspect
+import re
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pandas
+import pytest
+
+import reschrom.book
+from reschrom import Chromatogram, Schedule, chromatography, intensity_scale, matched_time
+from reschrom.cli import CONSTRUCTORS, PARAMETERS, main
+
+
+def printed(capsys) -> dict[str, float]:
+    lines = capsys.readouterr().out.splitlines()
+    return {name.strip(): float(rest.split()[0]) for name, rest in (line.split("=", 1) for line in lines)}
+
+
+def failure(capsys, *argv: str) -> str:
+    """Return the one line on standard error of a command that must fail."""
+    try:
+        status = main(list(argv))
+    except SystemExit as stop:  # argparse leaves by itself
+        status = stop.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert captured.err.startswith("reschrom: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "schedule"),
+    [
+        (["cosine"], Schedule.cosine()),
+        (["cosine", "--s", "0"], Schedule.cosine(0.0)),
+        (["flow_matching", "--shift", "3"], Schedule.flow_matching(3.0)),
+        (["linear", "--beta-start", "0.2", "--beta-end", "9"], Schedule.linear(0.2, 9.0)),
+        (["scaled_linear"], Schedule.scaled_linear()),
+        (["sigmoid", "--start", "-2", "--end", "4", "--temperature", "0.5"], Schedule.sigmoid(-2.0, 4.0, 0.5)),
+        (["natural"], Schedule.natural()),
+    ],
+)
+def test_time_prints_what_the_functions_return(capsys, options, schedule):
+    assert main(["time", "--schedule", *options, "--level", "2", "--t", "0.7"]) == 0
+    numbers = printed(capsys)
+    tau = matched_time(schedule, 0.7, 2)
+    expected = {
+        "alpha": schedule.alpha(0.7),
+        "tau": tau,
+        "alpha at tau": schedule.alpha(tau),
+        "lambda": intensity_scale(schedule.alpha(0.7), 2),
+    }
+    assert numbers == pytest.approx({name: float(value) for name, value in expected.items()}, rel=1e-5)
+
+
+def test_every_parameter_of_every_schedule_is_an_option():
+    taken = {name for constructor in CONSTRUCTORS.values() for name in inspect.signature(constructor).parameters}
+    assert taken == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("spectrum", [[], ["0.1", "1", "3", "20"]])
+def test_chromatogram_writes_a_table(tmp_path, spectrum):
+    out = tmp_path / "r.csv"
+    options = ["--spectrum", *spectrum] if spectrum else []
+    assert main(["chromatogram", "--schedule", "cosine", "--size", "8", "--out", str(out), *options]) == 0
+    table = pandas.read_csv(out)
+    assert list(table.columns) == ["time", "8x8", "4x4", "2x2", "1x1"]
+    alpha = Schedule.cosine().alpha(table["time"].to_numpy())
+    expected = chromatography(alpha, 3, [float(s) for s in spectrum] or None)
+    np.testing.assert_allclose(table.iloc[:, 1:].to_numpy().T, expected, rtol=0, atol=1e-3)
+
+
+def test_chromatogram_writes_everything_as_json(tmp_path):
+    out = tmp_path / "r.json"
+    assert main(["chromatogram", "--schedule", "natural", "--until", "12", "--size", "64", "--out", str(out)]) == 0
+    back, expected = (
+        Chromatogram.load(out),
+        Chromatogram.predicted(Schedule.natural(), 64, edges=np.linspace(0, 12, 1001)),
+    )
+    np.testing.assert_array_equal(back.rates, expected.rates)
+    assert (back.name, back.side) == ("natural", 64)
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG\r\n"), (".svg", b"<?xml")])
+def test_chromatogram_draws(tmp_path, suffix, start):
+    out = tmp_path / f"r{suffix}"
+    assert main(["chromatogram", "--schedule", "cosine", "--size", "64", "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(start)
+    assert out.stat().st_size > 10_000
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_scheduler_on_disk_is_read_from_its_folder_its_file_and_its_pipeline(tmp_path, capsys):
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2")
+    scheduler.save_pretrained(tmp_path / "pipeline" / "scheduler")
+    expected = float(matched_time(Schedule.from_diffusers(scheduler), 500, 1))
+    for path in ("pipeline", "pipeline/scheduler", "pipeline/scheduler/scheduler_config.json"):
+        assert main(["time", "--schedule", str(tmp_path / path), "--level", "1", "--t", "500"]) == 0
+        assert printed(capsys)["tau"] == pytest.approx(expected, rel=1e-5)
+    out = tmp_path / "r.csv"
+    assert main(["chromatogram", "--schedule", str(tmp_path / "pipeline"), "--size", "8", "--out", str(out)]) == 0
+    assert len(pandas.read_csv(out)) == 1000
+
+
+def test_book_is_built_with_the_profile_and_the_cores(monkeypatch):
+    calls = []
+    stand_in = types.SimpleNamespace(build=lambda profile, cores: calls.append((profile, cores)) or 3)
+    monkeypatch.setattr(reschrom, "book", stand_in)
+    monkeypatch.setitem(sys.modules, "reschrom.book", stand_in)
+    assert main(["book", "--profile", "paper", "--cores", "2"]) == 3
+    assert main(["book"]) == 3
+    assert calls[0] == ("paper", 2)
+    assert calls[1][0] == "cpu"
+    assert calls[1][1] >= 1
+
+
+def test_book_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "holds no Snakefile" in failure(capsys, "book")
+
+
+CHROMATOGRAM = ["chromatogram", "--schedule", "cosine", "--size", "64", "--out"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], r"COMMAND"),
+        (["tim"], r"invalid choice: 'tim'"),
+        (["time", "--schedule", "cosine", "--level", "1"], r"required: --t"),
+        (["time", "--schedule", "cosine", "--level", "one", "--t", "0"], r"invalid int value: 'one'"),
+        (["time", "--sched", "cosine", "--level", "1", "--t", "0"], r"required: --schedule"),
+        (["time", "--schedule", "cosine", "--level", "-1", "--t", "0.5"], r"level counts halvings .* got -1"),
+        (["time", "--schedule", "cosine", "--level", "1", "--t", "1.5"], r"runs from 0 to 1; got times from 1\.5"),
+        (["time", "--schedule", "cosine", "--level", "1", "--t", "nan"], r"runs from 0 to 1; got times from nan"),
+        (["time", "--schedule", "cosin", "--level", "1", "--t", "0.5"], r"one of cosine, .* or the path .* got cosin"),
+        (["time", "--schedule", "cosine", "--shift", "3", "--level", "1", "--t", "0"], r"--shift belongs to another"),
+        (
+            ["time", "--schedule", "flow_matching", "--shift", "-1", "--level", "1", "--t", "0"],
+            r"must be positive; got -1",
+        ),
+        ([*CHROMATOGRAM, "r.txt"], r"must end in \.png, \.svg, \.csv or \.json; got r\.txt"),
+        ([*CHROMATOGRAM, "nowhere/r.csv"], r"nowhere"),
+        ([*CHROMATOGRAM, "nowhere/r.json"], r"nowhere"),
+        ([*CHROMATOGRAM, "r.csv", "--size", "63"], r"powers of two; got 63"),
+        ([*CHROMATOGRAM, "r.csv", "--spectrum", "1", "2"], r"spectrum must hold 7 positive variances"),
+        ([*CHROMATOGRAM, "r.csv", "--until", "0"], r"--until must say a time after 0"),
+        ([*CHROMATOGRAM, "r.csv", "--until", "3"], r"runs from 0 to 1; got times from 0 to 3"),
+        ([*CHROMATOGRAM, "r.csv", "--schedule", "natural"], r"--until must say a time after 0"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_no_file(tmp_path, monkeypatch, capsys, argv, message):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, failure(capsys, *argv))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "does not describe a diffusers scheduler"),
+        ("[]", "does not describe a diffusers scheduler"),
+        ("{}", "does not describe a diffusers scheduler: '_class_name'"),
+        ('{"_class_name": "NoSuchScheduler"}', "NoSuchScheduler"),
+        ('{"_class_name": "EDMEulerScheduler"}', "alphas_cumprod .* got EDMEulerScheduler"),
+        ('{"_class_name": "DPMSolverSDEScheduler"}', "torchsde"),
+        ('{"_class_name": "UNet2DModel"}', "got UNet2DModel"),
+    ],
+)
+def test_a_file_that_is_no_scheduler_is_refused(tmp_path, capsys, content, message):
+    path = tmp_path / "scheduler_config.json"
+    path.write_text(content)
+    assert re.search(message, failure(capsys, "time", "--schedule", str(path), "--level", "1", "--t", "0.5"))
+
+
+def test_a_picture_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, capsys):
+    from reschrom import plots
+
+    class Broken:
+        def savefig(self, path, **_: object) -> None:
+            path.write_bytes(b"half a picture")
+            raise OSError("the disk is full")
+
+    monkeypatch.setattr(plots, "chromatogram", lambda _: Broken())
+    (tmp_path / "r.png").write_bytes(b"an older picture")
+    assert "the disk is full" in failure(capsys, *CHROMATOGRAM, str(tmp_path / "r.png"))
+    assert [p.name for p in tmp_path.iterdir()] == ["r.png"]
+    assert (tmp_path / "r.png").read_bytes() == b"an older picture"
+
+
+@pytest.mark.parametrize("command", [[], ["chromatogram"], ["time"], ["book"]])
+def test_help_explains_the_words_and_gives_an_example(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "0 is the image, the last time is pure noise" in text
+    assert "how often the sides of an image are halved" in text
+    assert f"reschrom {command[0]} --" in text if command else "reschrom time --help" in text
+
+
+def test_every_example_of_the_help_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for command in ("chromatogram", "time"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        example = capsys.readouterr().out.strip().splitlines()[-1].split()
+        assert example[0] == "reschrom"
+        assert main(example[1:]) == 0
+    assert (tmp_path / "chromatogram.png").is_file()
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "reschrom.cli", "time", "--schedule", "cosine", "--level", "0", "--t", "0.25"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "tau          = 0.25 " in done.stdout
