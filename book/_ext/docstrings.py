@@ -4,12 +4,15 @@ A line `name: what it is` about a parameter or field becomes an item of a list, 
 that is cited becomes a link to it. Shapes in annotations are written `Array['bands *shape']`.
 """
 
+import ast
 import inspect
 import re
+import textwrap
+from pathlib import Path
 
 from reschrom.book.ledger import MENTION
 
-_ARRAY = re.compile(r"\b(?:Num|Float|Int|Bool|Integer|Shaped)\[[\w.]+, '([^']*)'\]")
+_ARRAY = re.compile(r"~?(?:\w+\.)*(?:Num|Float|Int|Bool|Integer|Shaped)\[~?[\w.]+, '([^']*)'\]")
 _CODE = re.compile(r"(`[^`]+`)")
 _EMPHASIS = re.compile(r"(?<![\w*])\*(\w[\w -]*\w|\w)\*(?![\w*])")
 
@@ -72,14 +75,31 @@ def describe_docstring(app, what, name, item, options, lines):
     lines[:] = [] if generated else describe(lines, names_of(what, item))
 
 
-def shorten_signature(app, what, name, item, options, signature, returned):
-    """Write shapes plainly, and leave out the arguments of a class that has constructors to call instead."""
-    if what == "class" and signature and re.search(r"\b_\w+:", signature):
+def written_signature(app, what, name, item, options, signature, returned):
+    """Show a signature as it is written, with names of types such as `ArrayLike`, and shapes plainly.
+
+    A class that is built by its constructors, not by its private fields, is shown without arguments.
+    """
+    function = item.__init__ if what == "class" else item
+    if what == "class" and re.search(r"\b_\w+:", signature or ""):
         return "", None
+    if hasattr(function, "__code__") and Path(function.__code__.co_filename).is_file():
+        node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        for argument in (*node.args.args, *node.args.kwonlyargs):
+            argument.annotation = _unquoted(argument.annotation)
+        node.args.args = [argument for argument in node.args.args if argument.arg not in ("self", "cls")]
+        signature = f"({ast.unparse(node.args)})"
+        returned = ast.unparse(_unquoted(node.returns)) if node.returns and what != "class" else None
     return tuple(text and _ARRAY.sub(r"Array['\1']", text) for text in (signature, returned))
+
+
+def _unquoted(annotation):
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return ast.parse(annotation.value, mode="eval").body
+    return annotation
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", describe_docstring)
-    app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("autodoc-process-signature", written_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
