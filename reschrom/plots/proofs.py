@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom.chromatogram import Chromatogram
-from reschrom.plots._figure import MEASURED, PAPER, THEORY, WIDTH, Figure, band_colours, show_image, styled, time_axis
+from reschrom.plots._figure import INK, MEASURED, PAPER, WIDTH, Figure, band_colours, show_image, styled, time_axis
 from reschrom.rates import chromatography
 from reschrom.resolution import band_names, depth
 from reschrom.schedules import Schedule
@@ -107,7 +107,16 @@ def shifted_bells(side: int, last: float) -> Figure:
         bell = power / (power - 1) / 4 / np.cosh((sparse - middle) / 2) ** 2
         axes.plot(sparse, bell, "o", color=colour, markersize=3, markeredgewidth=0)
         top = power / (power - 1) / 4
-        axes.text(middle + 0.5 * (level == 1), top + 0.015, name, color=colour, ha="center", va="bottom", fontsize=8.5, fontweight="bold")
+        axes.text(
+            middle + 0.5 * (level == 1),
+            top + 0.015,
+            name,
+            color=colour,
+            ha="center",
+            va="bottom",
+            fontsize=8.5,
+            fontweight="bold",
+        )
     axes.plot([], [], color="#666666", label=r"rate $-d\alpha_{\tau_m}/dt^*$")
     axes.plot([], [], "o", color="#666666", markersize=3, label=r"$\sigma'(t^* - \ln(4^m - 1))$, scaled")
     axes.set_ylim(0, 1.02)
@@ -119,47 +128,55 @@ def shifted_bells(side: int, last: float) -> Figure:
 
 
 @styled
-def noise_cascade(parts: Sequence[Image], sums: Sequence[Image], names: Sequence[str]) -> Figure:
-    """Draw the noise of each resolution, and below it the sum of all resolutions so far (Eq. 24).
+def noise_cascade(residuals: Sequence[Image], noises: Sequence[Image]) -> Figure:
+    """Draw the residual noise of each resolution, and below it the noise that it completes (Eqs. 22-24).
 
-    parts, sums: from the coarsest to the finest, each part at its own resolution, each sum at the full one.
+    residuals, noises: finest first, each at its own resolution and of unit variance.
     """
-    count = len(parts)
-    figure = Figure(figsize=(WIDTH, 2.75), raster=True)
+    count = len(noises)
+    figure = Figure(figsize=(WIDTH, 2.5), layout="none", raster=True)
     rows = figure.subplots(2, count)
-    for column, (part, total, name) in enumerate(zip(parts, sums, names, strict=True)):
-        colour = band_colours(2 ** (count - 1))[count - 1 - column]
-        show_image(rows[0, column], part, 3)
-        rows[0, column].set_title(name, loc="center", fontsize=9.5, color=colour, pad=4)
-        show_image(rows[1, column], total, 3)
-    rows[0, 0].set_ylabel(r"$\epsilon^{(m)}_{\mathrm{res}}$", fontsize=11, rotation=0, ha="right", va="center")
-    rows[1, 0].set_ylabel("sum\nso far", rotation=0, ha="right", va="center")
-    figure.suptitle("White noise, one resolution at a time", x=0.01, ha="left", fontweight="bold", fontsize=11)
+    figure.subplots_adjust(left=0.085, right=0.995, top=0.80, bottom=0.01, wspace=0.16, hspace=0.12)
+    side = 2 ** (count - 1)
+    for level, (name, colour) in enumerate(zip(band_names(side), band_colours(side), strict=True)):
+        upper, lower = rows[:, count - 1 - level]
+        show_image(upper, residuals[level], 3)
+        upper.set_title(name, loc="center", fontsize=9.5, color=colour, pad=4)
+        show_image(lower, noises[level], 3)
+        if level < count - 1:
+            lower.text(-0.08, 0.5, "\u203a", transform=lower.transAxes, ha="center", va="center", fontsize=14)
+    rows[0, 0].set_ylabel("residual", rotation=0, ha="right", va="center")
+    rows[1, 0].set_ylabel("noise", rotation=0, ha="right", va="center")
+    title = "White noise is half the coarser white noise, enlarged, plus a residual"
+    figure.text(0.005, 0.955, title, fontweight="bold", fontsize=11)
     return figure
 
 
 @styled
-def thresholded(pictures: Mapping[str, Image], kept: Mapping[str, Float[np.ndarray, " bands"]], side: int) -> Figure:
-    """Draw an image, its estimates before and after thresholding, and how much of each resolution each one keeps.
+def thresholded(
+    pictures: Mapping[str, Image], kept: Mapping[str, Float[np.ndarray, " bands"]], side: int, title: str
+) -> Figure:
+    """Draw estimates of an image, and how much of each resolution of the image two of them keep.
 
-    pictures: titles and images, values outside [-1, 1] are shown as black or white.
-    kept: for some of the titles, the share of each resolution of the image that the estimate keeps, finest first.
+    pictures: titles and images; values outside [-1, 1] are drawn as black or white.
+    kept: for the paper's estimate, then for the corrected one, the share of each resolution, finest first; the
+        coarsest may be left out.
     """
-    figure = Figure(figsize=(WIDTH, 4.3), raster=True)
-    grid = figure.add_gridspec(2, len(pictures), height_ratios=[1.15, 1])
-    for column, (title, picture) in enumerate(pictures.items()):
+    figure = Figure(figsize=(WIDTH, 4.4), raster=True)
+    grid = figure.add_gridspec(2, len(pictures), height_ratios=[1.25, 1])
+    for column, (name, picture) in enumerate(pictures.items()):
         axes = figure.add_subplot(grid[0, column])
         show_image(axes, picture)
-        axes.set_title(title, loc="center", fontsize=9.5, fontweight="normal")
+        axes.set_title(name, loc="center", fontsize=9.5, fontweight="normal")
     axes = figure.add_subplot(grid[1, :])
-    names = band_names(side)[::-1]
-    for (title, shares), (colour, style) in zip(
-        kept.items(), (("#999999", THEORY), ("#c1440e", PAPER), ("#2a6f97", MEASURED)), strict=True
-    ):
-        axes.plot(names, shares[::-1], color=colour, linestyle=style, marker="o", markersize=5, label=title)
+    styles = ((INK["paper"], PAPER), (INK["gaussian"], MEASURED))
+    for (name, shares), (colour, style) in zip(kept.items(), styles, strict=True):
+        names = band_names(side)[: len(shares)][::-1]
+        axes.plot(names, shares[::-1], color=colour, linestyle=style, marker="o", markersize=5, label=name)
     axes.axhline(1, color="#bbbbbb", linewidth=0.8)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("resolution")
-    axes.set_ylabel("share kept")
+    axes.set_ylabel("share of the image kept")
     axes.legend(loc="best")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
