@@ -28,7 +28,8 @@ def images(draw, smallest=1, largest=6, dtypes=("float32", "float64")):
     batch = draw(st.sampled_from([(), (3,), (2, 3), (1, 2, 2), (0, 3)]))
     height, width = (2 ** draw(st.integers(smallest, largest)) for _ in range(2))
     dtype = draw(st.sampled_from(dtypes))
-    scale = 10.0 ** draw(st.integers(-6, 6))
+    widest = 2 if dtype == "float16" else 6
+    scale = 10.0 ** draw(st.integers(-widest, widest))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = (scale * rng.standard_normal((*batch, height, width))).astype(dtype)
     return torch.asarray(x) if draw(st.booleans()) else x
