@@ -70,7 +70,13 @@ def test_every_page_is_made_and_nothing_else_is_left(built):
     pages = {str(path.relative_to(html)) for path in html.rglob("*.html")}
     assert pages >= {"index.html", "book/index.html", "notebooks/theory/number.html", "notebooks/figures/picture.html"}
     assert "seed 0 0.8" in (html / "notebooks" / "theory" / "number.html").read_text()
-    assert {path.name for path in (built / "_build").iterdir()} == {".lock", "executed", "html", "log"}
+    assert {path.name for path in (built / "_build").iterdir()} == {
+        ".lock",
+        "executed",
+        "html",
+        "log",
+        "snakemake.log",
+    }
 
 
 def test_the_second_build_runs_nothing_and_a_page_taken_away_comes_back(project, capfd):
@@ -162,6 +168,8 @@ def test_an_unknown_profile_and_a_strange_folder_are_refused(project, capfd, mon
 
 
 def test_records_are_written_where_they_differ(project, capfd):
+    assert main(["preview"]) == 1
+    assert "notebooks/figures/picture.ipynb" in capfd.readouterr().err
     assert main(["record"]) == 0
     assert capfd.readouterr().out.splitlines() == [
         "recorded notebooks/figures/picture.ipynb",

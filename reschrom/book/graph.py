@@ -83,6 +83,11 @@ def _snakemake(target: str, profile: str, cores: int) -> int:
             print("waiting for another build in this checkout", file=sys.stderr)
             fcntl.flock(held, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "snakemake", target, "--cores", str(cores), "--resources", "gpu=1"]
-        command += ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "all", "--scheduler", "greedy"]
+        command += ["--nolock", "--rerun-incomplete", "--keep-going", "--scheduler", "greedy"]
         command += ["--config", f"profile={profile}"]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, pass_fds=[held.fileno()]).returncode
+        story = lock.with_name("snakemake.log")
+        with story.open("w") as log:
+            run = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=log, pass_fds=[held.fileno()])
+    if run.returncode and "Error in rule" not in story.read_text():  # no job failed and told why
+        print(story.read_text(), file=sys.stderr)
+    return run.returncode
