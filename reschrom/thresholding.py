@@ -38,10 +38,10 @@ def threshold(
     alpha: Num[Array, "*batch"] | Number,
     limit: float = 1.0,
 ) -> Float[Array, "*batch channels height width"]:
-    """Estimate the image, keeping every resolution within the pixel range: Algorithm 1 with its branches corrected.
+    """Estimate the image, keeping every resolution within the pixel range: Algorithm 1 with its condition corrected.
 
     From one pixel up to full resolution, the detail of each resolution is added and the sum clamped to +-limit.
-    As printed, the two branches of the loop are swapped, and the last step throws the earlier ones away.
+    As printed, the loop's last step takes the other branch and throws the earlier ones away.
 
     x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides powers of two.
     alpha: signal power in (0, 1], one number or one per image.
