@@ -51,7 +51,7 @@ def describe(lines, names):
                 out.append("")
             out.append("- " + ", ".join(f"**{name}**" for name in match[1].split(", ")) + ": " + prose(match[2]))
             in_item = True
-        elif in_item and line.startswith(" "):
+        elif in_item and line and not re.match(r"(Returns?|Raises|Yields)\b", line):
             out.append("  " + prose(line.strip()))
         else:
             if in_item and line:
