@@ -5,8 +5,8 @@ PROFILE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One thread for each process: tests and notebooks run side by side.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0
+# One thread for each process: tests and notebooks run side by side. The book's notebooks run under the same settings.
+SETTINGS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 PYTHONWARNINGS=ignore:::tqdm.auto
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -37,11 +37,11 @@ types: $(READY)
 
 # The browser tests look at the book as the records show it.
 unit: preview
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+	@$(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
 # Each record is run again, and must print what it holds.
 records: $(READY)
-	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --nbval --nbval-current-env \
+	@$(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
 record: $(READY)  ## run every notebook and renew the records that changed, notebooks/*/NAME.ipynb

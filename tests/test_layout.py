@@ -10,6 +10,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from reschrom.book.execute import ENVIRONMENT
+
 ROOT = Path(__file__).parent.parent
 TEXT = {".cff", ".cfg", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
 
@@ -72,6 +74,11 @@ def test_links_inside_the_repository_lead_somewhere(name):
 @pytest.mark.parametrize("name", ["LICENSE", "CITATION.cff", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"])
 def test_what_a_visitor_looks_for_is_there(name):
     assert (ROOT / name).stat().st_size > 0
+
+
+def test_records_are_checked_under_the_settings_they_were_made_under():
+    (line,) = re.findall(r"^SETTINGS := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert dict(setting.split("=", 1) for setting in line.split()).items() <= ENVIRONMENT.items()
 
 
 def test_every_target_that_the_texts_name_exists():
