@@ -155,7 +155,7 @@ def pooled_photograph(
     for above, below in zip(rows[1], rows[0][1:], strict=False):
         figure.add_artist(_link(above, below, arrowstyle="-", color=INK["paper"], linewidth=1.6))
     for axes, time, ratio in zip(rows[0], times, snr, strict=True):
-        axes.set_xlabel(f"$t = {time:.2f}$\nSNR {_ratio(ratio)}", fontsize=9, linespacing=1.4)
+        axes.set_xlabel(f"$t = {time:.3f}$\nSNR {_ratio(ratio)}", fontsize=9, linespacing=1.4)
     middle = (bottoms[0] + unit + 0.27) / height
     figure.text(1.1 / width, middle, "same\nSNR", ha="right", va="center", color=INK["paper"], fontweight="bold")
     title = "Pooling a noised photograph sets it back to a cleaner time"
@@ -213,7 +213,7 @@ def adjusted_times(schedule: Schedule, side: int) -> Figure:
         last = tau[at]
         clocks.annotate(name, (t[at], last), color=colour, **_LABEL)
     clocks.set_ylabel(r"adjusted time  $\tau_m$")
-    clocks.set_title(f"Coarse images are at earlier times ({schedule.name})")
+    clocks.set_title(f"Coarse runs earlier ({schedule.name})")
     before = np.array([-8.0, 8.0])
     for m, (colour, name) in enumerate(zip(band_colours(side), band_names(side), strict=True)):
         shift.plot(before, before + m * np.log(4), color=colour)
