@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 
 from reschrom.chromatogram import Chromatogram
 from reschrom.plots._figure import WIDTH, Figure, band_colours, resolution_axis, styled, time_axis
 
 
-def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> object:
+def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> QuadMesh:
     """Draw the shares of a chromatogram as a heat map, rows from one pixel (bottom) to the finest resolution (top)."""
     mesh = axes.pcolormesh(
         chromatogram.edges,

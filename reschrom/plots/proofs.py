@@ -11,7 +11,7 @@ from reschrom.rates import chromatography
 from reschrom.resolution import band_names, depth
 from reschrom.schedules import Schedule
 
-Image = Float[np.ndarray, "channels height width"]
+Image = Float[np.ndarray, "channels _ _"]  # of any size
 
 
 @styled
@@ -21,34 +21,33 @@ def one_chromatogram(schedules: Sequence[Schedule], side: int) -> Figure:
     schedules: three of them; the first is drawn as lines on the right, the others as markers.
     """
     levels, colours = depth(side), band_colours(side)
+    lowest, highest = -(levels + 2.3) * np.log(4), 2.5 * np.log(4)  # log SNR before the coarsest, after the finest
     figure = Figure(figsize=(WIDTH, 4.4))
     grid = figure.add_gridspec(len(schedules), 2, width_ratios=[1, 1.7])
     together = figure.add_subplot(grid[:, 1])
-    shared = None
-    for row, (schedule, marker) in enumerate(zip(schedules, (None, "o", "D"), strict=True)):
-        axes = shared = figure.add_subplot(grid[row, 0], sharex=shared)
+    for row, (schedule, marker) in enumerate(zip(schedules, ("-", "o", "D"), strict=True)):
+        name = schedule.name.replace("_", " ")
+        alone = figure.add_subplot(grid[row, 0])
         chromatogram = Chromatogram.predicted(schedule, side)
-        for share, colour in zip(chromatogram.shares, colours, strict=True):
-            axes.plot(chromatogram.times, share, color=colour, linewidth=1.4)
-        axes.set_xlim(schedule.end, schedule.start)
-        axes.set_ylim(0, 0.82)
-        axes.set_yticks([0, 0.4, 0.8])
-        axes.text(0.36, 0.96, schedule.name.replace("_", " "), transform=axes.transAxes, ha="center", va="top")
-        axes.tick_params(labelbottom=row == len(schedules) - 1)
-        log_snr = np.linspace(-11.5, 3.5, 400) if marker is None else np.linspace(-11.2, 2.8, 15) + 0.5 * (row - 1)
+        log_snr = np.linspace(lowest, highest, 400)
+        if marker != "-":
+            log_snr = log_snr[12 * row :: 28]
         log_snr = log_snr[log_snr > schedule.log_snr(schedule.end)]  # some schedules keep a little signal to the end
-        alpha = schedule.alpha(schedule.time_at(log_snr))
-        for share, colour in zip(chromatography(alpha, levels), colours, strict=True):
-            if marker is None:
-                together.plot(np.exp(log_snr), share, color=colour)
-            else:
-                together.plot(np.exp(log_snr), share, marker, color=colour, markersize=4, markeredgecolor="white")
-    shared.set_xlabel("time $t$ of each schedule")
+        shares = chromatography(schedule.alpha(schedule.time_at(log_snr)), levels)
+        for own, common, colour in zip(chromatogram.shares, shares, colours, strict=True):
+            alone.plot(chromatogram.times, own, color=colour, linewidth=1.4)
+            together.plot(np.exp(log_snr), common, marker, color=colour, markersize=4, markeredgecolor="white")
+        together.plot([], [], marker, color="#666666", markersize=4, label=name)
+        time_axis(alone, schedule.start, schedule.end, "time $t$ of each schedule")
+        alone.set_ylim(0, 0.82)
+        alone.set_yticks([0, 0.4, 0.8])
+        alone.text(0.36, 0.96, name, transform=alone.transAxes, ha="center", va="top")
+        alone.label_outer()
     figure.supylabel("share of generated signal", fontsize=10)
     together.set_xscale("log", base=4)
-    together.set_xlim(np.exp(-11.5), np.exp(3.5))
+    together.set_xlim(np.exp(lowest), np.exp(highest))
     together.set_ylim(0, 0.82)
-    together.set_yticks([0, 0.4, 0.8], [])
+    together.set_yticks([0, 0.4, 0.8], ["", "", ""])
     together.set_xlabel("signal-to-noise ratio   (noise left, image right)")
     for level, (name, colour) in enumerate(zip(band_names(side), colours, strict=True)):
         # Where each share peaks, in two rows; the two extreme ones level off at the ends instead.
@@ -56,9 +55,6 @@ def one_chromatogram(schedules: Sequence[Schedule], side: int) -> Figure:
         if level in (0, levels):
             place, height = 4.0 ** (1.7 if level == 0 else -levels - 1.6), 0.755
         together.text(place, height, name, color=colour, ha="center", va="bottom", fontsize=8.5, fontweight="bold")
-    for schedule, marker in zip(schedules, (None, "o", "D"), strict=True):
-        style = {"linestyle": "-" if marker is None else "none", "marker": marker, "markersize": 4}
-        together.plot([], [], color="#666666", label=schedule.name.replace("_", " "), **style)
     together.legend(loc="upper center", bbox_to_anchor=(0.5, 0.98))
     figure.suptitle("The schedule decides when, not what", x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
@@ -123,7 +119,7 @@ def shifted_bells(side: int, last: float) -> Figure:
     axes.set_ylabel("rate")
     axes.legend(loc="upper left")
     axes.set_title(r"Below the finest, every resolution is the same bell, about $\ln 4$ apart")
-    time_axis(axes, 0, last, r"natural time $t^* = -\ln\alpha$   (noise on the left, image on the right)")
+    time_axis(axes, 0.0, last, r"natural time $t^* = -\ln\alpha$   (noise on the left, image on the right)")
     return figure
 
 
@@ -140,9 +136,9 @@ def noise_cascade(residuals: Sequence[Image], noises: Sequence[Image]) -> Figure
     side = 2 ** (count - 1)
     for level, (name, colour) in enumerate(zip(band_names(side), band_colours(side), strict=True)):
         upper, lower = rows[:, count - 1 - level]
-        show_image(upper, residuals[level], 3)
+        show_image(upper, residuals[level], 3.0)
         upper.set_title(name, loc="center", fontsize=9.5, color=colour, pad=4)
-        show_image(lower, noises[level], 3)
+        show_image(lower, noises[level], 3.0)
         if level < count - 1:
             lower.text(-0.08, 0.5, "\u203a", transform=lower.transAxes, ha="center", va="center", fontsize=14)
     rows[0, 0].set_ylabel("residual", rotation=0, ha="right", va="center")
