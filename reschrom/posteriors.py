@@ -17,7 +17,7 @@ from reschrom.resolution import band_sizes, bands, depth, from_bands
 Images = Float[np.ndarray, "images channels side side"]
 
 # At alpha = 1 each posterior is its limit, reached at a noise of standard deviation 1e-12.
-_LEAST_NOISE = 1e-24
+LEAST_NOISE = 1e-24
 
 
 class Posterior(Protocol):
@@ -88,7 +88,7 @@ class GaussianField:
         alpha: one number or an array of them.
         """
         alpha = np.asarray(signal_power(alpha)[0])[..., None]
-        noise = np.maximum(1 - alpha, _LEAST_NOISE)
+        noise = np.maximum(1 - alpha, LEAST_NOISE)
         return np.stack(
             [n * (s * noise / (alpha * s + noise)).sum(-1) for n, s in zip(self._sizes, self._variances, strict=True)]
         )
@@ -103,7 +103,7 @@ class GaussianField:
         return self.mean + from_bands(coloured)
 
     def _denoise(self, noised: list[np.ndarray], alpha: float) -> list[np.ndarray]:
-        noise = max(1 - alpha, _LEAST_NOISE)
+        noise = max(1 - alpha, LEAST_NOISE)
         gains = np.sqrt(alpha) * self._variances / (alpha * self._variances + noise)
         return [
             mean + _mix((directions * gain) @ directions.T, b - np.sqrt(alpha) * mean)
@@ -112,12 +112,12 @@ class GaussianField:
 
     def _precision(self, band: int, alpha: float) -> np.ndarray:
         """Return the inverse covariance of the channels in one band of a noised image."""
-        variances = alpha * self._variances[band] + max(1 - alpha, _LEAST_NOISE)
+        variances = alpha * self._variances[band] + max(1 - alpha, LEAST_NOISE)
         return (self._directions[band] / variances) @ self._directions[band].T
 
     def _log_density(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
         """Return the log density of noised images, in nats, up to a constant that all fields share."""
-        variances = alpha * self._variances + max(1 - alpha, _LEAST_NOISE)
+        variances = alpha * self._variances + max(1 - alpha, LEAST_NOISE)
         total = np.zeros(len(noised[0]))
         for m, (b, mean) in enumerate(zip(noised, self._mean, strict=True)):
             rest = _mix(self._directions[m].T, b - np.sqrt(alpha) * mean)
@@ -174,30 +174,33 @@ class GaussianMixture:
         return np.sqrt(alpha / noise) * from_bands(difference)
 
     def guidance_energies(
-        self, label: int, alphas: Float[np.ndarray, " alphas"], probabilities: ArrayLike | None = None
+        self,
+        label: int,
+        alphas: Float[np.ndarray, " alphas"],
+        moments: Float[np.ndarray, "classes classes alphas"] | None = None,
     ) -> Float[np.ndarray, "bands alphas"]:
         """Return the expected band energies of the guidance term, Eq. (19), over noised images of one class.
 
-        Exact when the probability of each class is the same for all images, as it is at high noise.
+        Exact when the probabilities of the classes do not depend on the image, as at high noise.
 
         alphas: signal powers.
-        probabilities: of each class given the image, shape (classes,) or (classes, alphas); `weights` unless given.
+        moments: mean products of the probabilities of every two classes given the image; of `weights` unless given.
         """
-        weights = np.asarray(self.weights if probabilities is None else probabilities, dtype=np.float64)
-        weights = np.broadcast_to(weights.reshape(len(self.fields), -1), (len(self.fields), len(alphas)))
+        prior = np.multiply.outer(np.outer(self.weights, self.weights), np.ones(len(alphas)))
+        moments = prior if moments is None else moments
         own = self.fields[label]
         distances = [bands(own.mean - field.mean) for field in self.fields]
         energies = np.empty((len(own.spectrum), len(alphas)))
         for index, alpha in enumerate(alphas):
             for m, size in enumerate(own._sizes):
-                precisions = [field._precision(m, alpha) for field in self.fields]
-                shift = sum(
-                    w * np.tensordot(q, d[m], 1)
-                    for w, q, d in zip(weights[:, index], precisions, distances, strict=True)
+                precisions = np.stack([field._precision(m, alpha) for field in self.fields])
+                shifts = [np.tensordot(q, d[m], 1).ravel() for q, d in zip(precisions, distances, strict=True)]
+                means = 4.0**m * np.stack(shifts) @ np.stack(shifts).T
+                changes = precisions[label] - precisions
+                spectra = size * np.einsum(
+                    "kab,lba->kl", changes, np.linalg.solve(precisions[label], changes), optimize=True
                 )
-                change = precisions[label] - np.tensordot(weights[:, index], precisions, 1)
-                spread = np.trace(change @ np.linalg.solve(precisions[label], change))
-                energies[m, index] = (1 - alpha) * (alpha * 4.0**m * np.square(shift).sum() + size * spread)
+                energies[m, index] = (1 - alpha) * np.sum(moments[..., index] * (alpha * means + spectra))
         return energies
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
@@ -231,7 +234,7 @@ class FiniteDataset:
         alpha = _one(alpha)
         # -||x_t - sqrt(alpha) x||^2 / 2 up to a term that all images of the set share.
         closeness = np.sqrt(alpha) * self._flat @ x_t.reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
-        return _softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, _LEAST_NOISE))
+        return _softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, LEAST_NOISE))
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t]: the images of the set, weighted by their probability."""

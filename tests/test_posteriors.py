@@ -199,10 +199,13 @@ def test_guidance_energies_are_exact_for_fixed_probabilities(mixture, generator)
         x_t = np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * generator.standard_normal(x_0.shape)
         noises = [predicted_noise(field.denoise, x_t, alpha) for field in mixture.fields]
         energies = band_energies(noises[0] - sum(w * e for w, e in zip(weights, noises, strict=True)))
-        expected = mixture.guidance_energies(0, np.array([alpha]), weights)[:, 0]
+        expected = mixture.guidance_energies(0, np.array([alpha]), np.outer(weights, weights)[..., None])[:, 0]
         assert np.all(np.abs(energies.mean(axis=1) - expected) < 5 * energies.std(axis=1) / np.sqrt(4000))
-    by_time = mixture.guidance_energies(0, ALPHAS, np.repeat(weights[:, None], 3, axis=1))
-    np.testing.assert_allclose(by_time[:, -1], expected)
+
+
+def test_guidance_energies_start_from_the_prior_probabilities(mixture):
+    moments = np.repeat(np.outer(mixture.weights, mixture.weights)[..., None], len(ALPHAS), axis=2)
+    np.testing.assert_allclose(mixture.guidance_energies(2, ALPHAS), mixture.guidance_energies(2, ALPHAS, moments))
 
 
 def test_ddim_takes_the_step_of_equation_4(field, generator):
