@@ -229,6 +229,26 @@ def test_a_cluster_runs_the_notebooks_in_processes_of_its_own(root, built, tmp_p
     assert (project / "_build" / "html" / "index.html").is_file()
 
 
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [
+        ("", "running"),
+        ("PENDING", "running"),
+        ("RUNNING", "running"),
+        ("COMPLETED", "success"),
+        ("FAILED", "failed"),
+        ("CANCELLED by 0", "failed"),
+        ("OUT_OF_MEMORY", "failed"),
+    ],
+)
+def test_snakemake_learns_how_a_slurm_job_stands(root, tmp_path, monkeypatch, state, answer):
+    (tmp_path / "sacct").write_text(f"#!/bin/sh\necho '{state}'\n")
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run = subprocess.run([root / "profiles" / "slurm" / "status", "17"], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == answer
+
+
 def test_a_notebook_for_a_gpu_asks_for_one(project):
     edit(project / NUMBER, "seed = 0", 'device = "cpu"  # where\nseed = 0')
     (project / "profiles" / "gpu.yaml").write_text("theory/number: {device: cuda}")
