@@ -21,6 +21,20 @@ def test_chromatogram_names_every_resolution_at_its_peak() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_heat_maps_share_one_time_axis_and_one_colour_scale() -> None:
+    """Each map under its own name, rows from one pixel up, colours to the largest share of all."""
+    two = [Chromatogram.predicted(schedule, 8, name=schedule.name) for schedule in SCHEDULES[:2]]
+    *maps, bar = plots.heat_maps(two, "Two schedules").axes
+    assert [axes.get_title(loc="left") for axes in maps] == ["cosine", "linear"]
+    peak = max(chromatogram.shares.max() for chromatogram in two)
+    for axes, chromatogram in zip(maps, two, strict=True):
+        mesh = axes.collections[0]
+        assert mesh.get_clim() == (0, peak)
+        np.testing.assert_array_equal(mesh.get_array(), chromatogram.shares[::-1])
+        assert axes.get_xlim() == (1, 0), "noise is at the left"
+    assert bar.get_ylabel() == "share of generated signal"
+
+
 def test_one_chromatogram_puts_all_schedules_on_one_set_of_curves() -> None:
     """Every line and marker at the right is the closed form at its signal-to-noise ratio."""
     *alone, together = sorted(plots.one_chromatogram(SCHEDULES, 16).axes, key=lambda axes: axes.get_position().x0)
