@@ -86,14 +86,14 @@ def problems(entries: Iterable[Entry]) -> list[str]:
 
 def ledger_table(entries: Iterable[Entry]) -> str:
     """Return the ledger as a MyST table with links to equations, pages and functions; what is missing is left open."""
-    rows = ["| equation | in words | page | functions | checked |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| equation | in words | checked | page | functions |", "| --- | --- | --- | --- | --- |"]
     for entry in entries:
         role = "eq" if isinstance(entry.number, int) else "prf:ref"
         link = f"{{{role}}}`{entry.label}`" if entry.homes else str(entry.number)
-        page = ", ".join(f"{{doc}}`/{home}`" for home in entry.homes)
+        page = ", ".join(f"{{doc}}`{home.split('/')[-1].replace('-', ' ')} </{home}>`" for home in entry.homes)
         functions = ", ".join(f"{{py:obj}}`{name} <reschrom.{name}>`" for name in entry.functions)
         meaning = re.sub(r"([^\w\s.,;:()/=+'-])", r"\\\1", entry.meaning)  # plain text, whatever it looks like
-        rows.append(f"| {link} | {meaning} | {page} | {functions} | {', '.join(entry.checks)} |")
+        rows.append(f"| {link} | {meaning} | {', '.join(entry.checks)} | {page} | {functions} |")
     return "\n".join(rows)
 
 
