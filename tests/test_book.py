@@ -1,17 +1,23 @@
 """The parts of the build, one by one: what code depends on, how notebooks are read and kept, what pages must hold."""
 
+import base64
 import http.client
+import http.server
 import json
+import pathlib
+import shutil
 import threading
 
 import nbformat
 import pytest
 
+import reschrom.book
 from reschrom.book import execute, pages, stage
 from reschrom.book.__main__ import main
 from reschrom.book.depends import PACKAGE, dependencies
 from reschrom.book.notebook import declared_parameters, normalise, read_source, to_bytes
-from reschrom.book.serve import server
+from reschrom.book.plan import Plan
+from reschrom.book.serve import serve, server
 
 HEADER = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
@@ -183,6 +189,18 @@ def test_a_declared_figure_must_be_on_its_page_with_its_text(tmp_path, picture, 
     assert all("one: figure 'fig-a'" in line and fault in line for line in faults)
 
 
+def test_the_picture_of_a_figure_can_be_taken_out(tmp_path):
+    drawn = {"image/png": base64.b64encode(b"dots").decode(), "text/plain": "<Figure>"}
+    lines = {"image/svg+xml": "<svg/>", "text/plain": "<Figure>"}
+    cells = []
+    for name, data in (("fig-dots", drawn), ("fig-lines", lines), (None, drawn), ("fig-none", {"text/plain": "1"})):
+        metadata = {"mystnb": {"figure": {"name": name}}} if name else {}
+        output = nbformat.v4.new_output("execute_result", data=data, execution_count=1)
+        cells.append(nbformat.v4.new_code_cell("draw()", metadata=metadata, outputs=[output]))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    assert pages.pictures(tmp_path / "a.ipynb") == {"fig-dots.png": b"dots", "fig-lines.svg": b"<svg/>"}
+
+
 def test_a_page_that_was_not_made_is_named(tmp_path):
     html, tree = make_tree(tmp_path, '<figure id="fig-a"><img src="a.png" alt="A line."></figure>')
     (html / "two.html").unlink()
@@ -218,3 +236,52 @@ def test_serving_a_book_that_is_not_there_says_how_to_make_it(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(["serve"]) == 1
     assert "`make book` makes it" in capsys.readouterr().err
+
+
+def test_the_reader_ends_the_server(tmp_path, monkeypatch, capsys):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    (tmp_path / "index.html").write_text("the book")
+    monkeypatch.setattr(http.server.ThreadingHTTPServer, "serve_forever", interrupt)
+    assert serve(tmp_path) == 0
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+
+
+def test_a_plan_knows_each_run_and_what_it_needs(root):
+    plan = Plan.read(root / "tests" / "toy", "seeded")
+    assert plan.notebooks == ["figures/picture", "theory/number"]
+    assert [plan.variant(name) for name in plan.notebooks] == ["defaults", "seeded"]
+    assert plan.parameters("theory/number", "seeded") == {"seed": 7}
+    assert plan.parameters("theory/number", "defaults") == {}
+    needs = plan.needs("theory/number", "seeded")
+    assert {"data/models/tiny/weights.txt", "constraints.txt", "../../reschrom/scaling.py"} <= set(needs)
+    assert "../../reschrom/plots/_figure.py" in plan.needs("figures/picture", "defaults")
+    pages_need = plan.book_needs()
+    assert {"_toc.yml", "book/dot.svg", "notebooks/theory/number.md", "../../reschrom/cli.py"} <= set(pages_need)
+
+
+def test_weights_named_by_a_profile_are_needed(root, tmp_path):
+    toy = shutil.copytree(root / "tests" / "toy", tmp_path / "toy")
+    shutil.copytree(toy / "data" / "models" / "tiny", toy / "data" / "models" / "large")
+    (toy / "profiles" / "large.yaml").write_text("theory/number: {model: data/models/large}\n")
+    assert "data/models/large/weights.txt" in Plan.read(toy, "large").needs("theory/number", "large")
+    assert "data/models/large/weights.txt" not in Plan.read(toy, "cpu").needs("theory/number", "defaults")
+
+
+def test_a_notebook_is_run_and_rendered_here(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(shutil.copytree(root / "tests" / "toy", tmp_path / "toy"))
+    for name in ("theory/number", "figures/picture"):
+        assert execute.main([f"notebooks/{name}.md", f"run/{name}.ipynb"]) == 0
+    assert stage.main(["html", "run/theory/number.ipynb", "run/figures/picture.ipynb"]) == 0
+    assert "rendered the pages" in capsys.readouterr().out
+    assert "seed 0 0.8" in pathlib.Path("html/notebooks/theory/number.html").read_text()
+    unread = stage.main(["html", "run/theory/number.ipynb"])
+    assert unread == 1
+    assert "notebooks/figures/picture" in capsys.readouterr().err
+    assert "seed 0 0.8" in pathlib.Path("html/notebooks/theory/number.html").read_text()
+
+
+def test_the_builder_has_no_other_names():
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        _ = reschrom.book.bild

@@ -128,6 +128,8 @@ def test_a_failing_cell_fails_the_build_and_is_named_and_the_old_book_stays(proj
     assert "the sky fell" in story
     assert len(story.splitlines()) < 40
     assert "seed 0" in (project / "_build" / "html" / "notebooks" / "theory" / "number.html").read_text()
+    assert main(["record"]) == 1
+    assert not list((project / "notebooks").rglob("*.ipynb"))
 
 
 def test_a_figure_taken_away_fails_the_build_and_is_named(project, capfd):

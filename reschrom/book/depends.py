@@ -52,12 +52,9 @@ def named_data(value: object, root: Path) -> set[Path]:
 
 
 def module_file(name: str, package: Path) -> Path | None:
-    """Return the file of a module of the package, given its dotted name; None for anything else."""
-    first, *rest = name.split(".")
-    if first != package.name:
-        return None
-    path = package.joinpath(*rest)
-    candidates = (path / "__init__.py", path.with_suffix(".py") if rest else path / "__init__.py")
+    """Return the file of a module of the package, given its dotted name; None where there is no such module."""
+    path = package.joinpath(*name.split(".")[1:])
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
