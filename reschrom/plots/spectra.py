@@ -169,7 +169,8 @@ def strip(
     peak = float(chromatogram.shares.max())
     mesh = heat_map(axes, chromatogram, peak)
     axes.set_ylabel("")
-    time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1])
+    whole = chromatogram.edges[0] == 0
+    time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1], None if whole else "time $t$")
     inset = axes.inset_axes((0.7, -0.33, 0.3, 0.06))
     figure.colorbar(mesh, cax=inset, orientation="horizontal")
     inset.set_title("share of generated signal", fontsize=8.5, fontweight="normal", loc="center", pad=3)
