@@ -1,38 +1,36 @@
 """Every figure of the book, in one visual grammar. Notebooks and the command line call these; nothing else draws."""
 
-from reschrom.plots._figure import Figure, band_colours
-from reschrom.plots.chromatograms import chromatogram, heat_maps
-from reschrom.plots.proofs import natural_process, noise_cascade, one_chromatogram, shifted_bells, thresholded
-from reschrom.plots.spectra import centroid_panels, image_sets, memorisation, strip
-from reschrom.plots.theory import (
-    adjusted_times,
-    clocks_of,
-    ddim_spread,
-    forward_process,
-    measured_snr,
-    pooled_photograph,
-    prompts_over_time,
-)
+import importlib
+from typing import Any
 
-__all__ = [
-    "Figure",
-    "adjusted_times",
-    "band_colours",
-    "centroid_panels",
-    "chromatogram",
-    "clocks_of",
-    "ddim_spread",
-    "forward_process",
-    "heat_maps",
-    "image_sets",
-    "measured_snr",
-    "memorisation",
-    "natural_process",
-    "noise_cascade",
-    "one_chromatogram",
-    "pooled_photograph",
-    "prompts_over_time",
-    "shifted_bells",
-    "strip",
-    "thresholded",
-]
+# Public name -> the module that defines it, loaded when it is first used.
+_HOME = {
+    "Figure": "_figure",
+    "band_colours": "_figure",
+    "chromatogram": "chromatograms",
+    "heat_maps": "chromatograms",
+    "natural_process": "proofs",
+    "noise_cascade": "proofs",
+    "one_chromatogram": "proofs",
+    "shifted_bells": "proofs",
+    "thresholded": "proofs",
+    "centroid_panels": "spectra",
+    "image_sets": "spectra",
+    "memorisation": "spectra",
+    "strip": "spectra",
+    "adjusted_times": "theory",
+    "clocks_of": "theory",
+    "ddim_spread": "theory",
+    "forward_process": "theory",
+    "measured_snr": "theory",
+    "pooled_photograph": "theory",
+    "prompts_over_time": "theory",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'reschrom.plots' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"reschrom.plots.{_HOME[name]}"), name)
