@@ -30,15 +30,15 @@ _STYLES = {"measured": MEASURED, "paper": PAPER, "theory": THEORY}
 
 
 @styled
-def image_sets(sets: Mapping[str, Images], spectra: Mapping[str, Sequence[float]], title: str) -> Figure:
+def image_sets(sets: Mapping[str, Images], spectra: Mapping[str, Float[np.ndarray, " bands"]], title: str) -> Figure:
     """Draw three images of every set above the band spectra of the sets, with the paper's 4^m dashed."""
     side = next(iter(sets.values())).shape[-1]
     names = band_names(side)[::-1]
     figure = Figure(figsize=(WIDTH, 4.7), raster=True, layout=None)
     figure.suptitle(title, x=0.01, y=0.99, ha="left", fontweight="bold", fontsize=11)
     groups = figure.add_gridspec(1, len(sets), left=0.01, right=0.99, top=0.885, bottom=0.765, wspace=0.07)
-    for cell, (name, images) in zip(groups, sets.items(), strict=True):
-        cells = cell.subgridspec(1, 3, wspace=0.04)
+    for index, (name, images) in enumerate(sets.items()):
+        cells = groups[index].subgridspec(1, 3, wspace=0.04)
         for column, image in enumerate(images[:3]):
             axes = figure.add_subplot(cells[column])
             show_image(axes, image)
@@ -60,7 +60,7 @@ def image_sets(sets: Mapping[str, Images], spectra: Mapping[str, Sequence[float]
 
 @styled
 def centroid_panels(
-    panels: Mapping[str, Mapping[str, tuple[str, Sequence[float]]]], side: int, title: str, columns: int = 2
+    panels: Mapping[str, Mapping[str, tuple[str, Float[np.ndarray, " bands"]]]], side: int, title: str, columns: int = 2
 ) -> Figure:
     """Draw when each resolution comes, one panel per image set.
 
@@ -88,24 +88,16 @@ def centroid_panels(
     return figure
 
 
-def _centroid_lines(axes: Axes, lines: Mapping[str, tuple[str, Sequence[float]]]) -> None:
+def _centroid_lines(axes: Axes, lines: Mapping[str, tuple[str, Float[np.ndarray, " bands"]]]) -> None:
     series = iter(_SERIES)
     for label, (kind, centroids) in lines.items():
-        centroids = np.asarray(centroids)[::-1]
+        times, rows = np.asarray(centroids)[::-1], np.arange(len(centroids))
         if kind == "measured":
             colour, marker = next(series)
-            axes.plot(
-                centroids,
-                np.arange(len(centroids)),
-                color=colour,
-                marker=marker,
-                markersize=4.5,
-                linewidth=1,
-                label=label,
-            )
+            axes.plot(times, rows, color=colour, marker=marker, markersize=4.5, linewidth=1, label=label)
         else:
             ink = INK["paper" if kind == "paper" else "gaussian"]
-            axes.plot(centroids, np.arange(len(centroids)), color=ink, linestyle=_STYLES[kind], label=label)
+            axes.plot(times, rows, color=ink, linestyle=_STYLES[kind], label=label)
 
 
 @styled
@@ -141,16 +133,15 @@ def memorisation(
 @styled
 def strip(
     rows: Mapping[str, Sequence[Float[np.ndarray, "channels side side"]]],
-    times: Sequence[float],
     chromatogram: Chromatogram,
     title: str,
 ) -> Figure:
-    """Draw rows of images at given times above a chromatogram, all on one time axis.
+    """Draw rows of images above a chromatogram, all on one time axis.
 
-    rows: label -> one image for each of `times`, values in [-1, 1]. Every image stands at its own time, so the times
-        must be evenly spaced: the middles of equal parts of the time axis.
+    rows: label -> images with values in [-1, 1], from noise to image, as many in each row. Each stands over its time:
+        they belong to the middles of equal parts of the time axis.
     """
-    count = len(times)
+    count = len(next(iter(rows.values())))
     size = (WIDTH - 0.95) / count
     heights = [size] * len(rows) + [2.1]
     figure = Figure(figsize=(WIDTH, sum(heights) + 1.1), raster=True, layout=None)
