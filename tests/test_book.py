@@ -82,6 +82,11 @@ def test_code_depends_on_what_it_imports_and_names(package, code, expected):
     assert found == {(package / name).resolve() for name in expected}
 
 
+def test_a_cell_uses_what_another_imports(package):
+    found = dependencies(["from toolbox import draw", "draw.line()"], package.parent, package)
+    assert (package / "draw" / "pen.py").resolve() in found
+
+
 def test_code_that_cannot_be_read_depends_on_everything(package):
     assert dependencies(["%magic"], package.parent, package) >= set(package.rglob("*.py"))
 

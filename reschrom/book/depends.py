@@ -19,15 +19,14 @@ def dependencies(sources: Iterable[str], root: Path, package: Path = PACKAGE) ->
     every file in it, and so does a literal that names a file beside the module that holds it.
     """
     waiting: set[str] = set()
-    files: set[Path] = set()
+    whole = ast.Module([], [])  # one cell imports what another uses
     for source in sources:
         try:
-            tree = ast.parse(source)
+            whole.body += ast.parse(source).body
         except SyntaxError:  # a magic, or an error that running it will report
             waiting |= EVERYTHING
-            continue
-        waiting |= set(_imports(tree, "", package))
-        files |= set(_data_files(tree, root, root))
+    waiting |= set(_imports(whole, "", package))
+    files = set(_data_files(whole, root, root))
     modules: set[Path] = set()
     while waiting:
         name = waiting.pop()

@@ -27,7 +27,7 @@ _HOME = {
     "prompts_over_time": "theory",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
