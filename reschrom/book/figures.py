@@ -62,12 +62,15 @@ def figure_table(root: Path, linked: bool = False) -> str:
     """
     figures, seconds = read_figures(root), read_costs(root)
     rows = ["| figure | rerun it with | cost, one CPU core | status |", "| --- | --- | --- | --- |"]
+    groups: dict[tuple[str, str], list[str]] = {}  # the paper's figures one by one, the others of a page together
     for figure in figures:
         title = f"Paper {figure.paper}" if figure.paper else figure.name.removeprefix("fig-").replace("-", " ")
         link = f"{{ref}}`{title} <{figure.name}>`" if linked else f"[{title}]({figure.page}.ipynb)"
-        command = f"`papermill {figure.page}.ipynb out.ipynb`"
-        status = "regenerated" if figure.paper else "new here"
-        rows.append(f"| {link} | {command} | {_cost(seconds.get(figure.page))} | {status} |")
+        groups.setdefault((figure.page, figure.paper), []).append(link)
+    for (page, paper), links in groups.items():
+        command = f"`papermill {page}.ipynb out.ipynb`"
+        status = "regenerated" if paper else "new here"
+        rows.append(f"| {', '.join(links)} | {command} | {_cost(seconds.get(page))} | {status} |")
     for panel, content in PAPER.items():
         if not any(figure.regenerates(panel) for figure in figures):
             rows.append(f"| Paper {panel}: {content} | | | not yet: needs a trained model |")
