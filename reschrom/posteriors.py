@@ -264,7 +264,8 @@ def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels chan
 
 def _mix(matrix: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Multiply the channels of images (N, C, h, w) with a matrix."""
-    return (matrix @ images.reshape(*images.shape[:2], -1)).reshape(images.shape)
+    count, channels, height, width = images.shape
+    return (matrix @ images.reshape(count, channels, height * width)).reshape(images.shape)
 
 
 def _softmax(logs: np.ndarray) -> np.ndarray:

@@ -130,6 +130,7 @@ def test_mixture_samples_its_classes_by_weight(mixture, generator):
     images = mixture.sample(3000, generator)
     shares = mixture.responsibilities(images, 1 - 1e-9).mean(axis=1)
     np.testing.assert_allclose(shares, mixture.weights, atol=5 * np.sqrt(0.25 / 3000))
+    assert mixture.sample(1, generator).shape == (1, CHANNELS, SIDE, SIDE)  # and no image of the other classes
 
 
 def test_field_losses_are_the_trace_of_the_dense_posterior_covariance(field):
