@@ -15,7 +15,7 @@ def proved(equation: int | str, meaning: str, *differences: Any) -> None:
     """Assert that each symbolic difference (left side minus right side) simplifies to zero.
 
     equation: the paper's number, or a name such as "Theorem 1".
-    meaning: the equation in one line of words, as the ledger prints it.
+    meaning: what is checked, in one line of words.
     """
     import sympy
 

@@ -32,7 +32,7 @@ def write(root: Path, page: str, *parts: str) -> Path:
 
 
 def equation(number: int) -> str:
-    return f"$$\nx = {number}\n$$ (eq:{number})"
+    return f"<!-- Eq. ({number}): $x$ *is* {number} -->\n$$\nx = {number}\n$$ (eq:{number})"
 
 
 def entry(root: Path, number: int | str) -> Any:
@@ -69,13 +69,13 @@ def test_an_entry_collects_home_meaning_kinds_and_functions(tmp_path: Path) -> N
     )
     found = entry(tmp_path, 18)
     assert found.homes == ["notebooks/theory/one"]
-    assert found.meaning == "shares | sum to *one*"
+    assert found.meaning == "$x$ *is* 18"
     assert found.checks == ["numeric", "symbolic", "Monte Carlo"]
     assert "chromatography" in found.functions
     assert "Schedule.cosine" in entry(tmp_path, 36).functions
     row = next(row for row in ledger_table([found]).splitlines() if "eq:18" in row)
     assert "{eq}`eq:18`" in row
-    assert r"shares \| sum to \*one\*" in row
+    assert "| $x$ *is* 18 |" in row
     assert "| numeric, symbolic, Monte Carlo | {doc}`one </notebooks/theory/one>` |" in row
     assert "{py:obj}`chromatography <reschrom.chromatography>`" in row
 
@@ -84,18 +84,20 @@ def test_statements_are_entries_too(tmp_path: Path) -> None:
     theorem = "```{prf:theorem} Invariance\n:label: theorem-1\n\nThe shares agree.\n```"
     write(tmp_path, "theory/one", "# One", theorem, ">>>proved('Theorem 1', 'the shares agree', 0)")
     found = entry(tmp_path, "Theorem 1")
-    assert (found.homes, found.checks) == (["notebooks/theory/one"], ["symbolic"])
+    assert (found.homes, found.meaning, found.checks) == (["notebooks/theory/one"], "Invariance", ["symbolic"])
     assert "{prf:ref}`theorem-1`" in ledger_table([found])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     write(tmp_path, "theory/one", "# One", equation(1), equation(3), equation(4), ">>>proved(1, 'one', 0)")
-    write(tmp_path, "theory/two", "# Two", equation(3), ">>>proved(2, 'two', 0)\nproved(3, f'{1}', 0)")
+    write(
+        tmp_path, "theory/two", "# Two", equation(3), "$$\nx\n$$ (eq:5)", ">>>proved(2, 'two', 0)\nproved(3, f'{1}', 0)"
+    )
     found = problems(read_ledger(tmp_path))
     assert not [line for line in found if line.startswith("Eq. (1) ")]
     assert "Eq. (2) must be labelled on one page; it is on no page" in found
     assert "Eq. (3) must be labelled on one page; it is on notebooks/theory/one and notebooks/theory/two" in found
-    assert "Eq. (3) has no meaning: its first check must say it in a plain string" in found
+    assert "Eq. (5) has no meaning: say it above the equation, in <!-- Eq. (5): ... -->" in found
     assert "Eq. (4) is checked by no notebook" in found
     assert "Algorithm 1 is checked by no notebook" in found
 

@@ -1,7 +1,8 @@
 """The equation ledger: where each equation of the paper stands, what it says, and how it was checked.
 
-Nothing here is typed twice. Homes come from the labels in the notebooks, meanings and kinds of check from the calls of
-`reschrom.proof` in their code, functions from the docstrings of the package.
+Nothing here is typed twice. Homes come from the labels in the notebooks, meanings from the comment above each equation
+or the title of a numbered statement, kinds of check from the calls of `reschrom.proof` in the code, functions from the
+docstrings of the package.
 """
 
 import ast
@@ -22,6 +23,9 @@ EQUATIONS = range(1, 38)
 _ITEM = r"\(?\d+\)?(?:\s*-\s*\(?\d+\)?)?"
 MENTION = re.compile(rf"\bEq\.\s+{_ITEM}|\bEqs\.\s+{_ITEM}(?:(?:,\s+and|,|\s+and)\s+{_ITEM})*")
 _LABEL = re.compile(r"^\$\$\s*\(eq:(\d+)\)\s*$|^:label:\s*(theorem-1|algorithm-1)\s*$", re.MULTILINE)
+_MEANING = re.compile(
+    r"^<!-- Eq\. \((\d+)\): (.+) -->$|^```\{prf:\w+\} (.+)\n:label:\s*(theorem-1|algorithm-1)\s*$", re.MULTILINE
+)
 
 
 @dataclass
@@ -56,9 +60,10 @@ def read_ledger(root: Path) -> list[Entry]:
             if label not in labels:
                 raise ValueError(f"{page} labels {label}, which the paper does not have")
             labels[label].homes.append(page)
-        for number, kind, meaning in _checks(code_cells(notebook), page):
+        for equation, words, title, statement in _MEANING.findall(prose):
+            labels[statement or f"eq:{equation}"].meaning = words or title
+        for number, kind in _checks(code_cells(notebook), page):
             entry = entries.get(number, Entry(number))  # a check of a sentence of the paper is in no ledger
-            entry.meaning = entry.meaning or meaning
             if HOW[kind] not in entry.checks:
                 entry.checks.append(HOW[kind])
     for name, docstring in public_docstrings():
@@ -79,8 +84,8 @@ def problems(entries: Iterable[Entry]) -> list[str]:
             found.append(f"{name} must be labelled on one page; it is on {where}")
         if not entry.checks:
             found.append(f"{name} is checked by no notebook")
-        elif not entry.meaning:
-            found.append(f"{name} has no meaning: its first check must say it in a plain string")
+        if not entry.meaning:
+            found.append(f"{name} has no meaning: say it above the equation, in <!-- {name}: ... -->")
     return found
 
 
@@ -92,8 +97,7 @@ def ledger_table(entries: Iterable[Entry]) -> str:
         link = f"{{{role}}}`{entry.label}`" if entry.homes else str(entry.number)
         page = ", ".join(f"{{doc}}`{home.split('/')[-1].replace('-', ' ')} </{home}>`" for home in entry.homes)
         functions = ", ".join(f"{{py:obj}}`{name} <reschrom.{name}>`" for name in entry.functions)
-        meaning = re.sub(r"([^\w\s.,;:()/=+'-])", r"\\\1", entry.meaning)  # plain text, whatever it looks like
-        rows.append(f"| {link} | {meaning} | {', '.join(entry.checks)} | {page} | {functions} |")
+        rows.append(f"| {link} | {entry.meaning} | {', '.join(entry.checks)} | {page} | {functions} |")
     return "\n".join(rows)
 
 
@@ -130,17 +134,17 @@ def public_docstrings() -> Iterator[tuple[str, str]]:
                     yield f"{name}.{member}", inspect.getdoc(function) or ""
 
 
-def _checks(sources: Iterable[str], page: str) -> Iterator[tuple[Number, str, str]]:
-    """Yield equation, kind and meaning of each check; no meaning where it is put together as the cell runs."""
+def _checks(sources: Iterable[str], page: str) -> Iterator[tuple[Number, str]]:
+    """Yield equation and kind of each check."""
     for source in sources:
         for node in ast.walk(ast.parse(source, filename=page)):
             match node:
                 case ast.Call(func=function) if _called(function) not in HOW:
                     continue
-                case ast.Call(args=[ast.Constant(value=int() | str() as number), meaning, *_]):
+                case ast.Call(args=[ast.Constant(value=int() | str() as number), *_]):
                     if number not in STATEMENTS and number not in EQUATIONS and not str(number).startswith("Section "):
                         raise ValueError(f"{page} checks {number!r}, which the paper does not have")
-                    yield number, _called(node.func), str(getattr(meaning, "value", ""))
+                    yield number, _called(node.func)
                 case ast.Call():
                     raise ValueError(f"{page}: write out the equation's number in `{ast.unparse(node)}`")
 
