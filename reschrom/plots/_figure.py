@@ -77,9 +77,12 @@ def time_axis(axes: Axes, start: float, end: float, label: str | None = None) ->
 
 
 def resolution_axis(axes: Axes, side: int) -> None:
-    """Label heat map rows with resolutions, one pixel at the bottom and the finest at the top."""
+    """Label heat map rows with resolutions in their colours, one pixel at the bottom and the finest at the top."""
     names = band_names(side)[::-1]
     axes.set_yticks(np.arange(len(names)), names)
+    for label, colour in zip(axes.get_yticklabels(), band_colours(side)[::-1], strict=True):
+        label.set_color(colour)
+        label.set_fontweight("bold")
     axes.set_ylabel("resolution")
     axes.tick_params(axis="y", length=0)
 
