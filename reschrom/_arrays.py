@@ -18,7 +18,10 @@ def floating(value: Array) -> tuple[Array, Any]:
     Raises TypeError for anything that is not real numbers.
     """
     array = np.asarray(value) if isinstance(value, (int, float, list, tuple, np.generic)) else value
-    xp = array_namespace(array)
+    try:
+        xp = array_namespace(array)
+    except TypeError:
+        raise TypeError(f"an array of real numbers is needed; got {type(value).__name__}") from None
     if xp.isdtype(array.dtype, "real floating"):
         return array, xp
     if not xp.isdtype(array.dtype, ("bool", "integral")):
@@ -39,11 +42,27 @@ def signal_power(alpha: Array) -> tuple[Array, Any]:
     return array, xp
 
 
+def one_signal_power(alpha: Number) -> float:
+    """Return `alpha` after checking that it is one number in [0, 1]."""
+    array, _ = signal_power(alpha)
+    if array.ndim:
+        raise ValueError(f"alpha is one number for all images here; got the shape {tuple(array.shape)}")
+    return float(array)
+
+
 def whole_level(level: int) -> int:
-    """Return `level` after checking that it is a whole number, 0 or more."""
-    if isinstance(level, bool) or not isinstance(level, (int, np.integer)) or level < 0:
-        raise ValueError(f"level counts halvings of the side: 0, 1, 2, ...; got {level!r}")
+    """Return `level` after checking that it is a whole number, 0 or more, and that 4^level is a finite number."""
+    if isinstance(level, bool) or not isinstance(level, (int, np.integer)) or not 0 <= level <= 500:
+        raise ValueError(f"level counts halvings of the side: 0, 1, 2, ..., at most 500; got {level!r}")
     return int(level)
+
+
+def finite(what: str, *arrays: Array) -> None:
+    """Raise ValueError when one of the arrays holds NaN or infinity; `what` says what they are."""
+    for array in arrays:
+        xp = array_namespace(array)
+        if not bool(xp.all(xp.isfinite(array))):
+            raise ValueError(f"{what} must be finite; got NaN or infinity")
 
 
 def image_sides(x: Array, level: int = 0) -> tuple[int, int]:

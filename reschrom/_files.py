@@ -13,6 +13,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     When the block fails the temporary file is removed, and whatever was at `path` before stays.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary

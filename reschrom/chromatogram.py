@@ -45,14 +45,14 @@ class Chromatogram:
     name: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", _time_grid(self.edges))
+        object.__setattr__(self, "rates", np.asarray(self.rates, dtype=np.float64))
         bands = len(band_names(self.side))
         if self.rates.shape != (bands, len(self.edges) - 1):
             raise ValueError(
                 f"a chromatogram of side {self.side} on {len(self.edges) - 1} steps has rates of shape "
                 f"{(bands, len(self.edges) - 1)}; got {self.rates.shape}"
             )
-        if not np.all(np.isfinite(self.edges)) or not np.all(np.diff(self.edges) > 0):
-            raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {self.edges}")
         if not np.all(np.isfinite(self.rates)) or np.any(self.rates < 0):
             wrong = self.rates[~((self.rates >= 0) & np.isfinite(self.rates))]
             raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
@@ -69,6 +69,9 @@ class Chromatogram:
 
         The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid.
         """
+        edges = _time_grid(edges)
+        if signal.shape[1:] != edges.shape:
+            raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
         return cls(-np.diff(signal, axis=1) / np.diff(edges), edges, side, name)
 
     @classmethod
@@ -89,6 +92,7 @@ class Chromatogram:
             if not np.isfinite(schedule.end):
                 raise ValueError(f"the {schedule.name} schedule has no last time: give the edges of the time grid")
             edges = np.linspace(schedule.start, schedule.end, 1001)
+        edges = _time_grid(edges)
         alpha = schedule.alpha(edges)
         gained = generated_signal(alpha[:-1], depth(side), spectrum, since=alpha[1:])
         default = "paper's $r_m$" if spectrum is None else "Gaussian field"
@@ -166,6 +170,13 @@ class Chromatogram:
 
     def _grid(self) -> str:
         return f"{self.side}x{self.side} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
+
+
+def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
+    edges = np.asarray(edges, dtype=np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
+        raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {edges}")
+    return edges
 
 
 def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -117,10 +117,12 @@ def _from_files(path: Path) -> Schedule:
 
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        scheduler_class = getattr(diffusers, config["_class_name"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+    except ImportError:  # the class needs a package that is not here, and says which
+        raise
+    except Exception as error:  # whatever a class of diffusers makes of a wrong setting
         raise ValueError(f"{config_path} does not describe a diffusers scheduler: {error}") from error
-    return Schedule.from_diffusers(scheduler_class.from_config(config))
+    return Schedule.from_diffusers(scheduler)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import signal_power
 from reschrom.chromatogram import Chromatogram
 from reschrom.posteriors import Images, noise_power
 from reschrom.resolution import band_energies
@@ -42,7 +43,8 @@ def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
 
     alpha: signal power below 1.
     """
-    return (x_t - np.sqrt(alpha) * denoise(x_t, alpha)) / np.sqrt(noise_power(alpha))
+    noise = noise_power(alpha)
+    return (x_t - np.sqrt(alpha) * _estimate(denoise, x_t, alpha)) / np.sqrt(noise)
 
 
 def band_losses(denoise: Denoiser, images: Images, alphas: Times, generator: np.random.Generator) -> BandLosses:
@@ -52,11 +54,13 @@ def band_losses(denoise: Denoiser, images: Images, alphas: Times, generator: np.
     images: at least two, drawn from the distribution whose loss is wanted. Each gets one noise, the same at every
         alpha, so that the loss is a smooth function of alpha.
     """
+    if len(images) < 2:
+        raise ValueError(f"a loss and its error need two or more images, shape (N, C, S, S); got {images.shape}")
     noise = generator.standard_normal(images.shape)
     losses = []
-    for alpha in alphas:
+    for alpha in signal_power(alphas)[0]:
         x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
-        losses.append(band_energies(images - denoise(x_t, alpha)))
+        losses.append(band_energies(images - _estimate(denoise, x_t, alpha)))
     per_image = np.stack(losses, axis=1)
     return BandLosses(per_image.mean(axis=-1), per_image.std(axis=-1, ddof=1) / np.sqrt(len(images)))
 
@@ -68,10 +72,11 @@ def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
     x_t: the state at the first alpha; white noise where that is 0.
     alphas: rising signal powers; the last may be 1.
     """
-    if not np.all(np.diff(alphas) > 0):
+    alphas, _ = signal_power(alphas)
+    if not alphas.size or not np.all(np.diff(alphas) > 0):
         raise ValueError(f"generation runs from noise to image: alphas must rise; got {alphas}")
     for now, after in zip(alphas, [*alphas[1:], None], strict=True):
-        estimate = denoise(x_t, now)
+        estimate = _estimate(denoise, x_t, now)
         yield Step(now, x_t, estimate)
         if after is not None:
             noise = (x_t - np.sqrt(now) * estimate) / np.sqrt(1 - now)
@@ -98,10 +103,22 @@ def rates_from_sampling(
     start: white noise, the state at the last time of `edges`.
     substeps: DDIM steps for each step of the time grid.
     """
+    if substeps < 1:
+        raise ValueError(f"each step of the time grid takes one or more steps of DDIM; got {substeps}")
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
     steps = ddim(denoise, start, schedule.alpha(fine)[::-1])
     energies = [band_energies(step.estimate).mean(axis=-1) for index, step in enumerate(steps) if index % substeps == 0]
     return Chromatogram.from_signal(never_rising(np.stack(energies[::-1], axis=1)), edges, start.shape[-1], name)
+
+
+def _estimate(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
+    estimate = denoise(x_t, alpha)
+    if np.shape(estimate) != x_t.shape or not np.all(np.isfinite(estimate)):
+        raise ValueError(
+            f"a denoiser must return finite images of the shape it is given, {x_t.shape}; got the shape "
+            f"{np.shape(estimate)}, at alpha = {alpha:g}"
+        )
+    return estimate
 
 
 def never_rising(signal: Float[np.ndarray, "bands times"]) -> Float[np.ndarray, "bands times"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from reschrom._arrays import signal_power
+from reschrom._arrays import finite, one_signal_power, signal_power
 from reschrom.resolution import band_sizes, bands, depth, from_bands
 
 Images = Float[np.ndarray, "images channels side side"]
@@ -41,6 +41,10 @@ class GaussianField:
 
     def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3) -> None:
         spectrum, mean = np.asarray(spectrum, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+        if spectrum.ndim not in (1, 3):
+            raise ValueError(
+                f"a spectrum holds one variance, or one covariance of the channels, per band; got {spectrum.shape}"
+            )
         side = 2 ** max(len(spectrum) - 1, 0)
         channels = mean.shape[0] if mean.ndim else spectrum.shape[-1] if spectrum.ndim == 3 else channels
         if spectrum.ndim == 1:
@@ -54,6 +58,9 @@ class GaussianField:
                 f"a field of {side}x{side} pixels and {channels} channels needs one variance or one {channels}x"
                 f"{channels} covariance per band, and a mean image of its size; got {spectrum.shape}, {mean.shape}"
             )
+        if not np.allclose(spectrum, spectrum.swapaxes(1, 2), equal_nan=True):
+            raise ValueError("the covariances of channels must be symmetric")
+        finite("the mean image", mean)
         # Each band in the channel directions in which it is uncorrelated.
         variances, self._directions = np.linalg.eigh(np.nan_to_num(spectrum))
         if not np.all(np.isfinite(spectrum)) or np.any(variances < -1e-12 * variances.max()):
@@ -80,7 +87,7 @@ class GaussianField:
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t]: the mean, plus every band of the rest times its Wiener gain."""
-        return from_bands(self._denoise(bands(x_t), _one(alpha)))
+        return from_bands(self._denoise(bands(noised_images(x_t, self.mean.shape)), one_signal_power(alpha)))
 
     def losses(self, alpha: ArrayLike) -> Float[np.ndarray, "bands *alphas"]:
         """Return the band-resolved mmse in closed form, `n_m S (1 - alpha) / (alpha S + 1 - alpha)` over channels.
@@ -146,11 +153,11 @@ class GaussianMixture:
 
     def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "classes images"]:
         """Return the probability of each class given the noised image."""
-        return self._responsibilities(bands(x_t), _one(alpha))
+        return self._responsibilities(self._noised(x_t), one_signal_power(alpha))
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t] with the class unknown: the estimates of the classes, weighted by their probability."""
-        noised, alpha = bands(x_t), _one(alpha)
+        noised, alpha = self._noised(x_t), one_signal_power(alpha)
         shares = self._responsibilities(noised, alpha)[..., None, None, None]
         estimates = [field._denoise(noised, alpha) for field in self.fields]
         return from_bands(
@@ -162,13 +169,14 @@ class GaussianMixture:
 
         alpha: signal power below 1.
         """
-        noise, noised = noise_power(alpha), bands(x_t)
+        field_of_class = self._field(label)
+        noise, noised = noise_power(alpha), self._noised(x_t)
         shares = self._responsibilities(noised, alpha)
-        own = self.fields[label]._denoise(noised, alpha)
+        own = field_of_class._denoise(noised, alpha)
         # Differences first: the sum keeps its precision when the class is almost certain and guidance almost gone.
         difference = [np.zeros_like(b) for b in own]
         for share, field in zip(shares, self.fields, strict=True):
-            if field is not self.fields[label]:
+            if field is not field_of_class:
                 for total, other, mine in zip(difference, field._denoise(noised, alpha), own, strict=True):
                     total += share[:, None, None, None] * (other - mine)
         return np.sqrt(alpha / noise) * from_bands(difference)
@@ -186,9 +194,11 @@ class GaussianMixture:
         alphas: signal powers.
         moments: mean products of the probabilities of every two classes given the image; of `weights` unless given.
         """
+        own, alphas = self._field(label), signal_power(alphas)[0]
         prior = np.multiply.outer(np.outer(self.weights, self.weights), np.ones(len(alphas)))
         moments = prior if moments is None else moments
-        own = self.fields[label]
+        if moments.shape != prior.shape:
+            raise ValueError(f"mean products of probabilities have the shape {prior.shape}; got {moments.shape}")
         distances = [bands(own.mean - field.mean) for field in self.fields]
         energies = np.empty((len(own.spectrum), len(alphas)))
         for index, alpha in enumerate(alphas):
@@ -211,6 +221,14 @@ class GaussianMixture:
             images[labels == label] = field.sample(int((labels == label).sum()), generator)
         return images
 
+    def _field(self, label: int) -> GaussianField:
+        if label not in range(len(self.fields)):
+            raise ValueError(f"the mixture has the classes 0 to {len(self.fields) - 1}; got {label}")
+        return self.fields[label]
+
+    def _noised(self, x_t: Images) -> list[np.ndarray]:
+        return bands(noised_images(x_t, self.fields[0].mean.shape))
+
     def _responsibilities(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
         logs = np.stack([field._log_density(noised, alpha) for field in self.fields])
         return _softmax(logs + np.log(self.weights)[:, None])
@@ -223,22 +241,23 @@ class FiniteDataset:
     """
 
     def __init__(self, images: Images) -> None:
+        images = np.asarray(images, dtype=np.float64)
         if images.ndim != 4 or not len(images) or not np.all(np.isfinite(images)):
             raise ValueError(f"a dataset holds one or more finite images, shape (N, C, S, S); got {images.shape}")
-        self.images = np.asarray(images, dtype=np.float64)
+        self.images = images
         self._flat = self.images.reshape(len(images), -1)
         self._energies = np.square(self._flat).sum(axis=1)
 
     def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "dataset images"]:
         """Return the probability of each image of the set given the noised image."""
-        alpha = _one(alpha)
+        x_t, alpha = noised_images(x_t, self.images.shape[1:]), one_signal_power(alpha)
         # -||x_t - sqrt(alpha) x||^2 / 2 up to a term that all images of the set share.
         closeness = np.sqrt(alpha) * self._flat @ x_t.reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
         return _softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, LEAST_NOISE))
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t]: the images of the set, weighted by their probability."""
-        return (self.responsibilities(x_t, alpha).T @ self._flat).reshape(x_t.shape)
+        return (self.responsibilities(x_t, alpha).T @ self._flat).reshape(-1, *self.images.shape[1:])
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images of the set, with replacement."""
@@ -252,6 +271,7 @@ def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels chan
     """
     if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
         raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {images.shape}")
+    finite("images", images)
     sizes = band_sizes(images.shape[-1])
     pyramid = bands(images - images.mean(axis=0), depth(images.shape[-1]))
     return np.stack(
@@ -274,13 +294,18 @@ def _softmax(logs: np.ndarray) -> np.ndarray:
     return softmax(logs, axis=0)
 
 
-def _one(alpha: float) -> float:
-    return float(signal_power(alpha)[0])
+def noised_images(x_t: Images, shape: tuple[int, ...]) -> Images:
+    """Return noised images, after checking that they are finite and that each has the given shape."""
+    x_t = np.asarray(x_t, dtype=np.float64)
+    if x_t.ndim != 4 or x_t.shape[1:] != shape:
+        raise ValueError(f"noised images of the shape (N, {', '.join(map(str, shape))}) are needed; got {x_t.shape}")
+    finite("noised images", x_t)
+    return x_t
 
 
 def noise_power(alpha: float) -> float:
     """Return `1 - alpha`, after checking that there is noise to predict."""
-    noise = 1 - _one(alpha)
+    noise = 1 - one_signal_power(alpha)
     if noise == 0:
         raise ValueError("an image without noise holds no noise to predict: alpha must be below 1")
     return noise

@@ -72,7 +72,10 @@ def generated_signal(
 def _powers_and_weights(levels: int, spectrum: Spectrum | None) -> tuple[list[float], list[float]]:
     if spectrum is None:
         return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
-    powers = [float(power) for power in floating(spectrum)[0]]
+    array, _ = floating(spectrum)
+    if array.ndim != 1:
+        raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {array.ndim} axes")
+    powers = [float(power) for power in array]
     if len(powers) != levels + 1 or not all(0 < power < float("inf") for power in powers):
         raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {powers}")
     # Sizes relative to one coarsest coefficient: only their ratios matter.

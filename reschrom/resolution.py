@@ -6,17 +6,18 @@ and its successive differences split an image into orthogonal bands, one for eac
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, floating, image_sides, whole_level
+from reschrom._arrays import Array, finite, floating, image_sides, whole_level
 
 
 def depth(side: int) -> int:
     """Return the level M at which an image of `side` = 2^M pixels has become a single pixel."""
-    if side < 1 or side & (side - 1):
-        raise ValueError(f"image sides must be powers of two; got {side}")
+    if not isinstance(side, Integral) or side < 1 or side & (side - 1):
+        raise ValueError(f"image sides must be powers of two; got {side!r}")
     return int(math.log2(side))
 
 
@@ -71,6 +72,8 @@ def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> li
 
 def from_bands(pyramid: Sequence[Array]) -> Float[Array, "*batch height width"]:
     """Sum resolution bands back into images: the inverse of `bands`, `sum_m U^m b_m`."""
+    if len(pyramid) == 0:
+        raise ValueError("an image is the sum of one or more bands; got none")
     x = pyramid[-1]
     for detail in reversed(pyramid[:-1]):
         if tuple(detail.shape) != (*x.shape[:-2], 2 * x.shape[-2], 2 * x.shape[-1]):
@@ -112,6 +115,7 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
     if x.ndim != 4 or x.shape[0] < 2 or x.shape[-1] != x.shape[-2]:
         raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {tuple(x.shape)}")
     x, xp = floating(x)
+    finite("images", x)
     count, channels, side, _ = x.shape
     energies = xp.sum(band_energies(x - xp.mean(x, axis=0), levels), axis=-1) / (count - 1)
     sizes = [channels * size for size in band_sizes(side, levels)]

@@ -8,8 +8,8 @@ Blocks are independent, so E[x_0 | x_t] is a sum over the scales of one block.
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import signal_power
-from reschrom.posteriors import LEAST_NOISE, Images
+from reschrom._arrays import finite, one_signal_power
+from reschrom.posteriors import LEAST_NOISE, Images, noised_images
 from reschrom.resolution import bands, depth, from_bands
 
 # The three details of a 2x2 block, orthonormal: horizontal, vertical, diagonal.
@@ -27,7 +27,9 @@ class ScaleMixture:
     def __init__(self, images: Images) -> None:
         if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
             raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {images.shape}")
-        depth(images.shape[-1])
+        if depth(images.shape[-1]) < 1:
+            raise ValueError(f"blocks of 2x2 pixels need images of two pixels or more; got {images.shape}")
+        finite("images", images)
         self.mean = images.mean(axis=0)
         *details, coarsest = bands(images - self.mean)
         blocks = [_to_blocks(band, m) for m, band in enumerate(details)]
@@ -45,7 +47,7 @@ class ScaleMixture:
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t]: for every block the Wiener estimates of all scales, weighted by their probability."""
-        alpha = float(signal_power(alpha)[0])
+        x_t, alpha = noised_images(x_t, self.mean.shape), one_signal_power(alpha)
         *details, coarsest = bands(x_t - np.sqrt(alpha) * self.mean)
         estimates = [
             _from_blocks(self._estimate(_to_blocks(band, m), m, alpha), m, x_t.shape[1])

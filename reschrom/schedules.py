@@ -120,8 +120,8 @@ class Schedule:
 
         s: the offset that keeps the first steps from being too small; 0 or more.
         """
-        if not s >= 0:
-            raise ValueError(f"the cosine schedule's offset s must be 0 or more; got {s}")
+        if not 0 <= s < math.inf:
+            raise ValueError(f"the cosine schedule's offset s must be finite and 0 or more; got {s}")
         u0, quarter = s / (1 + s) * math.pi / 2, math.pi / 2 / (1 + s)
         sin0, cos0 = math.sin(u0), math.cos(u0)
 
@@ -143,9 +143,9 @@ class Schedule:
     @staticmethod
     def sigmoid(start: float = -3.0, end: float = 3.0, temperature: float = 1.0) -> "Schedule":
         """Return the sigmoid schedule of Jabri et al. (2022), normalised so that alpha(0) = 1 and alpha(1) = 0."""
-        if not (start < end and temperature > 0):
+        if not (-math.inf < start < end < math.inf and 0 < temperature < math.inf):
             raise ValueError(
-                f"the sigmoid schedule needs start < end and temperature > 0; got {start}, {end}, {temperature}"
+                f"the sigmoid schedule needs finite start < end and temperature > 0; got {start}, {end}, {temperature}"
             )
         a, b = start / temperature, end / temperature
         w = (b - a) / 2
@@ -169,8 +169,8 @@ class Schedule:
         alpha = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2), with sigma = shift t / (1 + (shift - 1) t) as Esser et al.
         (2024) choose it.
         """
-        if not shift > 0:
-            raise ValueError(f"the flow-matching shift must be positive; got {shift}")
+        if not 0 < shift < math.inf:
+            raise ValueError(f"the flow-matching shift must be finite and positive; got {shift}")
 
         def log_snr(t: Array, xp: Any) -> Array:
             return 2 * (xp.log1p(-t) - xp.log(shift * t))
@@ -186,8 +186,11 @@ class Schedule:
 
         scheduler: any scheduler with `alphas_cumprod`, or a flow-matching one, whose timestep is N sigma for
         N training timesteps. Between whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
-        Raises TypeError when its timesteps are neither, ValueError when its alpha does not fall with time.
+        Raises TypeError for a class, or when its timesteps are neither, and ValueError when its alpha does not fall
+        with time.
         """
+        if isinstance(scheduler, type):
+            raise TypeError(f"a scheduler is needed, not its class; got {scheduler.__name__}")
         name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
         if _is_flow(scheduler, config):
             return _stretched(name, Schedule.flow_matching(), float(config["num_train_timesteps"]))
@@ -232,8 +235,8 @@ def _log_sinh(x: Array, xp: Any) -> Array:
 
 
 def _rates(first: float, last: float) -> tuple[float, float]:
-    if not 0 < first < last:
-        raise ValueError(f"the noise rate beta must be positive and grow; got {first:g} to {last:g}")
+    if not 0 < first < last < math.inf:
+        raise ValueError(f"the noise rate beta must be finite, positive and grow; got {first:g} to {last:g}")
     return first, last - first
 
 

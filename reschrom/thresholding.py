@@ -2,7 +2,7 @@
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, floating, per_image, signal_power
+from reschrom._arrays import Array, Number, finite, floating, per_image, signal_power
 from reschrom.resolution import bands, downsample, upsample
 from reschrom.scaling import intensity_scale, matched_alpha, matched_noise
 
@@ -22,6 +22,7 @@ def estimate_at(
         raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x_t.shape)}")
     if x_t.shape != eps.shape:
         raise ValueError(f"x_t and eps must have one shape; got {tuple(x_t.shape)} and {tuple(eps.shape)}")
+    finite("x_t and eps", x_t, eps)
     alpha, xp = signal_power(alpha)
     if not bool(xp.all(alpha > 0)):
         raise ValueError("no image can be estimated from pure noise: alpha must be above 0")

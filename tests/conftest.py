@@ -1,10 +1,20 @@
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jaxtyping import config
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def no_type_checks() -> Iterator[None]:
+    """Users run without the checks of types and shapes that these tests add, and must be told all the same."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from jaxtyping import config
 
 import reschrom
 from reschrom import (
@@ -32,7 +31,7 @@ from reschrom import (
     wiener_gain,
 )
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 IMAGE = np.zeros((2, 3, 8, 8))
 COSINE = Schedule.cosine()
 EDGES = np.array([0.0, 0.5, 1.0])
@@ -60,9 +59,13 @@ MISTAKES = {
     "alpha of gains": (lambda: wiener_gain(2.0, 1.0), ValueError, r"alpha .* in \[0, 1\]; got"),
     "alpha since": (lambda: generated_signal(0.5, 1, since=-1.0), ValueError, r"alpha .* got values from -1 to -1"),
     "alpha complex": (lambda: downsample(IMAGE + 1j), TypeError, r"real numbers is needed; got one of complex128"),
+    "alpha in words": (lambda: matched_alpha("half", 1), TypeError, r"real numbers is needed; got str"),
+    "alpha of nothing": (lambda: matched_alpha(None, 1), TypeError, r"real numbers is needed; got NoneType"),
     "time of alpha 2": (lambda: COSINE.time(2.0), ValueError, r"alpha .* in \[0, 1\]; got values from 2 to 2"),
     # level out of range
     "level negative": (lambda: matched_alpha(0.5, -1), ValueError, r"level counts halvings .* got -1"),
+    "level beyond all numbers": (lambda: matched_alpha(0.5, 600), ValueError, r"at most 500; got 600"),
+    "level that is no whole number": (lambda: downsample(IMAGE, 1.0), ValueError, r"level counts halvings .* got 1\.0"),
     "level boolean": (lambda: matched_time(COSINE, 0.5, True), ValueError, r"level counts halvings .* got True"),
     "levels negative": (lambda: chromatography(0.5, -2), ValueError, r"level counts halvings .* got -2"),
     "level too deep": (lambda: downsample(IMAGE, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
@@ -77,6 +80,8 @@ MISTAKES = {
     "side 6, torch": (lambda: downsample(torch.zeros(3, 6, 6)), ValueError, r"powers of two; got 6x6"),
     "side 6, up": (lambda: upsample(np.zeros((6, 6))), ValueError, r"powers of two; got 6x6"),
     "depth of 48": (lambda: depth(48), ValueError, r"powers of two; got 48"),
+    "depth of 8.0": (lambda: depth(8.0), ValueError, r"powers of two; got 8\.0"),
+    "depth of a word": (lambda: depth("8"), ValueError, r"powers of two; got '8'"),
     "size -2": (lambda: band_sizes(-2), ValueError, r"powers of two; got -2"),
     "chromatogram of 63": (lambda: Chromatogram.predicted(COSINE, 63), ValueError, r"powers of two; got 63"),
     "one dimension": (lambda: bands(np.zeros(8)), ValueError, r"shape \(\.\.\., height, width\); got \(8,\)"),
@@ -100,7 +105,10 @@ MISTAKES = {
         ValueError,
         r"twice the size of \(1, 1, 1\) must come next; got \(3, 2, 2\)",
     ),
+    "no bands": (lambda: from_bands([]), ValueError, r"one or more bands; got none"),
     # spectra
+    "spectrum of NaN": (lambda: band_spectrum(IMAGE * NAN), ValueError, r"images must be finite; got NaN"),
+    "spectrum of two axes": (lambda: chromatography(0.5, 1, RATES), ValueError, r"2 positive variances.* got 2 axes"),
     "spectrum of one image": (lambda: band_spectrum(IMAGE[:1]), ValueError, r"two or more .* got \(1, 3, 8, 8\)"),
     "spectrum of strips": (lambda: band_spectrum(IMAGE[..., :4]), ValueError, r"square .* got \(2, 3, 8, 4\)"),
     "spectrum too short": (lambda: chromatography(0.5, 2, [1.0, 2.0]), ValueError, r"3 positive variances.* got \[1"),
@@ -112,6 +120,12 @@ MISTAKES = {
         lambda: estimate_at(IMAGE, IMAGE[:1], 0.5),
         ValueError,
         r"one shape; got \(2, 3, 8, 8\) and \(1, 3, 8, 8\)",
+    ),
+    "noised image with NaN": (lambda: threshold(IMAGE * NAN, IMAGE, 0.5), ValueError, r"x_t and eps must be finite"),
+    "prediction that overflowed": (
+        lambda: estimate_at(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), INF), 0.5),
+        ValueError,
+        r"x_t and eps must be finite; got NaN or infinity",
     ),
     "pure noise": (lambda: threshold(IMAGE, IMAGE, 0.0), ValueError, r"pure noise: alpha must be above 0"),
     "too many alphas": (
@@ -140,8 +154,9 @@ MISTAKES = {
         ValueError,
         r"scaled_linear schedule has log .* got values from -inf to 0",
     ),
-    "offset below 0": (lambda: Schedule.cosine(-0.1), ValueError, r"offset s must be 0 or more; got -0\.1"),
-    "offset NaN": (lambda: Schedule.cosine(NAN), ValueError, r"offset s must be 0 or more; got nan"),
+    "offset below 0": (lambda: Schedule.cosine(-0.1), ValueError, r"offset s must be finite and 0 or more; got -0\.1"),
+    "offset NaN": (lambda: Schedule.cosine(NAN), ValueError, r"0 or more; got nan"),
+    "offset without end": (lambda: Schedule.cosine(INF), ValueError, r"must be finite .* got inf"),
     "rates that fall": (lambda: Schedule.linear(2.0, 1.0), ValueError, r"positive and grow; got 2 to 1"),
     "rate of zero": (lambda: Schedule.scaled_linear(0.0, 1.0), ValueError, r"positive and grow; got 0 to 1"),
     "sigmoid backwards": (lambda: Schedule.sigmoid(3.0, -3.0), ValueError, r"start < end .* got 3\.0, -3\.0, 1\.0"),
@@ -150,7 +165,11 @@ MISTAKES = {
         ValueError,
         r"temperature > 0; got -3\.0, 3\.0, 0\.0",
     ),
-    "shift of zero": (lambda: Schedule.flow_matching(0.0), ValueError, r"shift must be positive; got 0\.0"),
+    "shift of zero": (lambda: Schedule.flow_matching(0.0), ValueError, r"shift must be finite and positive; got 0\.0"),
+    "shift without end": (lambda: Schedule.flow_matching(INF), ValueError, r"must be finite .* got inf"),
+    "rate without end": (lambda: Schedule.linear(0.1, INF), ValueError, r"must be finite.* got 0\.1 to inf"),
+    "sigmoid without end": (lambda: Schedule.sigmoid(-INF), ValueError, r"finite start < end .* got -inf, 3\.0, 1\.0"),
+    "the class of a scheduler": (lambda: Schedule.from_diffusers(dict), TypeError, r"not its class; got dict"),
     "no scheduler": (lambda: Schedule.from_diffusers("ddpm"), TypeError, r"alphas_cumprod .* got str"),
     "schedule that rises": (
         lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=[0.9, 0.5, 0.6])),
@@ -193,6 +212,18 @@ MISTAKES = {
         ValueError,
         r"must rise, from image to noise; got \[ ?0\. +1\. +inf\]",
     ),
+    "no steps": (lambda: Chromatogram.predicted(COSINE, 8, edges=EDGES[:1]), ValueError, r"must rise.* got \[0\.\]"),
+    "predicted edges that rest": (
+        lambda: Chromatogram.predicted(COSINE, 8, edges=EDGES[[0, 1, 1]]),
+        ValueError,
+        r"must rise, from image to noise; got \[0",
+    ),
+    "edges of two axes": (lambda: chromatogram(edges=EDGES[:, None]), ValueError, r"must rise, from image to noise"),
+    "signal of other times": (
+        lambda: Chromatogram.from_signal(RATES, EDGES, 2, "made up"),
+        ValueError,
+        r"each of the 3 edges; got the shape \(2, 2\)",
+    ),
     "rates below 0": (lambda: chromatogram(RATES * -1), ValueError, r"finite and not negative; got -1\.0"),
     "rates NaN": (lambda: chromatogram(RATES * NAN), ValueError, r"finite and not negative; got nan"),
     "no last time": (lambda: Chromatogram.predicted(Schedule.natural(), 8), ValueError, r"natural .* give the edges"),
@@ -216,20 +247,18 @@ MISTAKES = {
         ValueError,
         r"never generate anything at the same time",
     ),
+    "no folder": (
+        lambda: chromatogram().save(Path("nowhere", "c.json")),
+        FileNotFoundError,
+        r"nowhere/c\.json cannot be written: there is no folder nowhere",
+    ),
     "no file": (lambda: Chromatogram.load(Path("nowhere.json")), FileNotFoundError, r"nowhere\.json"),
     # the package
     "no such name": (lambda: reschrom.chromatografy, AttributeError, r"'chromatografy'"),
 }
 
 
-@pytest.fixture(autouse=True)
-def no_type_checks():
-    """Users run without the checks of types and shapes that these tests add, and must be told all the same."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
-
-
+@pytest.mark.usefixtures("no_type_checks")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gives_one_clear_error(mistake):
     call, kind, message = MISTAKES[mistake]

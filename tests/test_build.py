@@ -163,6 +163,8 @@ def test_a_profile_that_does_not_fit_is_refused(project, capfd, profile, cause):
 def test_an_unknown_profile_and_a_strange_folder_are_refused(project, capfd, monkeypatch):
     assert main(["build", "--profile", "papre"]) == 1
     assert "there is no profile 'papre'; profiles/ holds: cpu, seeded" in capfd.readouterr().err
+    assert main(["--cores", "0", "build"]) == 1
+    assert "one core or more is needed; got 0" in capfd.readouterr().err
     assert main(["record"]) == 0
     monkeypatch.chdir(project / "notebooks")
     assert main(["build"]) == 1

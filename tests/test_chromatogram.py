@@ -65,6 +65,13 @@ def test_a_scheduler_of_diffusers_gives_one_cell_for_each_timestep():
     np.testing.assert_allclose(predicted.edges, np.arange(-1, 1000), rtol=0, atol=1e-9)
 
 
+@pytest.mark.usefixtures("no_type_checks")
+def test_lists_become_arrays():
+    made = Chromatogram([[1, 1], [3, 1]], [0, 1, 4], 2, "made up")
+    np.testing.assert_array_equal(made.times, [0.5, 2.5])
+    np.testing.assert_array_equal(made.shares, [[0.25, 0.5], [0.75, 0.5]])
+
+
 def test_a_step_in_which_nothing_is_generated_has_no_shares():
     rates = np.array([[0.0, 1.0], [0.0, 3.0]])
     quiet = Chromatogram(rates, np.array([0.0, 0.5, 1.0]), 2, "quiet")
@@ -131,8 +138,25 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"name": "x", "side": 2, "edges": [0, 1], "rates": [[1]]}'])
-def test_a_file_that_holds_no_chromatogram_says_so(tmp_path, content):
-    (tmp_path / "c.json").write_text(content)
-    with pytest.raises(ValueError, match=r"c\.json does not hold a chromatogram"):
+SAVED = {"name": "x", "side": 2, "edges": [0, 1], "rates": [[1], [1]]}
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"", "Expecting value"),
+        (b"\x80\xff", "invalid start byte"),
+        (b"{", "property name"),
+        (b"[]", "list indices"),
+        (b"{}", "'rates'"),
+        (json.dumps({**SAVED, "rates": [[1]]}).encode(), r"rates of shape \(2, 1\); got \(1, 1\)"),
+        (json.dumps({**SAVED, "side": "two"}).encode(), "powers of two; got 'two'"),
+        (json.dumps({**SAVED, "edges": None}).encode(), "edges of a chromatogram must rise"),
+        (json.dumps({**SAVED, "rates": [[1], [float("nan")]]}).encode(), "finite and not negative; got nan"),
+    ],
+)
+def test_a_file_that_holds_no_chromatogram_says_so(tmp_path, content, cause):
+    (tmp_path / "c.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"c\.json does not hold a chromatogram: .*{cause}"):
         Chromatogram.load(tmp_path / "c.json")

@@ -252,8 +252,17 @@ def test_never_rising_leaves_falling_signals_and_averages_the_rest():
     np.testing.assert_allclose(never_rising(np.array([[3.0, 1.0, 2.0, 0.0]])), [[3.0, 1.5, 1.5, 0.0]])
 
 
+PAIR = GaussianMixture([GaussianField([1, 1]), GaussianField([2, 2])])
+NOISED = r"shape \(N, 3, 2, 2\) are needed; got "
 BAD = {
-    "a spectrum of the wrong shape": (lambda: GaussianField(np.ones((3, 2))), "one variance or one 3x3 covariance"),
+    "a spectrum of the wrong shape": (lambda: GaussianField(np.ones((3, 2))), r"one variance, .* got \(3, 2\)"),
+    "a spectrum of one number": (lambda: GaussianField(1.0), r"one variance, .* got \(\)"),
+    "covariances of other channels": (
+        lambda: GaussianField(np.ones((2, 2, 2)), np.zeros((3, 2, 2))),
+        "one variance or one 3x3 covariance",
+    ),
+    "a covariance that is not symmetric": (lambda: GaussianField([[[1, 2], [0, 1]]] * 2), "must be symmetric"),
+    "a mean with NaN": (lambda: GaussianField([1, 1], np.nan), "mean image must be finite"),
     "a mean of the wrong size": (lambda: GaussianField(np.ones(3), np.zeros((1, 8, 8))), r"got .*\(1, 8, 8\)"),
     "a negative variance": (lambda: GaussianField([1.0, -1.0]), "none of them negative"),
     "a spectrum with NaN": (lambda: GaussianField([1.0, np.nan]), "must be numbers"),
@@ -262,12 +271,66 @@ BAD = {
     "classes of two sizes": (lambda: GaussianMixture([GaussianField([1, 1]), GaussianField([1])]), "of one shape"),
     "weights that do not sum to 1": (lambda: GaussianMixture([GaussianField([1, 1])], [0.5]), "of sum 1; got"),
     "an empty dataset": (lambda: FiniteDataset(np.zeros((0, 3, 4, 4))), r"shape \(N, C, S, S\); got \(0, 3, 4, 4\)"),
+    "images of another side": (lambda: PAIR.fields[0].denoise(np.zeros((1, 3, 4, 4)), 0.5), NOISED + r"\(1, 3, 4, 4\)"),
+    "images of one channel": (lambda: PAIR.fields[0].denoise(np.zeros((1, 1, 2, 2)), 0.5), NOISED + r"\(1, 1, 2, 2\)"),
+    "images of another side, mixture": (lambda: PAIR.denoise(np.zeros((1, 3, 4, 4)), 0.5), NOISED),
+    "one image without its axis, dataset": (
+        lambda: FiniteDataset(np.zeros((2, 3, 2, 2))).denoise(np.zeros((3, 2, 2)), 0.5),
+        NOISED + r"\(3, 2, 2\)",
+    ),
+    "noised images with NaN": (
+        lambda: PAIR.denoise(np.full((1, 3, 2, 2), np.nan), 0.5),
+        "noised images must be finite",
+    ),
+    "one alpha for each image": (
+        lambda: PAIR.denoise(np.zeros((2, 3, 2, 2)), np.array([0.5, 0.5])),
+        r"one number for all images here; got the shape \(2,\)",
+    ),
+    "a class that is not there": (lambda: PAIR.guidance(np.zeros((1, 3, 2, 2)), 0.5, 2), "classes 0 to 1; got 2"),
+    "a class from the end": (lambda: PAIR.guidance_energies(-1, ALPHAS), "classes 0 to 1; got -1"),
+    "energies above alpha 1": (lambda: PAIR.guidance_energies(0, np.array([1.5])), "lies in"),
+    "moments of three classes": (
+        lambda: PAIR.guidance_energies(0, ALPHAS, np.ones((3, 3, 3))),
+        r"shape \(2, 2, 3\); got \(3, 3, 3\)",
+    ),
     "an image with NaN": (lambda: FiniteDataset(np.full((1, 3, 4, 4), np.nan)), "finite images"),
     "one image for a spectrum": (lambda: channel_covariance(np.zeros((1, 3, 4, 4))), "two or more square images"),
     "alpha above 1": (lambda: GaussianField([1, 1]).denoise(np.zeros((1, 3, 2, 2)), 1.5), "lies in"),
     "noise of a clean image": (
         lambda: predicted_noise(GaussianField([1, 1]).denoise, np.zeros((1, 3, 2, 2)), 1.0),
         "below 1",
+    ),
+    "a spectrum of images with NaN": (
+        lambda: channel_covariance(np.full((2, 3, 4, 4), np.nan)),
+        "images must be finite",
+    ),
+    "a loss of one image": (
+        lambda: band_losses(PAIR.denoise, np.zeros((1, 3, 2, 2)), ALPHAS, np.random.default_rng(0)),
+        r"two or more images, .* got \(1, 3, 2, 2\)",
+    ),
+    "a loss above alpha 1": (
+        lambda: band_losses(PAIR.denoise, np.zeros((2, 3, 2, 2)), np.array([1.5]), np.random.default_rng(0)),
+        "lies in",
+    ),
+    "a denoiser that loses images": (
+        lambda: band_losses(lambda x, _: x[:1], np.zeros((2, 3, 2, 2)), ALPHAS, np.random.default_rng(0)),
+        r"shape it is given, \(2, 3, 2, 2\); got the shape \(1, 3, 2, 2\), at alpha = 0\.02",
+    ),
+    "a denoiser that returns NaN": (
+        lambda: predicted_noise(lambda x, _: x * np.nan, np.zeros((1, 3, 2, 2)), 0.5),
+        "finite",
+    ),
+    "a generation without steps": (
+        lambda: list(ddim(PAIR.denoise, np.zeros((1, 3, 2, 2)), np.array([]))),
+        "alphas must rise",
+    ),
+    "a generation beyond the image": (
+        lambda: list(ddim(PAIR.denoise, np.zeros((1, 3, 2, 2)), np.array([0.5, 1.5]))),
+        "lies in",
+    ),
+    "a step of no steps": (
+        lambda: rates_from_sampling(PAIR.denoise, np.zeros((1, 3, 2, 2)), Schedule.cosine(), ALPHAS, 0, "none"),
+        "one or more steps of DDIM; got 0",
     ),
     "a generation that goes back": (
         lambda: list(ddim(GaussianField([1, 1]).denoise, np.zeros((1, 3, 2, 2)), np.array([0.5, 0.2]))),
@@ -276,6 +339,7 @@ BAD = {
 }
 
 
+@pytest.mark.usefixtures("no_type_checks")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gives_one_clear_error(name):
     call, message = BAD[name]

@@ -75,6 +75,19 @@ def test_knowing_the_sparsity_loses_less_than_the_linear_theory(model):
     assert np.all(sparse.mean[:2] < 0.8 * plain.mean[:2])
 
 
-def test_a_single_image_is_refused():
-    with pytest.raises(ValueError, match=r"two or more square images, .* got \(1, 3, 4, 4\)"):
-        ScaleMixture(np.zeros((1, 3, 4, 4)))
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((1, 3, 4, 4)), r"two or more square images, .* got \(1, 3, 4, 4\)"),
+        (np.zeros((2, 3, 1, 1)), r"images of two pixels or more; got \(2, 3, 1, 1\)"),
+        (np.full((2, 3, 4, 4), np.nan), "images must be finite"),
+    ],
+)
+def test_images_that_hold_no_blocks_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        ScaleMixture(images)
+
+
+def test_noised_images_of_another_size_are_refused(model):
+    with pytest.raises(ValueError, match=r"shape \(N, 2, 4, 4\) are needed; got \(1, 2, 8, 8\)"):
+        model.denoise(np.zeros((1, 2, 8, 8)), 0.5)

@@ -5,7 +5,6 @@ import os
 import sys
 
 from reschrom.book.graph import HTML, build, preview, record
-from reschrom.book.plan import PlanError
 from reschrom.book.serve import serve
 
 
@@ -26,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.task == "serve":
             return serve(HTML)
         return preview(options.cores) if options.task == "preview" else record(options.cores)
-    except (FileNotFoundError, PlanError) as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"\nnothing was made:\n{error}\n", file=sys.stderr)
         return 1
 

@@ -73,6 +73,8 @@ def _pages(html: Path, target: str, profile: str, cores: int) -> int:
 
 
 def _snakemake(target: str, profile: str, cores: int) -> int:
+    if cores < 1:  # Snakemake would take every core it finds
+        raise ValueError(f"one core or more is needed; got {cores}")
     # Snakemake's own lock outlives a kill. This one ends with the processes that hold it.
     lock = Path("_build/.lock")
     lock.parent.mkdir(exist_ok=True)
