@@ -1,16 +1,23 @@
 """What a clone must hold: one set of versions, links that lead somewhere, nothing that ties it to one machine."""
 
+import ast
+import importlib.metadata
 import re
+import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from reschrom import cli
 from reschrom.book.execute import ENVIRONMENT
+from reschrom.book.notebook import declared_parameters, read_source
 
 ROOT = Path(__file__).parent.parent
 TEXT = {".cff", ".cfg", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
@@ -28,6 +35,24 @@ def pins():
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def declared(*extras):
+    """Return the distributions that the project asks for, with those of some extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return {canonicalize_name(Requirement(line).name) for lines in lists for line in lines}
+
+
+def imported(path):
+    """Return the names of the packages that a file imports, the standard library's left out."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+
+
 def test_every_version_is_pinned():
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", pin) for pin in pins())
     assert "torch==2.13.0" in pins()
@@ -35,10 +60,26 @@ def test_every_version_is_pinned():
 
 
 def test_everything_the_project_asks_for_is_pinned():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
-    pinned = {canonicalize_name(pin.split("==")[0]) for pin in pins()}
-    assert {canonicalize_name(Requirement(line).name) for line in asked} <= pinned
+    assert declared("book", "test") <= {canonicalize_name(pin.split("==")[0]) for pin in pins()}
+
+
+@pytest.mark.parametrize(
+    ("folders", "but", "extras"),
+    [
+        (["reschrom"], ["reschrom/book"], []),
+        (["reschrom/book", "book/_ext"], [], ["book"]),
+        (["tests", "benchmarks"], [], ["book", "test"]),
+    ],
+    ids=["package", "book", "tests"],
+)
+def test_everything_imported_is_asked_for(folders, but, extras):
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    files = [path for path in files if not any(path.is_relative_to(ROOT / folder) for folder in but)]
+    names = {name for path in files for name in imported(path)} - {"reschrom", *(path.stem for path in files)}
+    distributions = importlib.metadata.packages_distributions()
+    asked = declared(*extras)
+    assert names
+    assert [name for name in sorted(names) if not asked & set(map(canonicalize_name, distributions[name]))] == []
 
 
 def test_conda_installs_the_same_versions():
@@ -52,6 +93,13 @@ def test_no_file_names_a_place_on_one_machine():
     elsewhere = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\S*")
     files = [path for path in tracked() if path.name not in ("test_layout.py", "test_records.py")]  # they look for it
     assert [f"{path.name}: {found}" for path in files for found in elsewhere.findall(path.read_text())] == []
+
+
+def test_no_file_is_larger_than_16_mib():
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    sizes = {name: (ROOT / name).stat().st_size for name in names.split("\0") if name and (ROOT / name).is_file()}
+    assert sizes
+    assert [name for name, size in sizes.items() if size > 16 * 2**20] == []
 
 
 def test_pages_fetch_nothing_from_elsewhere():
@@ -87,3 +135,45 @@ def test_every_target_that_the_texts_name_exists():
     named = {target for text in texts for target in re.findall(r"(?:`|^|run: |&& )make ([a-z]+)", text, re.MULTILINE)}
     assert {"book", "test", "record", "serve"} <= named
     assert named <= targets
+
+
+def test_every_workflow_can_be_read_and_needs_no_secret():
+    workflows = {path.stem: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+    assert set(workflows) == {"newest", "pages", "test"}
+    # YAML reads the key `on` as a truth value.
+    events = {name: set(yaml.safe_load(text)[True]) for name, text in workflows.items()}
+    assert events["test"] == {"push", "pull_request"}
+    assert events["newest"] == {"schedule", "workflow_dispatch"}, "it gates nothing"
+    assert ".ci/run" in workflows["test"]
+    assert not [name for name, text in workflows.items() if "secrets." in text]
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/index.md"])
+def test_what_the_front_pages_show_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / name).read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["shares"].shape == (7, 3)
+    np.testing.assert_allclose(names["shares"].sum(axis=0), 1)
+    assert 0 < names["tau"] < 500
+    commands = re.findall(r"^(?:\.venv/bin/)?reschrom (.*)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        assert cli.main(shlex.split(command)) == 0
+    assert (tmp_path / "chromatogram.png").is_file()
+
+
+def test_every_papermill_command_names_a_record_and_its_parameters():
+    commands = [
+        (path.name, command)
+        for path in tracked("README.md", "book/*.md", "notebooks/*.md")
+        for command in re.findall(r"papermill (notebooks/[^`\n]*)", path.read_text())
+    ]
+    assert len(commands) > 20
+    for page, command in commands:
+        record, _, *options = shlex.split(command)
+        known = declared_parameters(read_source((ROOT / record).with_suffix(".md")))
+        assert options[::3] == ["-p"] * (len(options) // 3), f"{page}: {command}"
+        assert set(options[1::3]) <= set(known), f"{page}: {command}"
