@@ -23,7 +23,8 @@ def lay_out(root: Path, folder: Path) -> Path:
     """Put the toy book into `folder`, with this checkout's graph and a copy of its package to edit."""
     shutil.copytree(root / "tests" / "toy", folder)
     shutil.copy(root / "Snakefile", folder)
-    shutil.copytree(root / "profiles" / "slurm", folder / "profiles" / "slurm")
+    for profile in ("default", "slurm"):
+        shutil.copytree(root / "profiles" / profile, folder / "profiles" / profile)
     shutil.copytree(root / "reschrom", folder / "reschrom", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -189,14 +190,12 @@ def test_records_are_written_where_they_differ(project, capfd):
     assert "seed 0" in (project / "_build" / "preview" / "html" / "notebooks" / "theory" / "number.html").read_text()
 
 
-def test_what_a_killed_build_left_is_completed(root, built, tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", [["reschrom.book", "--cores", "2", "build"], ["snakemake", "--cores", "2"]])
+def test_what_a_killed_build_left_is_completed(root, built, tmp_path, monkeypatch, command):
     project = enter(lay_out(root, tmp_path / "project"), monkeypatch)
     edit(project / NUMBER, "assert seed >= 0", "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(300)")
-    build = subprocess.Popen(
-        [sys.executable, "-m", "reschrom.book", "--cores", "2", "build"],
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", *command]
+    build = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (project / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -206,7 +205,7 @@ def test_what_a_killed_build_left_is_completed(root, built, tmp_path, monkeypatc
     assert not list((project / "_build").rglob("number.ipynb"))
     assert not (project / "_build" / "html" / "index.html").exists()
     shutil.copy(root / "tests" / "toy" / NUMBER, project / NUMBER)
-    assert main(["build"]) == 0
+    assert subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0
     executed = "_build/executed/defaults/theory/number.ipynb"
     assert (project / executed).read_bytes() == (built / executed).read_bytes()
     assert (project / "_build" / "html" / "index.html").is_file()
