@@ -74,8 +74,11 @@ def chromatogram(
 
 
 @styled
-def heat_maps(chromatograms: Sequence[Chromatogram], title: str) -> Figure:
-    """Draw several chromatograms on one time axis and one colour scale, each under its own name."""
+def heat_maps(chromatograms: Sequence[Chromatogram], title: str, quantity: str = "generated signal") -> Figure:
+    """Draw several chromatograms on one time axis and one colour scale, each under its own name.
+
+    quantity: what the shares are shares of, as the colour bar says it.
+    """
     figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * len(chromatograms)))
     rows = figure.subplots(len(chromatograms), 1, sharex=True, squeeze=False)[:, 0]
     peak = max(float(c.shares.max()) for c in chromatograms)
@@ -84,5 +87,5 @@ def heat_maps(chromatograms: Sequence[Chromatogram], title: str) -> Figure:
         axes.set_title(chromatogram.name, fontweight="normal", fontsize=10)
     time_axis(rows[-1], chromatograms[0].edges[0], chromatograms[0].edges[-1])
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-    figure.colorbar(mesh, ax=list(rows), label="share of generated signal", aspect=35, pad=0.01)
+    figure.colorbar(mesh, ax=list(rows), label=f"share of {quantity}", aspect=35, pad=0.01)
     return figure
