@@ -33,6 +33,7 @@ _HOME = {
     "GaussianMixture": "posteriors",
     "FiniteDataset": "posteriors",
     "ScaleMixture": "scales",
+    "Chromatograph": "measure",
     "band_losses": "denoising",
     "ddim": "denoising",
     "predicted_noise": "denoising",

@@ -28,6 +28,7 @@ RANKS = {
     "chromatogram": 4,
     "posteriors": 4,
     "denoising": 5,
+    "measure": 7,
     "scales": 5,
     "thresholding": 4,
     "plots": 6,

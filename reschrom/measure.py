@@ -1,0 +1,303 @@
+"""The chromatograph: which resolution any diffusers pipeline generates at each step, measured while it runs."""
+
+import inspect
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom.chromatogram import Chromatogram
+from reschrom.denoising import never_rising
+from reschrom.networks import estimate_and_noise
+from reschrom.resolution import band_energies
+from reschrom.schedules import Schedule, _is_flow
+
+
+class StreamingMean:
+    """The mean over images. Stands in for the bootstrap's until that is there."""
+
+    def __init__(self, seed: int) -> None:
+        self._sum: Any = 0.0
+        self._count = 0
+
+    def add(self, values: np.ndarray, first_image: int) -> None:
+        """Add the values of some images."""
+        self._sum, self._count = self._sum + values.sum(axis=0), first_image + len(values)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of all values."""
+        return self._sum / self._count
+
+
+# Every step records these energies, in this order; the last only with guidance.
+_SIGNAL, _CHANGE, _GUIDANCE = range(3)
+
+
+class Record(NamedTuple):
+    """What one step of a run worked with, float32, shapes (images, C, S, S); guidance is None when it was off."""
+
+    timestep: float
+    x_t: Float[np.ndarray, "images channels side side"]
+    estimate: Float[np.ndarray, "images channels side side"]
+    guidance: Float[np.ndarray, "images channels side side"] | None
+
+
+class _Call(NamedTuple):
+    """One call of the denoiser. `twins`: the batch is two equal halves that are told different things."""
+
+    timestep: float
+    x_t: Any
+    output: Any
+    twins: bool
+
+
+class Chromatograph:
+    """Measure what a diffusers pipeline generates, by resolution, in every run inside a `with` block.
+
+    It listens to the denoiser through a forward hook and changes nothing. Guidance is found in the data: a batch of two
+    equal halves with different conditions (the second is the conditional one), or two calls with the same input (the
+    first is). Estimates of x_0 are those of the conditional prediction.
+
+    pipeline: with a `unet` or `transformer` that predicts noise, image, velocity or flow, and a scheduler whose alpha
+        is known (`Schedule.from_diffusers`). Images, or latents, are square with a power of two as side.
+    keep: None keeps only means over images; "bands" keeps all images of all steps too, in `kept`.
+    decoded: of a latent model measure the decoded images instead of the latents.
+    seed: of the bootstrap over images.
+    Raises TypeError or ValueError for a pipeline that it cannot measure.
+    """
+
+    def __init__(self, pipeline: Any, *, keep: str | None = None, decoded: bool = False, seed: int = 0) -> None:
+        denoiser: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+        scheduler = getattr(pipeline, "scheduler", None)
+        if not hasattr(denoiser, "register_forward_hook") or scheduler is None:
+            raise TypeError(
+                "a diffusers pipeline is needed with a denoiser, `unet` or `transformer`, and a `scheduler`; "
+                f"got {type(pipeline).__name__}, which lacks one"
+            )
+        if keep not in (None, "bands"):
+            raise ValueError(f'keep must be None or "bands"; got {keep!r}')
+        if decoded and getattr(pipeline, "vae", None) is None:
+            raise ValueError(f"only a latent model, with a `vae`, is decoded; {type(pipeline).__name__} has none")
+        self.kept: list[Record] = []
+        self._pipeline, self._denoiser = pipeline, denoiser
+        self._keep, self._decoded = keep, decoded
+        self._schedule = Schedule.from_diffusers(scheduler)
+        self._prediction = (
+            "flow_prediction" if _is_flow(scheduler, scheduler.config) else scheduler.config.prediction_type
+        )
+        self._signature = inspect.signature(denoiser.forward)
+        self._hook: Any = None
+        self._energies = StreamingMean(seed)
+        self._side = 0
+        self._grid: list[float] = []
+        self._images = 0
+        # The run in progress: calls at the current timestep, then what is known of the steps before.
+        self._pending: list[_Call] = []
+        self._estimate: Any = None
+        self._run: list[tuple[float, Float[np.ndarray, "images quantities bands"]]] = []
+        self._unit = 1.0
+
+    def __enter__(self) -> "Chromatograph":
+        """Start to listen."""
+        self._hook = self._denoiser.register_forward_hook(self._listen, with_kwargs=True)
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Stop listening; a run that failed is forgotten."""
+        self._hook.remove()
+        if error is not None:
+            self._pending, self._run, self._estimate = [], [], None
+
+    @property
+    def images(self) -> int:
+        """The number of images generated so far."""
+        self._finish()
+        return self._images
+
+    @property
+    def timesteps(self) -> Float[np.ndarray, " steps"]:
+        """The timesteps of the scheduler at which the denoiser was called, from noise to image, each once."""
+        self._finish()
+        if not self._images:
+            raise ValueError("nothing was measured: no image was generated inside the block")
+        return np.array(self._grid)
+
+    @property
+    def chromatogram(self) -> Chromatogram:
+        """The energy of guidance when guidance was on, otherwise the growth of the estimate."""
+        self._finish()
+        return self.growth if len(self._mean) <= _GUIDANCE else self.guidance
+
+    @property
+    def guidance(self) -> Chromatogram:
+        """The energy of each band of the guidance term, mean over images, around every timestep: Eq. (19).
+
+        The guidance term is the conditional noise prediction minus the unconditional one; decoded, it is the decoded
+        conditional estimate minus the decoded unconditional one.
+        """
+        times = self.timesteps[::-1]
+        if len(self._mean) <= _GUIDANCE:
+            raise ValueError("guidance was off: the denoiser never made a conditional and an unconditional prediction")
+        start, end = self._schedule.start, self._schedule.end
+        # A cell reaches half way to the next timestep, the first and the last as far on their other side.
+        before, after = (2 * times[0] - times[1], 2 * times[-1] - times[-2]) if len(times) > 1 else (start, end)
+        around = np.concatenate([[before], times, [after]])
+        edges = np.clip((around[1:] + around[:-1]) / 2, start, end)
+        energies = self._of(_GUIDANCE)
+        return Chromatogram(energies, edges, self._side, "guidance")
+
+    @property
+    def growth(self) -> Chromatogram:
+        """The generation rate: growth of the band energy of E[x_0 | x_t] between timesteps, mean over images.
+
+        It needs no guidance. Where the measured energy falls during generation, which an exact estimate never does, the
+        nearest energies that do not are taken.
+        """
+        times = self._steps()
+        return Chromatogram.from_signal(never_rising(self._of(_SIGNAL)), times, self._side, "growth")
+
+    @property
+    def changes(self) -> Chromatogram:
+        """The energy of each band of the change of E[x_0 | x_t] between timesteps, mean over images (Paper Fig. 1)."""
+        times = self._steps()
+        energies = self._of(_CHANGE)
+        return Chromatogram(energies[:, :-1], times, self._side, "squared change")
+
+    def _steps(self) -> Float[np.ndarray, " steps"]:
+        times = self.timesteps[::-1]
+        if len(times) < 2:
+            raise ValueError(f"growth and change need two or more timesteps; got {len(times)}")
+        return times
+
+    @property
+    def _mean(self) -> Float[np.ndarray, "quantities bands steps"]:
+        return self._energies.mean
+
+    def _of(self, quantity: int) -> np.ndarray:
+        """Return the mean energies (bands, steps), from image to noise."""
+        return self._mean[quantity, :, ::-1]
+
+    def _listen(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        call = self._read(self._signature.bind(*args, **kwargs).arguments, output)
+        last = self._pending[-1] if self._pending else None
+        if last is None or call.timestep > last.timestep:
+            self._finish()
+        elif call.timestep < last.timestep:
+            self._fold(call.twins)
+        elif self._same(call.x_t, last.x_t[-len(call.x_t) :]):
+            self._pending.append(call)  # another prediction from the same input
+            return
+        self._pending = [call]  # in place of an earlier one at this timestep: the last counts
+
+    def _read(self, arguments: dict[str, Any], output: Any) -> _Call:
+        x_t, *conditions = arguments.values()
+        output = output[0]
+        twins = len(x_t) % 2 == 0 and self._same(*x_t.chunk(2)) and _differ(conditions, len(x_t))
+        if x_t.ndim == 3:
+            x_t, output = _unpacked(x_t), _unpacked(output)
+        if x_t.ndim != 4 or x_t.shape[-1] != x_t.shape[-2] or x_t.shape[-1] & (x_t.shape[-1] - 1):
+            raise ValueError(
+                "the denoiser must see square images or latents with a power of two as side, shape (N, C, S, S); got "
+                f"{tuple(x_t.shape)}"
+            )
+        # More channels in than out: a picture to start from stands behind the noised one. More out than in: the learned
+        # variance stands behind the prediction.
+        x_t = x_t[:, : output.shape[1]]
+        return _Call(self._timestep(arguments["timestep"]), x_t, output, twins)
+
+    def _timestep(self, passed: Any) -> float:
+        """Return the timestep of the scheduler that the denoiser was told, perhaps rounded to half precision."""
+        told = float(passed.flatten()[0]) if hasattr(passed, "flatten") else float(passed)
+        if not self._pending and not self._run:
+            # A run begins at noise; told 1 or less there, the denoiser counts time in units of the whole schedule.
+            self._unit = self._schedule.end if told <= 1 and self._prediction == "flow_prediction" else 1.0
+        timesteps = self._pipeline.scheduler.timesteps.double().cpu().numpy()
+        return float(timesteps[np.argmin(np.abs(timesteps - told * self._unit))])
+
+    @staticmethod
+    def _same(a: Any, b: Any) -> bool:
+        import torch
+
+        return a.shape == b.shape and torch.equal(a, b)
+
+    def _fold(self, next_twins: bool = True) -> None:
+        """Measure the current timestep; the images themselves are forgotten, but for the estimate."""
+        first, *others = self._pending
+        self._pending = []
+        x_t, conditional, unconditional = first.x_t, first.output, others[0].output if others else None
+        # Two images may begin with the same noise, so the halves must still be equal at the next step.
+        if first.twins and next_twins:
+            x_t, (unconditional, conditional) = x_t.chunk(2)[1], conditional.chunk(2)
+        alpha = float(self._schedule.alpha(first.timestep))
+
+        def read(output: Any) -> tuple[Any, Any]:
+            return estimate_and_noise(output, x_t, alpha, self._prediction)
+
+        estimate, noise = read(conditional)
+        guidance = None
+        if unconditional is not None:
+            other_estimate, other_noise = read(unconditional)
+            guidance = noise - other_noise
+        seen = self._decode(estimate) if self._decoded else estimate
+        if self._decoded and guidance is not None:
+            guidance = seen - self._decode(other_estimate)
+        measured = [seen, seen - (seen if self._estimate is None else self._estimate)]
+        measured += [] if guidance is None else [guidance]
+        energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
+        if self._run and self._run[0][1].shape != energies.shape:
+            raise ValueError("guidance, or the number of images, changed in the middle of a run")
+        self._run.append((first.timestep, energies))
+        self._estimate, self._side = seen, seen.shape[-1]
+        if self._keep:
+            term = None if guidance is None else _plain(guidance)
+            self.kept.append(Record(first.timestep, _plain(x_t), _plain(seen), term))
+
+    def _finish(self) -> None:
+        """Add the run in progress, if any, to the means."""
+        if self._pending:
+            self._fold()
+        if not self._run:
+            return
+        grid = [timestep for timestep, _ in self._run]
+        energies = np.stack([energies for _, energies in self._run], axis=-1)
+        self._run, self._estimate = [], None
+        if self._images and (grid != self._grid or energies.shape[1:] != self._mean.shape):
+            raise ValueError(
+                "all runs inside one block must have the same timesteps, the same guidance and the same size; got "
+                f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self._grid)} from "
+                f"{self._grid[0]:g} to {self._grid[-1]:g}"
+            )
+        self._energies.add(energies, self._images)
+        self._grid = grid
+        self._images += len(energies)
+
+    def _decode(self, latents: Any) -> Any:
+        vae = self._pipeline.vae
+        latents = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
+
+
+def _differ(conditions: Any, batch: int) -> bool:
+    """Whether the two halves of a batch are told different things, anywhere in the other arguments."""
+    import torch
+
+    if isinstance(conditions, torch.Tensor):
+        halves = conditions.chunk(2) if conditions.ndim and len(conditions) == batch else ()
+        return bool(halves) and not torch.equal(*halves)
+    inner = list(conditions.values()) if isinstance(conditions, dict) else conditions
+    return isinstance(inner, (list, tuple)) and any(_differ(each, batch) for each in inner)
+
+
+def _unpacked(tokens: Any) -> Any:
+    """Return latents (N, C, S, S) from tokens (N, S^2 / 4, 4C) of 2x2 patches, as Flux packs them."""
+    count, patches, width = tokens.shape
+    side = int(patches**0.5)
+    if side * side != patches or width % 4:
+        raise ValueError(f"tokens must be the 2x2 patches of square latents, shape (N, n^2, 4C); got {tokens.shape}")
+    grid = tokens.reshape(count, side, side, width // 4, 2, 2)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(count, width // 4, 2 * side, 2 * side)
+
+
+def _plain(images: Any) -> np.ndarray:
+    return images.float().cpu().numpy()

@@ -1,0 +1,134 @@
+"""Tiny pipelines of real diffusers classes with random weights, built without the network."""
+
+from typing import Any
+
+import diffusers
+import torch
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+TEXT = 8
+LATENT = 4
+
+
+def seeded(build: Any) -> Any:
+    """Make a builder start from the same random weights each time, and build for inference, quietly."""
+
+    def built(**settings: Any) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            pipeline = build(**settings)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return built
+
+
+def conditional_unet(channels: int, out_channels: int, **settings: Any) -> Any:
+    return diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=channels,
+        out_channels=out_channels,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=4,
+        cross_attention_dim=TEXT,
+        **settings,
+    )
+
+
+def unconditional_unet(channels: int = 3) -> Any:
+    return diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+
+
+def vae(latent: int = LATENT) -> Any:
+    return diffusers.AutoencoderKL(
+        latent_channels=latent,
+        block_out_channels=(4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=2,
+        sample_size=16,
+        shift_factor=0.1,
+    )
+
+
+def clip(projection: int | None = None) -> Any:
+    config = CLIPTextConfig(
+        vocab_size=16,
+        hidden_size=TEXT,
+        intermediate_size=TEXT,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=4,
+        projection_dim=projection or TEXT,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)
+
+
+def t5() -> Any:
+    return T5EncoderModel(T5Config(vocab_size=16, d_model=TEXT, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).eval()
+
+
+@seeded
+def deepfloyd(scheduler: Any = None, out_channels: int = 6) -> Any:
+    return diffusers.IFPipeline(
+        tokenizer=None,
+        text_encoder=t5(),
+        unet=conditional_unet(3, out_channels),
+        scheduler=scheduler
+        or diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range"),
+        safety_checker=None,
+        feature_extractor=None,
+        watermarker=None,
+        requires_safety_checker=False,
+    )
+
+
+@seeded
+def stable_diffusion(scheduler: Any = None) -> Any:
+    return diffusers.StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=clip(),
+        tokenizer=None,
+        unet=conditional_unet(LATENT, LATENT),
+        scheduler=scheduler
+        or diffusers.PNDMScheduler(beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+@seeded
+def ddim(scheduler: Any = None) -> Any:
+    return diffusers.DDIMPipeline(unet=unconditional_unet(), scheduler=scheduler or diffusers.DDIMScheduler())
+
+
+@seeded
+def ddpm(scheduler: Any = None) -> Any:
+    return diffusers.DDPMPipeline(unet=unconditional_unet(), scheduler=scheduler or diffusers.DDPMScheduler())
+
+
+def embedded(seed: int, count: int = 1, length: int = 4) -> torch.Tensor:
+    """Return what a text encoder might say."""
+    return torch.randn(count, length, TEXT, generator=torch.Generator().manual_seed(seed))
+
+
+def generators(count: int, first: int = 0) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(first, first + count)]
