@@ -1,9 +1,11 @@
 """The chromatogram: generation rates of every resolution over time, predicted or measured, in one type."""
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +17,7 @@ from reschrom.schedules import Schedule
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 
 class Comparison(NamedTuple):
@@ -29,6 +32,13 @@ class Comparison(NamedTuple):
     divergence: float
 
 
+class Interval(NamedTuple):
+    """Where a measured quantity lies, with some confidence: two arrays of its shape."""
+
+    lower: Float[np.ndarray, "*shape"]
+    upper: Float[np.ndarray, "*shape"]
+
+
 @dataclass(frozen=True, eq=False)
 class Chromatogram:
     """Generation rates of each resolution on a time grid: r_m of Eq. (18) before normalisation, or a measurement.
@@ -37,25 +47,23 @@ class Chromatogram:
     edges: the times between which each rate holds, shape (steps + 1,), rising from the image to the noise.
     side: pixels along one side of the finest resolution.
     name: how plots and tables call it.
+    replicates: the same rates for every bootstrap replicate of the images, shape (replicates, levels + 1, steps);
+        None for a theory, which has no uncertainty.
     """
 
     rates: Float[np.ndarray, "bands steps"]
     edges: Float[np.ndarray, " edges"]
     side: int
     name: str
+    replicates: Float[np.ndarray, "replicates bands steps"] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", _time_grid(self.edges))
-        object.__setattr__(self, "rates", np.asarray(self.rates, dtype=np.float64))
-        bands = len(band_names(self.side))
-        if self.rates.shape != (bands, len(self.edges) - 1):
-            raise ValueError(
-                f"a chromatogram of side {self.side} on {len(self.edges) - 1} steps has rates of shape "
-                f"{(bands, len(self.edges) - 1)}; got {self.rates.shape}"
-            )
-        if not np.all(np.isfinite(self.rates)) or np.any(self.rates < 0):
-            wrong = self.rates[~((self.rates >= 0) & np.isfinite(self.rates))]
-            raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
+        bands, steps = len(band_names(self.side)), len(self.edges) - 1
+        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.side))
+        if self.replicates is not None:
+            shape = (len(self.replicates), bands, steps)
+            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, self.side))
 
     @classmethod
     def from_signal(
@@ -64,15 +72,18 @@ class Chromatogram:
         edges: Float[np.ndarray, " edges"],
         side: int,
         name: str,
+        replicates: Float[np.ndarray, "replicates bands edges"] | None = None,
     ) -> "Chromatogram":
         """Build a chromatogram from the signal that each resolution holds at each time of `edges`.
 
         The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid.
+        replicates: the signal in every bootstrap replicate of the images.
         """
         edges = _time_grid(edges)
         if signal.shape[1:] != edges.shape:
             raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
-        return cls(-np.diff(signal, axis=1) / np.diff(edges), edges, side, name)
+        again = None if replicates is None else -np.diff(replicates) / np.diff(edges)
+        return cls(-np.diff(signal) / np.diff(edges), edges, side, name, again)
 
     @classmethod
     def predicted(
@@ -111,19 +122,37 @@ class Chromatogram:
     @property
     def shares(self) -> Float[np.ndarray, "bands steps"]:
         """The share of each resolution at each time, Eq. (18): the rates divided by their sum, 0 where that is 0."""
-        total = self.rates.sum(axis=0)
-        return self.rates / np.where(total > 0, total, 1)
+        return _shares(self.rates)
+
+    def interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
+        """Return the bootstrap confidence interval of every share, each bound of shape (levels + 1, steps).
+
+        level: probability that the interval of a share covers it, over draws of the images.
+        simultaneous: widen all intervals by one factor, such that `level` is the probability that they cover all shares
+            at once.
+        Raises ValueError for a chromatogram without replicates.
+        """
+        return _around(self.shares, _shares(self._replicates()), level, simultaneous, bounds=(0.0, 1.0))
 
     def centroids(self) -> Float[np.ndarray, " bands"]:
         """Return the mean time at which each resolution is generated, finest first, in the units of `edges`.
 
         Raises ValueError when a resolution is never generated.
         """
-        weights = self.rates * np.diff(self.edges)
-        if not np.all(weights.sum(axis=1) > 0):
-            never = self.band_names[int(np.argmin(weights.sum(axis=1)))]
+        centroids = _centroids(self.rates, self.edges)
+        if not np.all(np.isfinite(centroids)):
+            never = self.band_names[int(np.argmin(np.isfinite(centroids)))]
             raise ValueError(f"a resolution that is never generated has no mean time: {never} in {self.name}")
-        return (weights * self.times).sum(axis=1) / weights.sum(axis=1)
+        return centroids
+
+    def centroid_interval(self, level: float = 0.95) -> Interval:
+        """Return the bootstrap confidence interval of every centroid, finest resolution first.
+
+        level: probability that the interval of a centroid covers it, over draws of the images.
+        Raises ValueError for a chromatogram without replicates, or with a resolution that is never generated.
+        """
+        again = _centroids(self._replicates(), self.edges)
+        return _around(self.centroids(), again, level, False, bounds=(self.edges[0], self.edges[-1]))
 
     def compare(self, other: "Chromatogram") -> Comparison:
         """Measure how far another chromatogram on the same time grid is from this one."""
@@ -152,21 +181,46 @@ class Chromatogram:
         table.insert(0, "time", self.times)
         return table
 
+    def plot(self) -> "Figure":
+        """Draw the paper's heat map: the share of each resolution over time, noise at the left."""
+        from reschrom import plots
+
+        return plots.chromatogram(self, title=self.name)
+
     def save(self, path: str | Path) -> None:
-        """Write the chromatogram to a JSON file, every number in full precision."""
-        content = {"name": self.name, "side": self.side, "edges": self.edges.tolist(), "rates": self.rates.tolist()}
+        """Write the chromatogram to a JSON or NPZ file, by its extension, every number in full precision."""
+        content: dict[str, Any] = {"name": self.name, "side": self.side, "edges": self.edges, "rates": self.rates}
+        if self.replicates is not None:
+            content["replicates"] = self.replicates
+        extension = _extension(path)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content), encoding="utf-8")
+            if extension == ".npz":
+                np.savez_compressed(temporary, allow_pickle=False, **content)
+            else:
+                plain = {
+                    key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in content.items()
+                }
+                temporary.write_text(json.dumps(plain), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Chromatogram":
         """Read a chromatogram that `save` wrote. Raises ValueError for any other file."""
+        extension = _extension(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            rates, edges = (np.array(content[key], dtype=np.float64) for key in ("rates", "edges"))
-            return cls(rates, edges, content["side"], content["name"])
-        except (ValueError, KeyError, TypeError) as error:
+            with open(path, "rb") as file:
+                content = dict(np.load(file, allow_pickle=False)) if extension == ".npz" else json.load(file)
+            arrays = {key: np.array(content[key], dtype=np.float64) for key in ("rates", "edges")}
+            if "replicates" in content:
+                arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
+            side, name = (np.asarray(content[key]).item() for key in ("side", "name"))
+            return cls(side=side, name=name, **arrays)
+        except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
+
+    def _replicates(self) -> Float[np.ndarray, "replicates bands steps"]:
+        if self.replicates is None:
+            raise ValueError(f"an interval needs the replicates of a measurement; {self.name} has none")
+        return self.replicates
 
     def _grid(self) -> str:
         return f"{self.side}x{self.side} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
@@ -183,3 +237,48 @@ def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     from scipy.special import rel_entr
 
     return rel_entr(p, q).sum(axis=0)
+
+
+def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], side: int) -> np.ndarray:
+    rates = np.asarray(rates, dtype=np.float64)
+    if rates.shape != shape:
+        raise ValueError(
+            f"a chromatogram of side {side} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
+        )
+    if not np.all(np.isfinite(rates)) or np.any(rates < 0):
+        wrong = rates[~((rates >= 0) & np.isfinite(rates))]
+        raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
+    return rates
+
+
+def _shares(rates: np.ndarray) -> np.ndarray:
+    total = rates.sum(axis=-2, keepdims=True)
+    return rates / np.where(total > 0, total, 1)
+
+
+def _centroids(rates: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the mean time of each band, NaN where it is never generated."""
+    weights, times = rates * np.diff(edges), (edges[1:] + edges[:-1]) / 2
+    with np.errstate(invalid="ignore"):
+        return (weights * times).sum(axis=-1) / weights.sum(axis=-1)
+
+
+def _around(
+    centre: np.ndarray, replicates: np.ndarray, level: float, simultaneous: bool, bounds: tuple[float, float]
+) -> Interval:
+    """Return the interval around `centre` that holds a share `level` of the replicates: of each number, or of all."""
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval is a probability between 0 and 1; got {level:g}")
+    spread = replicates.std(axis=0, ddof=1)
+    distance = np.abs(replicates - centre) / np.where(spread > 0, spread, np.inf)
+    if simultaneous:
+        distance = distance.max(axis=tuple(range(1, distance.ndim)))
+    half = np.quantile(distance, level, axis=0) * spread
+    return Interval(*(np.clip(bound, *bounds) for bound in (centre - half, centre + half)))
+
+
+def _extension(path: str | Path) -> str:
+    extension = Path(path).suffix.lower()
+    if extension not in (".json", ".npz"):
+        raise ValueError(f"a chromatogram is kept in a .json or .npz file; got {path}")
+    return extension

@@ -19,6 +19,7 @@ TESTS = sorted(Path(__file__).parent.glob("test_*.py"))
 RANKS = {
     "_arrays": 0,
     "_files": 0,
+    "bootstrap": 0,
     "proof": 0,
     "schedules": 1,
     "resolution": 1,
@@ -27,6 +28,7 @@ RANKS = {
     "data": 3,
     "chromatogram": 4,
     "posteriors": 4,
+    "networks": 4,
     "denoising": 5,
     "measure": 7,
     "scales": 5,
@@ -137,6 +139,7 @@ def test_modules_import_only_what_stands_below_them(path):
     tree, (_, *own) = ast.parse(path.read_text(encoding="utf-8")), module_of(path).split(".")
     assert not own or own[0] in RANKS, f"give {module_of(path)} a rank"
     everywhere = imports([node for node in ast.walk(tree) if isinstance(node, ast.stmt)])
+    everywhere -= {"reschrom.plots"} - imports(tree.body)  # what can draw itself may ask for plots when it does
     for name in everywhere:
         root, *rest = name.split(".")
         if own and root == "reschrom" and rest and rest[0] != own[0]:
