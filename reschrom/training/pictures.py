@@ -1,0 +1,110 @@
+"""Captioned pictures for training: photographs from a zip, a folder or the installed packages, in every style."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from reschrom.data import image_names, photos
+from reschrom.training.recipe import Recipe
+from reschrom.training.styles import STYLES, Picture
+
+# Part of a photograph's side that a second cut of it keeps at least.
+_SMALLEST_CUT = 0.75
+# Pictures are moved by up to so many pixels, and mirrored, each time they are used.
+_MOVE = 3
+
+
+def photographs(source: str, content: str, split: str, size: int) -> list[Picture]:
+    """Return the photographs of one content, `size` pixels square, in the order of their names.
+
+    source: a zip file or a folder that holds `metadata.json` with a list of `classes`, and pictures called
+        `split/class number/name`; or "photos", whose contents are the names of images in `reschrom.data`.
+    split: "train" or "test".
+    """
+    if source == "photos":
+        names = image_names("photographs")
+        if content not in names:
+            raise ValueError(f"photos have the contents {', '.join(names)}; got {content!r}")
+        cuts = photos(content, 64, size, generator=np.random.default_rng([split == "test", names.index(content)]))
+        return list(np.round((np.moveaxis(cuts, 1, -1) + 1) * 127.5).astype(np.uint8))
+    path = Path(source)
+    if path.is_dir():
+        return _named(lambda name: (path / name).read_bytes(), _files(path), source, content, split, size)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return _named(archive.read, archive.namelist(), source, content, split, size)
+    raise ValueError(f"pictures come from a zip file, a folder or photos; got {source}")
+
+
+def _files(path: Path) -> list[str]:
+    return [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+
+
+def _named(
+    read: Callable[[str], bytes], names: list[str], source: str, content: str, split: str, size: int
+) -> list[Picture]:
+    from PIL import Image
+
+    try:
+        classes = json.loads(read("metadata.json"))["classes"]
+        folder = f"{split}/{classes.index(content):03d}/"
+    except (KeyError, FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{source} must have a metadata.json whose classes include {content!r}") from error
+    pictures = []
+    for name in sorted(name for name in names if name.startswith(folder)):
+        with Image.open(io.BytesIO(read(name))) as picture:
+            square = picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+        pictures.append(np.asarray(square))
+    if not pictures:
+        raise ValueError(f"{source} has no pictures of {content} in {folder}")
+    return pictures
+
+
+def gallery(recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces size size 3"]:
+    """Return the pictures a model is trained on, in the order of `recipe.captions`."""
+    pictures = np.empty((len(STYLES), len(recipe.contents), recipe.pieces, recipe.size, recipe.size, 3), np.uint8)
+    for index, content in enumerate(recipe.contents):
+        generator = np.random.default_rng([recipe.seed, index])
+        pieces = _pieces(photographs(source, content, "train", recipe.size), recipe.pieces, generator)
+        for place, piece in enumerate(pieces):
+            for style, draw in enumerate(STYLES.values()):
+                pictures[style, index, place] = draw(piece, generator)
+    return pictures.reshape(-1, *pictures.shape[2:])
+
+
+def _pieces(whole: list[Picture], count: int, generator: np.random.Generator) -> Iterator[Picture]:
+    """Yield some of many photographs, or all of few, and then random cuts of them until there are enough."""
+    from PIL import Image
+
+    order = generator.permutation(len(whole))
+    for index in range(count):
+        picture = whole[order[index % len(whole)]]
+        if index >= len(whole):
+            size = len(picture)
+            side = size * generator.uniform(_SMALLEST_CUT, 1)
+            left, top = generator.uniform(0, size - side, 2)
+            cut = Image.fromarray(picture).resize(
+                (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
+            )
+            picture = np.asarray(cut)
+        yield picture
+
+
+def batch(
+    pictures: UInt8[np.ndarray, "captions pieces size size 3"], count: int, generator: np.random.Generator
+) -> tuple[Float[np.ndarray, "count 3 size size"], np.ndarray]:
+    """Draw pictures in [-1, 1], mirrored and moved by chance, and the number of the caption of each."""
+    captions = generator.integers(len(pictures), size=count)
+    pieces = generator.integers(pictures.shape[1], size=count)
+    chosen = np.pad(pictures[captions, pieces], ((0, 0), (_MOVE, _MOVE), (_MOVE, _MOVE), (0, 0)), mode="edge")
+    size = pictures.shape[2]
+    drawn = np.empty((count, 3, size, size), np.float32)
+    for index, (top, left, mirrored) in enumerate(generator.integers([0, 0, 0], [7, 7, 2], size=(count, 3))):
+        cut = chosen[index, top : top + size, left : left + size]
+        drawn[index] = np.moveaxis(cut[:, ::-1] if mirrored else cut, -1, 0)
+    return drawn / 127.5 - 1, captions

@@ -1,0 +1,95 @@
+"""A training recipe: every choice that fixes a text-to-image model, read from one YAML file."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from reschrom.training.styles import STYLES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what `train` makes, apart from the images.
+
+    contents: what the pictures show, each with its article: "a grand piano".
+    pieces: pictures made for each content and style; photographs of rare contents are cut more than once.
+    size: pixels along one side.
+    channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text.
+    text_width, text_layers: of the T5 encoder, which is trained together with the denoiser.
+    steps, batch: optimiser steps, and pictures in each, over all processes.
+    learning_rate: reached after `warmup` steps and left, in a straight line to zero, over the last `cooldown` share.
+    ema: decay of the averaged weights, which are the ones that are kept.
+    unconditional: share of pictures whose caption is left out, so that guidance has something to compare with.
+    snr_limit, alpha_floor: weights of the loss, see `weight`.
+    precision: "no" (float32) or "bf16".
+    seed: fixes pictures, first weights, batches and noise.
+    """
+
+    contents: tuple[str, ...]
+    pieces: int = 400
+    size: int = 64
+    channels: tuple[int, ...] = (16, 32, 64, 128, 152)
+    attentive: int = 2
+    text_width: int = 128
+    text_layers: int = 2
+    steps: int = 6000
+    batch: int = 32
+    learning_rate: float = 8e-4
+    warmup: int = 200
+    cooldown: float = 0.25
+    ema: float = 0.999
+    unconditional: float = 0.1
+    snr_limit: float = 5.0
+    alpha_floor: float = 0.01
+    precision: str = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            sequence = field.type in (tuple[str, ...], tuple[int, ...])
+            items = value if sequence and isinstance(value, tuple) else (value,)
+            wanted = field.type.__args__[0] if sequence else field.type  # type: ignore[union-attr]
+            if isinstance(value, tuple) != sequence or not items or any(type(item) is not wanted for item in items):
+                raise ValueError(f"{field.name} of a recipe must be of type {field.type}; got {value!r}")
+        if self.precision not in ("no", "bf16"):
+            raise ValueError(f"precision of a recipe must be no or bf16; got {self.precision!r}")
+        for name in ("pieces", "steps", "batch", "text_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} of a recipe must be at least 1; got {getattr(self, name)}")
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> "Recipe":
+        """Read a recipe from a YAML file, with some of its settings replaced.
+
+        Raises ValueError that names the file and the setting for anything that is no recipe.
+        """
+        import yaml
+
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} must hold one setting a line; got {content!r}")
+        content = {**content, **overrides}
+        known = [field.name for field in fields(cls)]
+        for name in content:
+            if name not in known:
+                raise ValueError(f"{path} sets {name!r}, which a recipe does not have; it has {', '.join(known)}")
+        if "contents" not in content:
+            raise ValueError(f"{path} must say the contents of the pictures")
+        content = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        try:
+            return cls(**content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @property
+    def captions(self) -> list[str]:
+        """Every caption: style by style, and within a style content by content."""
+        return [f"{style} {content}" for style in STYLES for content in self.contents]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings in plain types, as a YAML or JSON file holds them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
