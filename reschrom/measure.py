@@ -6,29 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from reschrom.bootstrap import StreamingMean
 from reschrom.chromatogram import Chromatogram
-from reschrom.denoising import never_rising
 from reschrom.networks import estimate_and_noise
 from reschrom.resolution import band_energies
 from reschrom.schedules import Schedule, _is_flow
-
-
-class StreamingMean:
-    """The mean over images. Stands in for the bootstrap's until that is there."""
-
-    def __init__(self, seed: int) -> None:
-        self._sum: Any = 0.0
-        self._count = 0
-
-    def add(self, values: np.ndarray, first_image: int) -> None:
-        """Add the values of some images."""
-        self._sum, self._count = self._sum + values.sum(axis=0), first_image + len(values)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean of all values."""
-        return self._sum / self._count
-
 
 # Every step records these energies, in this order; the last only with guidance.
 _SIGNAL, _CHANGE, _GUIDANCE = range(3)
@@ -144,25 +126,27 @@ class Chromatograph:
         before, after = (2 * times[0] - times[1], 2 * times[-1] - times[-2]) if len(times) > 1 else (start, end)
         around = np.concatenate([[before], times, [after]])
         edges = np.clip((around[1:] + around[:-1]) / 2, start, end)
-        energies = self._of(_GUIDANCE)
-        return Chromatogram(energies, edges, self._side, "guidance")
+        energies, replicates = self._of(_GUIDANCE)
+        return Chromatogram(energies, edges, self._side, "guidance", replicates)
 
     @property
     def growth(self) -> Chromatogram:
         """The generation rate: growth of the band energy of E[x_0 | x_t] between timesteps, mean over images.
 
-        It needs no guidance. Where the measured energy falls during generation, which an exact estimate never does, the
-        nearest energies that do not are taken.
+        It needs no guidance. The energy of an exact estimate never falls during generation. Where the measured one
+        does, the nearest energies that do not are taken: by least squares, with the weight 1 / (1 + s^2)^2 at a
+        timestep where an error e of the network makes an error s e of the estimate.
         """
         times = self._steps()
-        return Chromatogram.from_signal(never_rising(self._of(_SIGNAL)), times, self._side, "growth")
+        signal, replicates = (self._never_rising(energies) for energies in self._of(_SIGNAL))
+        return Chromatogram.from_signal(signal, times, self._side, "growth", replicates)
 
     @property
     def changes(self) -> Chromatogram:
         """The energy of each band of the change of E[x_0 | x_t] between timesteps, mean over images (Paper Fig. 1)."""
         times = self._steps()
-        energies = self._of(_CHANGE)
-        return Chromatogram(energies[:, :-1], times, self._side, "squared change")
+        energies, replicates = (each[..., :-1] for each in self._of(_CHANGE))
+        return Chromatogram(energies, times, self._side, "squared change", replicates)
 
     def _steps(self) -> Float[np.ndarray, " steps"]:
         times = self.timesteps[::-1]
@@ -174,20 +158,39 @@ class Chromatograph:
     def _mean(self) -> Float[np.ndarray, "quantities bands steps"]:
         return self._energies.mean
 
-    def _of(self, quantity: int) -> np.ndarray:
-        """Return the mean energies (bands, steps), from image to noise."""
-        return self._mean[quantity, :, ::-1]
+    def _of(self, quantity: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean energies (bands, steps), from image to noise, and their replicates."""
+        return self._mean[quantity, :, ::-1], self._energies.replicates[:, quantity, :, ::-1]
+
+    def _never_rising(self, signal: Float[np.ndarray, "*batch steps"]) -> Float[np.ndarray, "*batch steps"]:
+        """Return the nearest signals that never rise with time, where each timestep counts by its precision."""
+        import torch
+        from scipy.optimize import isotonic_regression
+
+        # How far the estimate moves with the output: a network that predicts noise tells little of the image in noise.
+        reach = np.array(
+            [
+                float(estimate_and_noise(torch.ones(1, 1), torch.zeros(1, 1), alpha, self._prediction)[0])
+                for alpha in self._schedule.alpha(self.timesteps[::-1])
+            ]
+        )
+        precision = 1 / (1 + reach**2) ** 2
+
+        def fit(band: np.ndarray) -> np.ndarray:
+            return isotonic_regression(band, weights=precision, increasing=False).x
+
+        return np.apply_along_axis(fit, -1, signal)
 
     def _listen(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         call = self._read(self._signature.bind(*args, **kwargs).arguments, output)
         last = self._pending[-1] if self._pending else None
-        if last is None or call.timestep > last.timestep:
-            self._finish()
-        elif call.timestep < last.timestep:
-            self._fold(call.twins)
-        elif self._same(call.x_t, last.x_t[-len(call.x_t) :]):
+        if last and call.timestep == last.timestep and self._same(call.x_t, last.x_t[-len(call.x_t) :]):
             self._pending.append(call)  # another prediction from the same input
             return
+        if last is None or call.timestep > last.timestep or len(self._pipeline.scheduler.timesteps) == 1:
+            self._finish()  # a new run begins
+        elif call.timestep < last.timestep:
+            self._fold(call.twins)
         self._pending = [call]  # in place of an earlier one at this timestep: the last counts
 
     def _read(self, arguments: dict[str, Any], output: Any) -> _Call:
@@ -212,7 +215,7 @@ class Chromatograph:
         if not self._pending and not self._run:
             # A run begins at noise; told 1 or less there, the denoiser counts time in units of the whole schedule.
             self._unit = self._schedule.end if told <= 1 and self._prediction == "flow_prediction" else 1.0
-        timesteps = self._pipeline.scheduler.timesteps.double().cpu().numpy()
+        timesteps = self._pipeline.scheduler.timesteps.cpu().double().numpy()
         return float(timesteps[np.argmin(np.abs(timesteps - told * self._unit))])
 
     @staticmethod

@@ -132,3 +132,95 @@ def embedded(seed: int, count: int = 1, length: int = 4) -> torch.Tensor:
 
 def generators(count: int, first: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in range(first, first + count)]
+
+
+@seeded
+def stable_diffusion_xl(scheduler: Any = None) -> Any:
+    return diffusers.StableDiffusionXLPipeline(
+        vae=vae(),
+        text_encoder=clip(),
+        text_encoder_2=clip(projection=TEXT),
+        tokenizer=None,
+        tokenizer_2=None,
+        unet=conditional_unet(
+            LATENT,
+            LATENT,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=4,
+            projection_class_embeddings_input_dim=TEXT + 6 * 4,
+        ),
+        scheduler=scheduler or diffusers.EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1),
+        add_watermarker=False,
+    )
+
+
+@seeded
+def pixart(scheduler: Any = None) -> Any:
+    return diffusers.PixArtAlphaPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=vae(),
+        transformer=diffusers.PixArtTransformer2DModel(
+            sample_size=8,
+            num_layers=1,
+            patch_size=2,
+            attention_head_dim=4,
+            num_attention_heads=2,
+            caption_channels=TEXT,
+            cross_attention_dim=8,
+            in_channels=LATENT,
+            out_channels=2 * LATENT,
+            use_additional_conditions=False,
+        ),
+        scheduler=scheduler or diffusers.DPMSolverMultistepScheduler(),
+    )
+
+
+@seeded
+def stable_diffusion_3(scheduler: Any = None) -> Any:
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=diffusers.SD3Transformer2DModel(
+            sample_size=8,
+            patch_size=1,
+            in_channels=LATENT,
+            num_layers=1,
+            attention_head_dim=4,
+            num_attention_heads=2,
+            caption_projection_dim=8,
+            joint_attention_dim=TEXT,
+            pooled_projection_dim=TEXT,
+            out_channels=LATENT,
+            pos_embed_max_size=8,
+        ),
+        scheduler=scheduler or diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(),
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        text_encoder_3=None,
+        tokenizer_3=None,
+    )
+
+
+@seeded
+def flux(scheduler: Any = None) -> Any:
+    return diffusers.FluxPipeline(
+        scheduler=scheduler or diffusers.FlowMatchEulerDiscreteScheduler(),
+        vae=vae(),
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        transformer=diffusers.FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=4 * LATENT,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=TEXT,
+            pooled_projection_dim=TEXT,
+            axes_dims_rope=(4, 4, 8),
+        ),
+    )

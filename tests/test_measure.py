@@ -8,12 +8,27 @@ import torch
 from reschrom.measure import Chromatograph
 from reschrom.resolution import band_energies
 
+# Some schedulers of diffusers turn tensors into arrays in the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 TEXT = {"prompt_embeds": pipelines.embedded(1), "negative_prompt_embeds": pipelines.embedded(2)}
 LATENT = {"output_type": "latent", "num_inference_steps": 3}
 PIXEL = {"output_type": "pt", "num_inference_steps": 3}
+POOLED = {
+    "pooled_prompt_embeds": TEXT["prompt_embeds"][:, 0],
+    "negative_pooled_prompt_embeds": TEXT["negative_prompt_embeds"][:, 0],
+}
+MASKS = {"prompt_attention_mask": torch.ones(1, 4), "negative_prompt_attention_mask": torch.ones(1, 4)}
+SIZE = {"height": 16, "width": 16}
 RUNS = {
     "deepfloyd": PIXEL | TEXT,
     "stable_diffusion": LATENT | TEXT,
+    "stable_diffusion_xl": LATENT | TEXT | POOLED,
+    "pixart": LATENT | TEXT | MASKS | SIZE | {"negative_prompt": None, "use_resolution_binning": False},
+    "stable_diffusion_3": LATENT | TEXT | POOLED | SIZE,
+    "flux": LATENT
+    | SIZE
+    | {"prompt_embeds": TEXT["prompt_embeds"], "pooled_prompt_embeds": POOLED["pooled_prompt_embeds"]},
     "ddim": PIXEL | {"output_type": "np"},
     "ddpm": PIXEL | {"output_type": "np"},
 }
