@@ -4,16 +4,20 @@ The signal of band m in the estimate E[x_0 | x_t] has the energy `E||b_m x_0||^2
 a resolution is `-d mmse_m / dt`. It can be had from denoising losses on data, or from the growing band energy of the
 estimate while images are sampled. Both agree for an exact denoiser; for a network the difference is its training error.
 
-A denoiser is any function `(x_t, alpha) -> estimate of x_0`; images have the shape (N, C, S, S), float64.
+A denoiser is any function `(x_t, alpha) -> estimate of x_0`; images have the shape (N, C, S, S), float64. What asks for
+a model takes a diffusers pipeline as well. Images may come as one array or as batches, each of which is dropped after
+its turn.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import signal_power
+from reschrom.bootstrap import StreamingMean
 from reschrom.chromatogram import Chromatogram
 from reschrom.posteriors import Images, noise_power
 from reschrom.resolution import band_energies
@@ -24,10 +28,15 @@ Times = Float[np.ndarray, " times"]
 
 
 class BandLosses(NamedTuple):
-    """Denoising losses of every band at every alpha, finest first, and their standard errors over images."""
+    """Denoising losses of every band at every time, finest first, and what chance does to them.
+
+    standard_error: over images.
+    replicates: the same losses for every bootstrap replicate of the images.
+    """
 
     mean: Float[np.ndarray, "bands times"]
     standard_error: Float[np.ndarray, "bands times"]
+    replicates: Float[np.ndarray, "replicates bands times"]
 
 
 class Step(NamedTuple):
@@ -47,22 +56,35 @@ def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
     return (x_t - np.sqrt(alpha) * _estimate(denoise, x_t, alpha)) / np.sqrt(noise)
 
 
-def band_losses(denoise: Denoiser, images: Images, alphas: Times, generator: np.random.Generator) -> BandLosses:
+def band_losses(
+    model: Any, images: Images | Iterable[Images], schedule: Schedule, times: Times, generator: np.random.Generator
+) -> BandLosses:
     """Measure the denoising loss of every band, `E||b_m (x_0 - estimate)||^2`, by noising images with Eq. (1).
 
-    denoise: any estimate of x_0; with E[x_0 | x_t] the loss is the band-resolved mmse.
+    model: any estimate of x_0, or a diffusers pipeline; with E[x_0 | x_t] the loss is the band-resolved mmse.
     images: at least two, drawn from the distribution whose loss is wanted. Each gets one noise, the same at every
-        alpha, so that the loss is a smooth function of alpha.
+        time, so that the loss is a smooth function of time.
+    times: of `schedule`, in any order.
     """
-    if len(images) < 2:
-        raise ValueError(f"a loss and its error need two or more images, shape (N, C, S, S); got {images.shape}")
-    noise = generator.standard_normal(images.shape)
-    losses = []
-    for alpha in signal_power(alphas)[0]:
-        x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
-        losses.append(band_energies(images - _estimate(denoise, x_t, alpha)))
-    per_image = np.stack(losses, axis=1)
-    return BandLosses(per_image.mean(axis=-1), per_image.std(axis=-1, ddof=1) / np.sqrt(len(images)))
+    losses = _losses(model, images, schedule.alpha(times), generator)
+    return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:])
+
+
+def _losses(
+    model: Any, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
+) -> StreamingMean:
+    """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times)."""
+    denoise, losses = _denoiser(model), StreamingMean()
+    for batch in _batches(images):
+        noise = generator.standard_normal(batch.shape)
+        kept = [band_energies(batch).T]
+        for alpha in alphas:
+            x_t = np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise
+            kept.append(band_energies(batch - _estimate(denoise, x_t, alpha)).T)
+        losses.add(np.stack(kept, axis=-1), losses.count)
+    if losses.count < 2:
+        raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
+    return losses
 
 
 def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
@@ -84,31 +106,71 @@ def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
 
 
 def rates_from_losses(
-    denoise: Denoiser, images: Images, schedule: Schedule, edges: Times, generator: np.random.Generator, name: str
+    model: Any,
+    images: Images | Iterable[Images],
+    schedule: Schedule,
+    edges: Times,
+    generator: np.random.Generator,
+    name: str,
 ) -> Chromatogram:
     """Measure generation rates from the denoising loss on images, `-d mmse_m / dt`; no image is generated.
 
-    images, generator: as for `band_losses`.
+    An estimate that loses more of a band than the images hold there counts as one that holds nothing of it.
+
+    model, images, generator: as for `band_losses`.
     edges: the time grid of the chromatogram, rising from image to noise.
     """
-    losses = band_losses(denoise, images, schedule.alpha(edges), generator).mean
-    return Chromatogram.from_signal(never_rising(-losses), edges, images.shape[-1], name)
+    alphas = schedule.alpha(edges)
+    losses = _losses(model, images, alphas, generator)
+    held, again = (np.maximum(each[..., :1] - each[..., 1:], 0) for each in (losses.mean, losses.replicates))
+    return _from_signal(held, again, edges, name, _precision(model, alphas))
 
 
 def rates_from_sampling(
-    denoise: Denoiser, start: Images, schedule: Schedule, edges: Times, substeps: int, name: str
+    model: Any, start: Images | Iterable[Images], schedule: Schedule, edges: Times, substeps: int, name: str
 ) -> Chromatogram:
     """Measure generation rates along DDIM sampling: the growth of the band energy of the estimate.
 
+    model: any estimate of x_0, or a diffusers pipeline.
     start: white noise, the state at the last time of `edges`.
     substeps: DDIM steps for each step of the time grid.
     """
     if substeps < 1:
         raise ValueError(f"each step of the time grid takes one or more steps of DDIM; got {substeps}")
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
-    steps = ddim(denoise, start, schedule.alpha(fine)[::-1])
-    energies = [band_energies(step.estimate).mean(axis=-1) for index, step in enumerate(steps) if index % substeps == 0]
-    return Chromatogram.from_signal(never_rising(np.stack(energies[::-1], axis=1)), edges, start.shape[-1], name)
+    denoise, alphas, energies = _denoiser(model), schedule.alpha(fine)[::-1], StreamingMean()
+    for x_t in _batches(start):
+        kept = [band_energies(step.estimate).T for step in islice(ddim(denoise, x_t, alphas), 0, None, substeps)]
+        energies.add(np.stack(kept[::-1], axis=-1), energies.count)
+    return _from_signal(energies.mean, energies.replicates, edges, name, _precision(model, schedule.alpha(edges)))
+
+
+def _batches(images: Images | Iterable[Images]) -> Iterable[Images]:
+    return [images] if isinstance(images, np.ndarray) else images
+
+
+def _denoiser(model: Any) -> Denoiser:
+    if not hasattr(model, "scheduler"):
+        return model
+    from reschrom.networks import network_denoiser
+
+    return network_denoiser(model)
+
+
+def _precision(model: Any, alphas: Times) -> Times | None:
+    if not hasattr(model, "scheduler"):
+        return None
+    from reschrom.networks import estimate_precision
+
+    return estimate_precision(alphas, model.scheduler.config.prediction_type)
+
+
+def _from_signal(
+    signal: np.ndarray, replicates: np.ndarray, edges: Times, name: str, precision: Times | None
+) -> Chromatogram:
+    side = 2 ** (len(signal) - 1)
+    fitted, again = (never_rising(each, precision) for each in (signal, replicates))
+    return Chromatogram.from_signal(fitted, edges, side, name, again)
 
 
 def _estimate(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
@@ -121,11 +183,16 @@ def _estimate(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
     return estimate
 
 
-def never_rising(signal: Float[np.ndarray, "bands times"]) -> Float[np.ndarray, "bands times"]:
+def never_rising(
+    signal: Float[np.ndarray, "*bands times"], precision: Times | None = None
+) -> Float[np.ndarray, "*bands times"]:
     """Return the nearest signal that never rises with time, by least squares, band by band.
 
     The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
+    precision: the weight of each time; None for equal ones.
     """
     from scipy.optimize import isotonic_regression
 
-    return np.stack([isotonic_regression(band, increasing=False).x for band in signal])
+    rows = signal.reshape(-1, signal.shape[-1])
+    fitted = [isotonic_regression(band, weights=precision, increasing=False).x for band in rows]
+    return np.stack(fitted).reshape(signal.shape)

@@ -1,7 +1,13 @@
-"""Trained networks as denoisers: what the output of a diffusers network says about the image and the noise."""
+"""Trained networks as denoisers: what a diffusers network says about the image and about the noise."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom.schedules import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -37,3 +43,82 @@ def estimate_and_noise(
         "a network is needed that predicts epsilon, sample, v_prediction or flow_prediction; "
         f"this one predicts {prediction_type}"
     )
+
+
+def estimate_precision(alpha: Float[np.ndarray, " times"], prediction_type: str) -> Float[np.ndarray, " times"]:
+    """Return how precise the band energy of a network's estimate is: 1 / (1 + s^2)^2.
+
+    s: the error of the estimate of x_0 that an error of 1 in the output makes. A network that predicts the noise tells
+        little of the image where there is little of it.
+    """
+    import torch
+
+    one, nothing = torch.ones(1, 1), torch.zeros(1, 1)
+    reach = [float(estimate_and_noise(one, nothing, float(each), prediction_type)[0]) for each in alpha]
+    return 1 / (1 + np.square(reach)) ** 2
+
+
+def network_denoiser(
+    pipeline: Any, prompt: str | None = None, batch: int = 32
+) -> Callable[[np.ndarray, float], np.ndarray]:
+    """Build the estimate of x_0 that the network of a diffusers pipeline makes, without guidance: Eq. (7).
+
+    pipeline: with a `unet` in pixels or latents and nothing to know but a prompt: DDPM, DDIM, DeepFloyd IF (stage I),
+        Stable Diffusion 1 and 2. Its device and precision are used.
+    prompt: None for an unconditional pipeline, and for the empty caption of one that reads captions.
+    batch: images at a time.
+    Returns a function of x_t, shape (N, C, S, S), and alpha, which the schedule of the pipeline turns into its time.
+    What the sampler does to an estimate (clipping, thresholding) is not done.
+    Raises TypeError for another pipeline and ValueError for a prompt that it cannot read.
+    """
+    import torch
+
+    unet = _drivable(pipeline)
+    schedule, prediction_type = Schedule.from_diffusers(pipeline.scheduler), pipeline.scheduler.config.prediction_type
+    condition = {}
+    if hasattr(pipeline, "encode_prompt"):
+        with torch.no_grad():
+            condition["encoder_hidden_states"] = pipeline.encode_prompt(
+                prompt=prompt or "", device=unet.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )[0]
+    elif prompt is not None:
+        raise ValueError(f"{type(pipeline).__name__} is unconditional and reads no prompt; got {prompt!r}")
+
+    def denoise(x_t: np.ndarray, alpha: float) -> np.ndarray:
+        # Before the first timestep, where the image itself stands at -1, no network was trained.
+        timestep = torch.tensor(max(float(schedule.time(alpha)), 0.0), dtype=torch.float32, device=unet.device)
+        estimates = []
+        for start in range(0, len(x_t), batch):
+            part = torch.tensor(x_t[start : start + batch])
+            given = {name: value.expand(len(part), -1, -1) for name, value in condition.items()}
+            with torch.no_grad():
+                output = unet(part.to(unet.device, unet.dtype), timestep, **given, return_dict=False)[0]
+            estimates.append(estimate_and_noise(output.cpu(), part, float(alpha), prediction_type)[0].numpy())
+        return np.concatenate(estimates)
+
+    return denoise
+
+
+def _drivable(pipeline: Any) -> Any:
+    """Return the network of a pipeline, after checking that it can be called with no more than a prompt."""
+    from diffusers import UNet2DConditionModel, UNet2DModel
+
+    unet: Any = getattr(pipeline, "unet", None)
+    config: Any = getattr(unet, "config", None)
+    plain = isinstance(unet, UNet2DModel) or (
+        isinstance(unet, UNet2DConditionModel)
+        and hasattr(pipeline, "encode_prompt")
+        and config.addition_embed_type in (None, "text")
+    )
+    if (
+        not plain
+        or config.class_embed_type is not None
+        or config.num_class_embeds is not None
+        or config.out_channels not in (config.in_channels, 2 * config.in_channels)
+        or pipeline.scheduler.config.get("prediction_type") not in ("epsilon", "sample", "v_prediction")
+    ):
+        raise TypeError(
+            "a pipeline is needed whose `unet` sees the noised image, the time and at most a prompt, and predicts "
+            f"epsilon, sample or v_prediction; got {type(pipeline).__name__}"
+        )
+    return unet

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from reschrom import band_energies, band_spectrum, bands, from_bands
+from reschrom import Schedule, band_energies, band_spectrum, bands, from_bands
 from reschrom.denoising import band_losses
 from reschrom.posteriors import GaussianField
 from reschrom.scales import ScaleMixture, _from_blocks, _to_blocks
@@ -70,8 +70,8 @@ def test_knowing_the_sparsity_loses_less_than_the_linear_theory(model):
     generator = np.random.default_rng(5)
     images, alphas = sparse_images(2000, generator), np.array([0.3, 0.7])
     linear = GaussianField.fit(images, colour=True)
-    sparse = band_losses(model.denoise, images, alphas, np.random.default_rng(6))
-    plain = band_losses(linear.denoise, images, alphas, np.random.default_rng(6))
+    sparse = band_losses(model.denoise, images, Schedule.natural(), -np.log(alphas), np.random.default_rng(6))
+    plain = band_losses(linear.denoise, images, Schedule.natural(), -np.log(alphas), np.random.default_rng(6))
     assert np.all(sparse.mean[:2] < 0.8 * plain.mean[:2])
 
 
