@@ -61,7 +61,7 @@ class Chromatograph:
             raise ValueError(f'keep must be None or "bands"; got {keep!r}')
         if decoded and getattr(pipeline, "vae", None) is None:
             raise ValueError(f"only a latent model, with a `vae`, is decoded; {type(pipeline).__name__} has none")
-        self.kept: list[Record] = []
+        self._kept: list[Record] = []
         self._pipeline, self._denoiser = pipeline, denoiser
         self._keep, self._decoded = keep, decoded
         self._schedule = Schedule.from_diffusers(scheduler)
@@ -88,8 +88,15 @@ class Chromatograph:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Stop listening; a run that failed is forgotten."""
         self._hook.remove()
-        if error is not None:
-            self._pending, self._run, self._estimate = [], [], None
+        if error is None:
+            self._finish()
+        self._pending, self._run, self._estimate = [], [], None
+
+    @property
+    def kept(self) -> list[Record]:
+        """Every step of every run, in the order of generation; empty unless `keep="bands"` asked for them."""
+        self._finish()
+        return self._kept
 
     @property
     def images(self) -> int:
@@ -108,8 +115,7 @@ class Chromatograph:
     @property
     def chromatogram(self) -> Chromatogram:
         """The energy of guidance when guidance was on, otherwise the growth of the estimate."""
-        self._finish()
-        return self.growth if len(self._mean) <= _GUIDANCE else self.guidance
+        return self.guidance if self._guided else self.growth
 
     @property
     def guidance(self) -> Chromatogram:
@@ -119,13 +125,14 @@ class Chromatograph:
         conditional estimate minus the decoded unconditional one.
         """
         times = self.timesteps[::-1]
-        if len(self._mean) <= _GUIDANCE:
+        if not self._guided:
             raise ValueError("guidance was off: the denoiser never made a conditional and an unconditional prediction")
         start, end = self._schedule.start, self._schedule.end
-        # A cell reaches half way to the next timestep, the first and the last as far on their other side.
-        before, after = (2 * times[0] - times[1], 2 * times[-1] - times[-2]) if len(times) > 1 else (start, end)
-        around = np.concatenate([[before], times, [after]])
-        edges = np.clip((around[1:] + around[:-1]) / 2, start, end)
+        edges = np.array([start, end])
+        if len(times) > 1:
+            # A cell reaches half way to the next timestep, the first and the last as far on their other side.
+            around = np.concatenate([[2 * times[0] - times[1]], times, [2 * times[-1] - times[-2]]])
+            edges = np.clip((around[1:] + around[:-1]) / 2, start, end)
         energies, replicates = self._of(_GUIDANCE)
         return Chromatogram(energies, edges, self._side, "guidance", replicates)
 
@@ -155,12 +162,12 @@ class Chromatograph:
         return times
 
     @property
-    def _mean(self) -> Float[np.ndarray, "quantities bands steps"]:
-        return self._energies.mean
+    def _guided(self) -> bool:
+        return len(self.timesteps) > 0 and len(self._energies.mean) > _GUIDANCE
 
     def _of(self, quantity: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean energies (bands, steps), from image to noise, and their replicates."""
-        return self._mean[quantity, :, ::-1], self._energies.replicates[:, quantity, :, ::-1]
+        return self._energies.mean[quantity, :, ::-1], self._energies.replicates[:, quantity, :, ::-1]
 
     def _never_rising(self, signal: Float[np.ndarray, "*batch steps"]) -> Float[np.ndarray, "*batch steps"]:
         """Return the nearest signals that never rise with time, where each timestep counts by its precision."""
@@ -225,7 +232,9 @@ class Chromatograph:
         return a.shape == b.shape and torch.equal(a, b)
 
     def _fold(self, next_twins: bool = True) -> None:
-        """Measure the current timestep; the images themselves are forgotten, but for the estimate."""
+        """Measure the current timestep, and forget its images but for the estimate."""
+        import torch
+
         first, *others = self._pending
         self._pending = []
         x_t, conditional, unconditional = first.x_t, first.output, others[0].output if others else None
@@ -233,28 +242,23 @@ class Chromatograph:
         if first.twins and next_twins:
             x_t, (unconditional, conditional) = x_t.chunk(2)[1], conditional.chunk(2)
         alpha = float(self._schedule.alpha(first.timestep))
-
-        def read(output: Any) -> tuple[Any, Any]:
-            return estimate_and_noise(output, x_t, alpha, self._prediction)
-
-        estimate, noise = read(conditional)
         guidance = None
-        if unconditional is not None:
-            other_estimate, other_noise = read(unconditional)
-            guidance = noise - other_noise
-        seen = self._decode(estimate) if self._decoded else estimate
-        if self._decoded and guidance is not None:
-            guidance = seen - self._decode(other_estimate)
-        measured = [seen, seen - (seen if self._estimate is None else self._estimate)]
-        measured += [] if guidance is None else [guidance]
-        energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
+        with torch.no_grad():  # the last step of a run is measured after it
+            estimate, noise = estimate_and_noise(conditional, x_t, alpha, self._prediction)
+            seen = self._decode(estimate) if self._decoded else estimate
+            if unconditional is not None:
+                other_estimate, other_noise = estimate_and_noise(unconditional, x_t, alpha, self._prediction)
+                guidance = seen - self._decode(other_estimate) if self._decoded else noise - other_noise
+            change = seen - (seen if self._estimate is None else self._estimate)
+            measured = [seen, change] if guidance is None else [seen, change, guidance]
+            energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
         if self._run and self._run[0][1].shape != energies.shape:
             raise ValueError("guidance, or the number of images, changed in the middle of a run")
         self._run.append((first.timestep, energies))
         self._estimate, self._side = seen, seen.shape[-1]
         if self._keep:
             term = None if guidance is None else _plain(guidance)
-            self.kept.append(Record(first.timestep, _plain(x_t), _plain(seen), term))
+            self._kept.append(Record(first.timestep, _plain(x_t), _plain(seen), term))
 
     def _finish(self) -> None:
         """Add the run in progress, if any, to the means."""
@@ -265,7 +269,7 @@ class Chromatograph:
         grid = [timestep for timestep, _ in self._run]
         energies = np.stack([energies for _, energies in self._run], axis=-1)
         self._run, self._estimate = [], None
-        if self._images and (grid != self._grid or energies.shape[1:] != self._mean.shape):
+        if self._images and (grid != self._grid or energies.shape[1:] != self._energies.mean.shape):
             raise ValueError(
                 "all runs inside one block must have the same timesteps, the same guidance and the same size; got "
                 f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self._grid)} from "
