@@ -115,15 +115,17 @@ def rates_from_losses(
 ) -> Chromatogram:
     """Measure generation rates from the denoising loss on images, `-d mmse_m / dt`; no image is generated.
 
-    An estimate that loses more of a band than the images hold there counts as one that holds nothing of it.
+    Where a network loses more of a band than the images hold there, its estimate counts as holding nothing of it.
 
     model, images, generator: as for `band_losses`.
     edges: the time grid of the chromatogram, rising from image to noise.
     """
     alphas = schedule.alpha(edges)
     losses = _losses(model, images, alphas, generator)
-    held, again = (np.maximum(each[..., :1] - each[..., 1:], 0) for each in (losses.mean, losses.replicates))
-    return _from_signal(held, again, edges, name, _precision(model, alphas))
+    precision = _precision(model, alphas)
+    least = -np.inf if precision is None else 0.0  # an exact estimate falls below 0 only by chance
+    held, again = (np.maximum(each[..., :1] - each[..., 1:], least) for each in (losses.mean, losses.replicates))
+    return _from_signal(held, again, edges, name, precision)
 
 
 def rates_from_sampling(

@@ -68,13 +68,15 @@ def network_denoiser(
     prompt: None for an unconditional pipeline, and for the empty caption of one that reads captions.
     batch: images at a time.
     Returns a function of x_t, shape (N, C, S, S), and alpha, which the schedule of the pipeline turns into its time.
-    What the sampler does to an estimate (clipping, thresholding) is not done.
+    Where the scheduler clips its estimates to the range of images (`clip_sample`), they are clipped to it here too:
+    from much noise a network's own would lie far outside.
     Raises TypeError for another pipeline and ValueError for a prompt that it cannot read.
     """
     import torch
 
-    unet = _drivable(pipeline)
-    schedule, prediction_type = Schedule.from_diffusers(pipeline.scheduler), pipeline.scheduler.config.prediction_type
+    unet, settings = _drivable(pipeline), pipeline.scheduler.config
+    schedule = Schedule.from_diffusers(pipeline.scheduler)
+    furthest = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else math.inf
     condition = {}
     if hasattr(pipeline, "encode_prompt"):
         with torch.no_grad():
@@ -93,7 +95,8 @@ def network_denoiser(
             given = {name: value.expand(len(part), -1, -1) for name, value in condition.items()}
             with torch.no_grad():
                 output = unet(part.to(unet.device, unet.dtype), timestep, **given, return_dict=False)[0]
-            estimates.append(estimate_and_noise(output.cpu(), part, float(alpha), prediction_type)[0].numpy())
+            estimate, _ = estimate_and_noise(output.cpu(), part, float(alpha), settings.prediction_type)
+            estimates.append(estimate.clip(-furthest, furthest).numpy())
         return np.concatenate(estimates)
 
     return denoise
