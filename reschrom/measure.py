@@ -1,6 +1,7 @@
 """The chromatograph: which resolution any diffusers pipeline generates at each step, measured while it runs."""
 
 import inspect
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,8 @@ from jaxtyping import Float
 
 from reschrom.bootstrap import StreamingMean
 from reschrom.chromatogram import Chromatogram
-from reschrom.networks import estimate_and_noise
+from reschrom.denoising import never_rising
+from reschrom.networks import estimate_and_noise, estimate_precision
 from reschrom.resolution import band_energies
 from reschrom.schedules import Schedule, _is_flow
 
@@ -39,7 +41,8 @@ class Chromatograph:
 
     It listens to the denoiser through a forward hook and changes nothing. Guidance is found in the data: a batch of two
     equal halves with different conditions (the second is the conditional one), or two calls with the same input (the
-    first is). Estimates of x_0 are those of the conditional prediction.
+    first is). Estimates of x_0 are those of the conditional prediction, clipped where the scheduler clips its own
+    (`clip_sample`).
 
     pipeline: with a `unet` or `transformer` that predicts noise, image, velocity or flow, and a scheduler whose alpha
         is known (`Schedule.from_diffusers`). Images, or latents, are square with a power of two as side.
@@ -68,6 +71,8 @@ class Chromatograph:
         self._prediction = (
             "flow_prediction" if _is_flow(scheduler, scheduler.config) else scheduler.config.prediction_type
         )
+        clips = scheduler.config.get("clip_sample", False)
+        self._furthest = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf
         self._signature = inspect.signature(denoiser.forward)
         self._hook: Any = None
         self._energies = StreamingMean(seed)
@@ -145,7 +150,8 @@ class Chromatograph:
         timestep where an error e of the network makes an error s e of the estimate.
         """
         times = self._steps()
-        signal, replicates = (self._never_rising(energies) for energies in self._of(_SIGNAL))
+        precision = estimate_precision(self._schedule.alpha(times), self._prediction)
+        signal, replicates = (never_rising(energies, precision) for energies in self._of(_SIGNAL))
         return Chromatogram.from_signal(signal, times, self._side, "growth", replicates)
 
     @property
@@ -168,25 +174,6 @@ class Chromatograph:
     def _of(self, quantity: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean energies (bands, steps), from image to noise, and their replicates."""
         return self._energies.mean[quantity, :, ::-1], self._energies.replicates[:, quantity, :, ::-1]
-
-    def _never_rising(self, signal: Float[np.ndarray, "*batch steps"]) -> Float[np.ndarray, "*batch steps"]:
-        """Return the nearest signals that never rise with time, where each timestep counts by its precision."""
-        import torch
-        from scipy.optimize import isotonic_regression
-
-        # How far the estimate moves with the output: a network that predicts noise tells little of the image in noise.
-        reach = np.array(
-            [
-                float(estimate_and_noise(torch.ones(1, 1), torch.zeros(1, 1), alpha, self._prediction)[0])
-                for alpha in self._schedule.alpha(self.timesteps[::-1])
-            ]
-        )
-        precision = 1 / (1 + reach**2) ** 2
-
-        def fit(band: np.ndarray) -> np.ndarray:
-            return isotonic_regression(band, weights=precision, increasing=False).x
-
-        return np.apply_along_axis(fit, -1, signal)
 
     def _listen(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         call = self._read(self._signature.bind(*args, **kwargs).arguments, output)
@@ -245,10 +232,15 @@ class Chromatograph:
         guidance = None
         with torch.no_grad():  # the last step of a run is measured after it
             estimate, noise = estimate_and_noise(conditional, x_t, alpha, self._prediction)
+            estimate = estimate.clip(-self._furthest, self._furthest)
             seen = self._decode(estimate) if self._decoded else estimate
             if unconditional is not None:
-                other_estimate, other_noise = estimate_and_noise(unconditional, x_t, alpha, self._prediction)
-                guidance = seen - self._decode(other_estimate) if self._decoded else noise - other_noise
+                other, other_noise = estimate_and_noise(unconditional, x_t, alpha, self._prediction)
+                guidance = (
+                    seen - self._decode(other.clip(-self._furthest, self._furthest))
+                    if self._decoded
+                    else noise - other_noise
+                )
             change = seen - (seen if self._estimate is None else self._estimate)
             measured = [seen, change] if guidance is None else [seen, change, guidance]
             energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
