@@ -123,9 +123,11 @@ def rates_from_losses(
     alphas = schedule.alpha(edges)
     losses = _losses(model, images, alphas, generator)
     precision = _precision(model, alphas)
-    least = -np.inf if precision is None else 0.0  # an exact estimate falls below 0 only by chance
-    held, again = (np.maximum(each[..., :1] - each[..., 1:], least) for each in (losses.mean, losses.replicates))
-    return _from_signal(held, again, edges, name, precision)
+    total, lost = np.split(losses.mean, [1], axis=-1)
+    totals, again = np.split(losses.replicates, [1], axis=-1)
+    if precision is not None:  # an exact estimate loses more than there is only by chance
+        lost, again = np.minimum(lost, total), np.minimum(again, totals)
+    return _from_signal(-lost, -again, edges, name, precision)
 
 
 def rates_from_sampling(
