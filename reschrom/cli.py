@@ -1,4 +1,4 @@
-"""The command line: `reschrom chromatogram`, `reschrom time` and `reschrom book`."""
+"""The command line: `reschrom chromatogram`, `reschrom measure`, `reschrom time` and `reschrom book`."""
 
 import argparse
 import inspect
@@ -52,26 +52,90 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _chromatogram(arguments: argparse.Namespace) -> int:
-    suffix = arguments.out.suffix
-    if suffix not in (".png", ".svg", ".csv", ".json"):
-        raise ValueError(f"--out must end in .png, .svg, .csv or .json; got {arguments.out}")
+    _check_destination(arguments.out)
     schedule = _schedule(arguments)
     end = schedule.end if arguments.until is None else arguments.until
     if not schedule.start < end < float("inf"):
         raise ValueError(f"--until must say a time after {schedule.start:g} where the plot begins; got {end:g}")
     edges = np.linspace(schedule.start, end, 1001)
-    predicted = Chromatogram.predicted(schedule, arguments.size, arguments.spectrum, edges, schedule.name)
-    if suffix == ".json":
-        predicted.save(arguments.out)
-        return 0
-    with replacing(arguments.out) as temporary:
-        if suffix == ".csv":
-            predicted.to_dataframe().to_csv(temporary, index=False)
+    _write(Chromatogram.predicted(schedule, arguments.size, arguments.spectrum, edges, schedule.name), arguments.out)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    _check_destination(arguments.out)
+    for name in ("steps", "images", "batch"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} must be 1 or more; got {getattr(arguments, name)}")
+    import torch
+
+    from reschrom.measure import Chromatograph
+
+    watched = sys.stderr.isatty()
+    pipeline = _pipeline(arguments.model, watched).to(arguments.device)
+    accepted = inspect.signature(pipeline.__call__).parameters
+    settings: dict[str, Any] = {"num_inference_steps": arguments.steps}
+    # The images themselves are not wanted: latents stay latents.
+    settings["output_type"] = "latent" if getattr(pipeline, "vae", None) else "pt"
+    for option, name, value in [
+        ("--prompt", "prompt", arguments.prompt),
+        ("--guidance", "guidance_scale", arguments.guidance),
+    ]:
+        if value is not None and name not in accepted:
+            raise ValueError(f"{type(pipeline).__name__} takes no {option}")
+        settings |= {} if value is None else {name: value}
+    if "prompt" in accepted and arguments.prompt is None:
+        raise ValueError(f"{type(pipeline).__name__} needs a --prompt")
+    count = "num_images_per_prompt" if "prompt" in accepted else "batch_size"
+    with Chromatograph(pipeline, seed=arguments.seed) as meter:
+        for first in range(0, arguments.images, arguments.batch):
+            last = min(first + arguments.batch, arguments.images)
+            pipeline.set_progress_bar_config(
+                disable=not watched, desc=f"images {first + 1} to {last} of {arguments.images}"
+            )
+            # Every image has its own noise, whatever the batch.
+            seeds = range(arguments.seed + first, arguments.seed + last)
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            pipeline(generator=generators, **settings, **{count: last - first})
+    _write(meter.chromatogram, arguments.out)
+    return 0
+
+
+def _check_destination(out: Path) -> None:
+    if out.suffix not in (".png", ".svg", ".csv", ".json", ".npz"):
+        raise ValueError(f"--out must end in .png, .svg, .csv, .json or .npz; got {out}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out} cannot be written: there is no folder {out.parent}")
+
+
+def _write(chromatogram: Chromatogram, out: Path) -> None:
+    if out.suffix in (".json", ".npz"):
+        chromatogram.save(out)
+        return
+    with replacing(out) as temporary:
+        if out.suffix == ".csv":
+            chromatogram.to_dataframe().to_csv(temporary, index=False)
         else:
             from reschrom import plots
 
-            plots.chromatogram(predicted).savefig(temporary, dpi=200)
-    return 0
+            plots.chromatogram(chromatogram).savefig(temporary, dpi=200)
+
+
+def _pipeline(model: str, watched: bool) -> Any:
+    """Load a pipeline of diffusers from a folder or from the hub, weights from safetensors files only."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        if not watched:
+            library.disable_progress_bar()
+    try:
+        return diffusers.DiffusionPipeline.from_pretrained(model, use_safetensors=True)
+    except Exception as error:  # whatever its libraries make of a missing or wrong file
+        raise ValueError(
+            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}: {error}"
+        ) from error
 
 
 def _time(arguments: argparse.Namespace) -> int:
@@ -151,7 +215,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_schedule(chromatogram)
     chromatogram.add_argument("--size", type=int, required=True, help="pixels along one side, a power of two")
     chromatogram.add_argument(
-        "--out", type=Path, required=True, help="the file to write: .png, .svg, .csv (shares) or .json (everything)"
+        "--out",
+        type=Path,
+        required=True,
+        help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything)",
     )
     chromatogram.add_argument(
         "--spectrum",
@@ -163,6 +230,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     chromatogram.add_argument("--until", type=float, help="the last time to show, needed by the natural schedule only")
     chromatogram.set_defaults(run=_chromatogram)
+
+    measure = _command(
+        commands,
+        "measure",
+        "measure which resolution a diffusers pipeline generates at each step",
+        "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out chromatogram.png",
+    )
+    measure.add_argument("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
+    measure.add_argument("--prompt", help="what to draw; not for an unconditional pipeline")
+    measure.add_argument("--steps", type=int, default=50, help="steps of the pipeline's own scheduler (default: 50)")
+    measure.add_argument("--images", type=int, default=16, help="how many to average over (default: 16)")
+    measure.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything). With guidance it shows the "
+        "energy of guidance, Eq. (19), without guidance the growth of the estimate",
+    )
+    measure.add_argument(
+        "--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)"
+    )
+    measure.add_argument("--seed", type=int, default=0, help="of the first image; the next has the next (default: 0)")
+    measure.add_argument("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
+    measure.add_argument("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
+    measure.set_defaults(run=_measure)
 
     time = _command(
         commands,

@@ -8,11 +8,15 @@ import types
 
 import numpy as np
 import pandas
+import pipelines
 import pytest
 
 import reschrom.book
 from reschrom import Chromatogram, Schedule, chromatography, intensity_scale, matched_time
 from reschrom.cli import CONSTRUCTORS, PARAMETERS, main
+from reschrom.measure import Chromatograph
+from reschrom.training.models import build
+from reschrom.training.recipe import Recipe
 
 
 def printed(capsys) -> dict[str, float]:
@@ -110,6 +114,72 @@ def test_a_scheduler_on_disk_is_read_from_its_folder_its_file_and_its_pipeline(t
     assert len(pandas.read_csv(out)) == 1000
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with two pipelines: one that reads prompts, and one that does not."""
+    folder = tmp_path_factory.mktemp("models")
+    recipe = Recipe(contents=("a cat",), size=8, channels=(8, 8), attentive=1, text_width=8, text_layers=1)
+    build(recipe).save_pretrained(folder / "words")
+    pipelines.ddim().save_pretrained(folder / "plain")
+    return folder
+
+
+def test_measure_writes_what_the_chromatograph_measures(tmp_path, models):
+    out = tmp_path / "r.npz"
+    options = ["--steps", "3", "--images", "3", "--seed", "5", "--out", str(out)]
+    assert main(["measure", "--model", str(models / "plain"), *options]) == 0
+    pipeline = pipelines.ddim()
+    with Chromatograph(pipeline, seed=5) as meter:
+        pipeline(batch_size=3, num_inference_steps=3, generator=pipelines.generators(3, 5), output_type="np")
+    written, expected = Chromatogram.load(out), meter.growth
+    assert written.name == "growth"
+    np.testing.assert_allclose(written.rates, expected.rates, rtol=1e-6)
+    np.testing.assert_allclose(written.replicates, expected.replicates, rtol=1e-6)
+
+
+def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, models, capsys):
+    common = [
+        "measure",
+        "--model",
+        str(models / "words"),
+        "--prompt",
+        "a photo of a cat",
+        "--steps",
+        "3",
+        "--images",
+        "3",
+    ]
+    for batch in ("1", "2"):
+        out = str(tmp_path / f"{batch}.json")
+        assert main([*common, "--guidance", "4", "--batch", batch, "--out", out]) == 0
+    one, two = (Chromatogram.load(tmp_path / f"{batch}.json") for batch in ("1", "2"))
+    assert one.name == "guidance"
+    np.testing.assert_allclose(one.rates, two.rates, rtol=1e-4)
+    np.testing.assert_allclose(one.replicates, two.replicates, rtol=1e-4)
+    assert main([*common, "--guidance", "1", "--out", str(tmp_path / "r.csv")]) == 0
+    assert list(pandas.read_csv(tmp_path / "r.csv").columns) == ["time", "8x8", "4x4", "2x2", "1x1"]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model", "plain", "--out", "r.txt"], r"must end in .* got r\.txt"),
+        (["--model", "plain", "--out", "nowhere/r.png"], r"there is no folder nowhere"),
+        (["--model", "plain", "--out", "r.png", "--images", "0"], r"--images must be 1 or more; got 0"),
+        (["--model", "plain", "--out", "r.png", "--prompt", "a cat"], r"DDIMPipeline takes no --prompt"),
+        (["--model", "plain", "--out", "r.png", "--guidance", "2"], r"DDIMPipeline takes no --guidance"),
+        (["--model", "words", "--out", "r.png"], r"IFPipeline needs a --prompt"),
+        (["--model", "./nothing", "--out", "r.png"], r"--model must be a diffusers pipeline, .* got \./nothing: "),
+        (["--model", "plain/unet", "--out", "r.png"], r"got plain/unet: .*model_index\.json"),
+    ],
+)
+def test_measure_refuses_a_mistake_before_it_measures(models, monkeypatch, capsys, argv, message):
+    monkeypatch.chdir(models)
+    assert re.search(message, failure(capsys, "measure", *argv))
+    assert sorted(path.name for path in models.iterdir()) == ["plain", "words"]
+
+
 def test_book_is_built_with_the_profile_and_the_cores(monkeypatch):
     calls = []
     stand_in = types.SimpleNamespace(build=lambda profile, cores: calls.append((profile, cores)) or 3)
@@ -148,7 +218,7 @@ CHROMATOGRAM = ["chromatogram", "--schedule", "cosine", "--size", "64", "--out"]
             ["time", "--schedule", "flow_matching", "--shift", "-1", "--level", "1", "--t", "0"],
             r"must be finite and positive; got -1",
         ),
-        ([*CHROMATOGRAM, "r.txt"], r"must end in \.png, \.svg, \.csv or \.json; got r\.txt"),
+        ([*CHROMATOGRAM, "r.txt"], r"must end in \.png, \.svg, \.csv, \.json or \.npz; got r\.txt"),
         ([*CHROMATOGRAM, "nowhere/r.csv"], r"nowhere/r\.csv cannot be written: there is no folder nowhere"),
         ([*CHROMATOGRAM, "nowhere/r.json"], r"nowhere/r\.json cannot be written: there is no folder nowhere"),
         ([*CHROMATOGRAM, "r.csv", "--size", "63"], r"powers of two; got 63"),
@@ -202,7 +272,7 @@ def test_a_picture_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, cap
     assert (tmp_path / "r.png").read_bytes() == b"an older picture"
 
 
-@pytest.mark.parametrize("command", [[], ["chromatogram"], ["time"], ["book"]])
+@pytest.mark.parametrize("command", [[], ["chromatogram"], ["measure"], ["time"], ["book"]])
 def test_help_explains_the_words_and_gives_an_example(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
