@@ -49,11 +49,12 @@ class StreamingMean:
         mine = weights(self.seed, first_image, len(values))
         self._weighted = self._weighted + np.tensordot(mine, values, 1)
         self._weights += mine.sum(axis=1)
-        total, mean = self.count + len(values), values.mean(axis=0)
+        total = self.count + len(values)
+        mean = np.ascontiguousarray(np.moveaxis(values, 0, -1)).mean(axis=-1)  # NumPy sums the last axis most exactly
         distance = mean - self.mean
         self._squares = self._squares + ((values - mean) ** 2).sum(axis=0)
         self._squares = self._squares + distance**2 * self.count * len(values) / total
-        self.mean = self.mean + distance * len(values) / total
+        self.mean = self.mean + distance * (len(values) / total)
         self.count = total
 
     @property
