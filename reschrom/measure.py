@@ -82,7 +82,7 @@ class Chromatograph:
         # The run in progress: calls at the current timestep, then what is known of the steps before.
         self._pending: list[_Call] = []
         self._estimate: Any = None
-        self._run: list[tuple[float, Float[np.ndarray, "images quantities bands"]]] = []
+        self._run: list[tuple[float, Float[np.ndarray, "images quantities bands"], Record | None]] = []
         self._unit = 1.0
 
     def __enter__(self) -> "Chromatograph":
@@ -232,25 +232,21 @@ class Chromatograph:
         guidance = None
         with torch.no_grad():  # the last step of a run is measured after it
             estimate, noise = estimate_and_noise(conditional, x_t, alpha, self._prediction)
-            estimate = estimate.clip(-self._furthest, self._furthest)
-            seen = self._decode(estimate) if self._decoded else estimate
+            seen = self._seen(estimate)
             if unconditional is not None:
                 other, other_noise = estimate_and_noise(unconditional, x_t, alpha, self._prediction)
-                guidance = (
-                    seen - self._decode(other.clip(-self._furthest, self._furthest))
-                    if self._decoded
-                    else noise - other_noise
-                )
+                guidance = seen - self._seen(other) if self._decoded else noise - other_noise
             change = seen - (seen if self._estimate is None else self._estimate)
             measured = [seen, change] if guidance is None else [seen, change, guidance]
             energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
         if self._run and self._run[0][1].shape != energies.shape:
             raise ValueError("guidance, or the number of images, changed in the middle of a run")
-        self._run.append((first.timestep, energies))
-        self._estimate, self._side = seen, seen.shape[-1]
+        record = None
         if self._keep:
             term = None if guidance is None else _plain(guidance)
-            self._kept.append(Record(first.timestep, _plain(x_t), _plain(seen), term))
+            record = Record(first.timestep, _plain(x_t), _plain(seen), term)
+        self._run.append((first.timestep, energies, record))
+        self._estimate, self._side = seen, seen.shape[-1]
 
     def _finish(self) -> None:
         """Add the run in progress, if any, to the means."""
@@ -258,8 +254,9 @@ class Chromatograph:
             self._fold()
         if not self._run:
             return
-        grid = [timestep for timestep, _ in self._run]
-        energies = np.stack([energies for _, energies in self._run], axis=-1)
+        grid = [timestep for timestep, _, _ in self._run]
+        energies = np.stack([energies for _, energies, _ in self._run], axis=-1)
+        records = [record for _, _, record in self._run if record]
         self._run, self._estimate = [], None
         if self._images and (grid != self._grid or energies.shape[1:] != self._energies.mean.shape):
             raise ValueError(
@@ -268,12 +265,17 @@ class Chromatograph:
                 f"{self._grid[0]:g} to {self._grid[-1]:g}"
             )
         self._energies.add(energies, self._images)
+        self._kept += records
         self._grid = grid
         self._images += len(energies)
 
-    def _decode(self, latents: Any) -> Any:
+    def _seen(self, estimate: Any) -> Any:
+        """Return an estimate as it is measured: as far as the scheduler lets it reach, decoded if so asked."""
+        estimate = estimate.clip(-self._furthest, self._furthest)
+        if not self._decoded:
+            return estimate
         vae = self._pipeline.vae
-        latents = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        latents = estimate / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
 
 

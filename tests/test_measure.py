@@ -118,6 +118,27 @@ def test_guidance_in_two_calls_is_found_and_its_first_call_is_the_conditional_on
     np.testing.assert_allclose(meter.kept[1].estimate, x_t - sigmas[1] * both[2], rtol=1e-5, atol=1e-5)
 
 
+def test_a_third_prediction_of_a_step_is_not_taken_for_another_step():
+    pipeline = pipelines.stable_diffusion_3()
+    skipping = {"skip_guidance_layers": [0], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 1.0}
+    with calls(pipeline) as seen, Chromatograph(pipeline) as meter:
+        run("stable_diffusion_3", pipeline, **skipping)
+    assert [len(x_t) for x_t, *_ in seen] == [2, 2, 1, 2, 1]
+    halves = [output.chunk(2) for x_t, output, _ in seen if len(x_t) == 2]
+    difference = [(1 - t / 1000) * (c - u) for t, (u, c) in zip(meter.timesteps, halves, strict=True)]
+    np.testing.assert_allclose(meter.guidance.rates, energies(difference), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["deepfloyd", "flux"])
+def test_half_precision_mistakes_no_timestep(name):
+    pipeline = getattr(pipelines, name)().to(torch.bfloat16)
+    prompts = {key: value.bfloat16() for key, value in RUNS[name].items() if isinstance(value, torch.Tensor)}
+    with Chromatograph(pipeline) as meter:
+        pipeline(**RUNS[name] | prompts, num_inference_steps=40)
+    assert meter.timesteps.tolist() == pipeline.scheduler.timesteps.tolist()
+    assert np.isfinite(meter.changes.rates).all()
+
+
 @pytest.mark.parametrize("scheduler", [diffusers.PNDMScheduler, diffusers.HeunDiscreteScheduler])
 def test_the_last_prediction_at_a_repeated_timestep_counts(scheduler):
     settings = {"skip_prk_steps": True} if scheduler is diffusers.PNDMScheduler else {}
@@ -272,15 +293,17 @@ def test_nothing_stays_behind_a_run_that_fails():
     def fail(*_):
         raise RuntimeError("stop")
 
-    meter = Chromatograph(pipeline)
+    meter = Chromatograph(pipeline, keep="bands")
     with pytest.raises(RuntimeError, match="stop"), meter:
         run("deepfloyd", pipeline, callback=fail)
     assert not pipeline.unet._forward_hooks
     with pytest.raises(ValueError, match="nothing was measured"):
         _ = meter.chromatogram
+    assert not meter.kept
     with meter:
         run("deepfloyd", pipeline)
     assert meter.images == 1
+    assert len(meter.kept) == 3
 
 
 def test_runs_on_different_timesteps_are_refused():
