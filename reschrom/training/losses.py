@@ -1,0 +1,117 @@
+"""The denoising losses of a trained model on pictures it has not seen, band by band, for chosen captions.
+
+`python -m reschrom.training.losses MODEL --data ZIP --captions "a photo of a motorbike" "" --out FILE` measures them.
+The empty caption stands for all held-out pictures, seen without a caption.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._files import replacing
+from reschrom.denoising import BandLosses, band_losses
+from reschrom.networks import network_denoiser
+from reschrom.resolution import band_energies
+from reschrom.schedules import Schedule
+from reschrom.training.card import file_hashes
+from reschrom.training.evaluation import held_out
+from reschrom.training.recipe import Recipe
+
+
+class HeldOut(NamedTuple):
+    """The losses of one caption at every time, the energy that its pictures hold in every band, and their count."""
+
+    losses: BandLosses
+    energies: Float[np.ndarray, " bands"]
+    pictures: int
+
+
+def measure(
+    pipeline: Any,
+    recipe: Recipe,
+    source: str,
+    captions: Sequence[str],
+    times: Float[np.ndarray, " times"],
+    most: int,
+    seed: int = 0,
+) -> dict[str, HeldOut]:
+    """Measure the losses of a model on the held-out pictures of each caption.
+
+    captions: of the recipe; "" for all pictures, without a caption.
+    times: of the schedule of the pipeline.
+    most: pictures of a caption, drawn by chance where there are more.
+    """
+    unknown = sorted(set(captions) - {"", *recipe.captions})
+    if unknown:
+        raise ValueError(f"captions of the recipe, or an empty one, are needed; got {', '.join(unknown)}")
+    pictures, numbers = held_out(recipe, source)
+    schedule, measured = Schedule.from_diffusers(pipeline.scheduler), {}
+    for caption in captions:
+        generator = np.random.default_rng(seed)
+        which = np.flatnonzero(numbers == recipe.captions.index(caption)) if caption else np.arange(len(numbers))
+        which = generator.permutation(which)[:most]
+        images = np.moveaxis(pictures[which], -1, 1) / 127.5 - 1
+        losses = band_losses(network_denoiser(pipeline, caption), images, schedule, times, generator)
+        measured[caption] = HeldOut(losses, band_energies(images).mean(axis=1), len(images))
+    return measured
+
+
+def save(
+    path: str | Path, times: Float[np.ndarray, " times"], measured: dict[str, HeldOut], provenance: dict[str, str]
+) -> None:
+    """Write losses as safetensors, in single precision."""
+    from safetensors.numpy import save_file
+
+    tensors = {"times": times}
+    for number, each in enumerate(measured.values()):
+        parts = {**each.losses._asdict(), "energies": each.energies}
+        tensors |= {f"{number}.{name}": value.astype(np.float32) for name, value in parts.items()}
+    counts = {caption: each.pictures for caption, each in measured.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"pictures": json.dumps(counts), **provenance})
+
+
+def load(path: str | Path) -> tuple[Float[np.ndarray, " times"], dict[str, HeldOut]]:
+    """Read the times, and the losses of every caption. Raises ValueError, naming the file, where there are none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            times, measured = file.get_tensor("times"), {}
+            for number, (caption, count) in enumerate(json.loads(file.metadata()["pictures"]).items()):
+                names = (*BandLosses._fields, "energies")
+                *losses, energies = (file.get_tensor(f"{number}.{name}").astype(np.float64) for name in names)
+                measured[caption] = HeldOut(BandLosses(*losses), energies, count)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no losses: {error}") from error
+    return times, measured
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command of this module's documentation."""
+    parser = argparse.ArgumentParser(prog="python -m reschrom.training.losses", description=__doc__)
+    parser.add_argument("model", type=Path, help="folder of the model")
+    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--data", required=True, help="source of the photographs, as for training")
+    parser.add_argument("--captions", nargs="+", required=True)
+    parser.add_argument("--times", type=int, default=25, help="times, evenly over the schedule of the model")
+    parser.add_argument("--most", type=int, default=300, help="pictures of a caption, where there are more")
+    parser.add_argument("--out", required=True, help="safetensors file")
+    given = parser.parse_args(arguments)
+
+    from diffusers import DiffusionPipeline
+
+    recipe, pipeline = Recipe.load(given.config), DiffusionPipeline.from_pretrained(given.model)
+    times = np.linspace(0, pipeline.scheduler.config.num_train_timesteps - 1, given.times)
+    measured = measure(pipeline, recipe, given.data, given.captions, times, given.most)
+    provenance = {"model": given.model.name, "weights": json.dumps(file_hashes(given.model))}
+    save(given.out, times, measured, {"made by": "python -m reschrom.training.losses", **provenance})
+
+
+if __name__ == "__main__":
+    main()
