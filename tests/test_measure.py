@@ -37,7 +37,7 @@ GUIDED = ["deepfloyd", "stable_diffusion_xl", "pixart", "stable_diffusion_3"]
 
 def run(name, pipeline, **settings):
     usual = {"generator": torch.Generator().manual_seed(0), "num_inference_steps": 3}
-    return np.asarray(pipeline(**(usual | RUNS[name] | settings)).images)
+    return np.asarray(torch.as_tensor(pipeline(**(usual | RUNS[name] | settings)).images).float())
 
 
 def denoiser(pipeline):
@@ -129,12 +129,11 @@ def test_a_third_prediction_of_a_step_is_not_taken_for_another_step():
     np.testing.assert_allclose(meter.guidance.rates, energies(difference), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["deepfloyd", "flux"])
-def test_half_precision_mistakes_no_timestep(name):
-    pipeline = getattr(pipelines, name)().to(torch.bfloat16)
-    prompts = {key: value.bfloat16() for key, value in RUNS[name].items() if isinstance(value, torch.Tensor)}
+def test_half_precision_mistakes_no_timestep():
+    pipeline = pipelines.flux().to(torch.bfloat16)
+    prompts = {name: value.bfloat16() for name, value in FLUX.items()}
     with Chromatograph(pipeline) as meter:
-        pipeline(**RUNS[name] | prompts, num_inference_steps=40)
+        run("flux", pipeline, **prompts, num_inference_steps=12)
     assert meter.timesteps.tolist() == pipeline.scheduler.timesteps.tolist()
     assert np.isfinite(meter.changes.rates).all()
 
