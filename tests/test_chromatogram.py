@@ -1,12 +1,15 @@
-"""The chromatogram: predicted shares and centroids against closed forms, comparison, and the file round trip."""
+"""The chromatogram: shares and centroids against closed forms, comparison, intervals, and the file round trip."""
 
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
 from reschrom import Chromatogram, Schedule, chromatography, generated_signal, matched_alpha
+from reschrom.bootstrap import REPLICATES, StreamingMean
 
 EDGES = np.linspace(0, 1, 2001)
 
@@ -160,3 +163,154 @@ def test_a_file_that_holds_no_chromatogram_says_so(tmp_path, content, cause):
     (tmp_path / "c.json").write_bytes(content)
     with pytest.raises(ValueError, match=rf"c\.json does not hold a chromatogram: .*{cause}"):
         Chromatogram.load(tmp_path / "c.json")
+
+
+def measured(seed: int = 0, side: int = 4, images: int = 60, steps: int = 5) -> Chromatogram:
+    """A chromatogram of positive random rates, one set for each of some images, that rise with time."""
+    rng, edges = np.random.default_rng(seed), np.linspace(0, 1, steps + 1)
+    mean = StreamingMean()
+    mean.add(rng.exponential(size=(images, int(np.log2(side)) + 1, steps)) * (1 + np.arange(steps)), 0)
+    return Chromatogram(mean.mean, edges, side, "measured", mean.replicates)
+
+
+def test_intervals_hold_their_share_of_the_replicates():
+    chromatogram = measured()
+    again = chromatogram.replicates / chromatogram.replicates.sum(axis=1, keepdims=True)
+    for level in (0.5, 0.9):
+        each, whole = (chromatogram.interval(level, simultaneous) for simultaneous in (False, True))
+        inside = (each.lower <= again) & (again <= each.upper)
+        np.testing.assert_allclose(inside.mean(axis=0), level, rtol=0, atol=1 / REPLICATES)
+        inside = np.all((whole.lower <= again) & (again <= whole.upper), axis=(1, 2))
+        assert inside.mean() == pytest.approx(level, abs=1 / REPLICATES)
+        for interval in (each, whole):
+            np.testing.assert_allclose((interval.lower + interval.upper) / 2, chromatogram.shares, rtol=1e-12)
+        assert np.all(whole.lower < each.lower)
+    assert np.all(chromatogram.interval(0.99).upper > chromatogram.interval(0.9).upper)
+
+
+def test_intervals_of_centroids_hold_their_share_of_the_replicates():
+    chromatogram = measured()
+    interval = chromatogram.centroid_interval(0.9)
+    again = np.stack([replace(chromatogram, rates=rates).centroids() for rates in chromatogram.replicates])
+    inside = (interval.lower <= again) & (again <= interval.upper)
+    np.testing.assert_allclose(inside.mean(axis=0), 0.9, rtol=0, atol=1 / REPLICATES)
+
+
+def test_intervals_shrink_as_images_are_added():
+    few, many = (measured(images=images).interval(simultaneous=True) for images in (100, 1600))
+    ratio = (few.upper - few.lower).mean() / (many.upper - many.lower).mean()
+    assert ratio == pytest.approx(4, rel=0.25)
+
+
+def test_a_share_that_never_varies_has_no_width_and_widens_no_other():
+    rates = measured().replicates[:, :2, :1]
+    rates = np.concatenate([rates, np.stack([np.ones((REPLICATES, 1)), np.zeros((REPLICATES, 1))], axis=1)], axis=2)
+    chromatogram = Chromatogram(rates.mean(axis=0), np.arange(3.0), 2, "half known", rates)
+    interval = chromatogram.interval(0.95, simultaneous=True)
+    np.testing.assert_array_equal(interval.lower[:, 1], [1, 0])
+    np.testing.assert_array_equal(interval.upper[:, 1], [1, 0])
+    alone = Chromatogram(chromatogram.rates[:, :1], np.arange(2.0), 2, "alone", rates[..., :1])
+    np.testing.assert_allclose(interval.upper[:, :1], alone.interval(0.95, simultaneous=True).upper, rtol=1e-12)
+
+
+def test_intervals_end_where_shares_and_times_do():
+    chromatogram = measured(images=2, steps=1)
+    interval, centroids = chromatogram.interval(0.99, simultaneous=True), chromatogram.centroid_interval(0.99)
+    assert interval.lower.min() == 0
+    assert interval.upper.max() <= 1
+    np.testing.assert_array_equal(centroids.lower, centroids.upper)  # one step has one mean time
+
+
+def test_signals_of_replicates_become_their_rates():
+    rng, edges = np.random.default_rng(0), np.array([0.0, 0.2, 1.0])
+    signals = -np.cumsum(rng.exponential(size=(7, 2, 3)), axis=-1)
+    chromatogram = Chromatogram.from_signal(signals[0], edges, 2, "made up", signals)
+    np.testing.assert_array_equal(chromatogram.replicates[0], chromatogram.rates)
+    np.testing.assert_allclose(chromatogram.replicates @ np.diff(edges), signals[..., 0] - signals[..., -1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, float("nan")])
+def test_a_level_that_is_no_probability_is_refused(level):
+    with pytest.raises(ValueError, match=f"between 0 and 1; got {level:g}"):
+        measured().interval(level)
+
+
+def test_a_theory_has_no_interval():
+    predicted = Chromatogram.predicted(Schedule.cosine(), 4)
+    for ask in (predicted.interval, predicted.centroid_interval):
+        with pytest.raises(ValueError, match=r"needs the replicates of a measurement; paper's .* has none"):
+            ask()
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    ("replicates", "message"),
+    [
+        (np.ones((5, 2, 3)), r"shape \(5, 3, 5\); got \(5, 2, 3\)"),
+        (np.full((5, 3, 5), -1.0), "finite and not negative; got -1"),
+    ],
+)
+def test_replicates_of_another_shape_or_sign_are_refused(replicates, message):
+    with pytest.raises(ValueError, match=message):
+        replace(measured(), replicates=replicates)
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.npz"])
+def test_a_saved_measurement_comes_back_to_the_last_bit(tmp_path, name):
+    kept = measured()
+    for chromatogram in (kept, replace(kept, name="müßig", replicates=None)):
+        chromatogram.save(tmp_path / name)
+        before = (tmp_path / name).read_bytes()
+        back = Chromatogram.load(tmp_path / name)
+        for field in ("rates", "edges", "replicates"):
+            np.testing.assert_array_equal(getattr(back, field), getattr(chromatogram, field))
+        assert (back.side, back.name) == (chromatogram.side, chromatogram.name)
+        back.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def broken_archives() -> dict[str, bytes]:
+    """Return files called .npz that hold no chromatogram."""
+
+    def archive(**arrays: object) -> bytes:
+        np.savez(file := io.BytesIO(), **arrays)
+        return file.getvalue()
+
+    whole = {"rates": np.ones((2, 1)), "edges": np.arange(2.0), "side": 2, "name": "x"}
+    good = archive(**whole)
+    return {
+        "empty": b"",
+        "text": b"no archive",
+        "cut": good[: len(good) // 2],
+        "damaged": good[:60] + bytes([good[60] ^ 255]) + good[61:],
+        "one array": good[good.index(b"\x93NUMPY") :],
+        "pickled": archive(**{**whole, "name": np.array([{}], dtype=object)}),
+        "two names": archive(**{**whole, "name": np.array(["x", "y"])}),
+        "no rates": archive(edges=np.arange(2.0), side=2, name="x"),
+    }
+
+
+@pytest.mark.parametrize("content", broken_archives().values(), ids=broken_archives())
+def test_an_archive_that_holds_no_chromatogram_says_so(tmp_path, content):
+    (tmp_path / "c.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"c\.npz does not hold a chromatogram: ."):
+        Chromatogram.load(tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c"])
+def test_another_kind_of_file_is_refused(tmp_path, name):
+    for ask in (measured().save, Chromatogram.load):
+        with pytest.raises(ValueError, match=rf"\.json or \.npz file; got .*{name}"):
+            ask(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_plot_draws_the_heat_map_with_noise_at_the_left():
+    chromatogram = measured()
+    figure = chromatogram.plot()
+    lines, heat, *_ = figure.axes
+    np.testing.assert_allclose(heat.collections[0].get_array(), chromatogram.shares[::-1], rtol=1e-12)
+    assert lines.get_title("left") == "measured"
+    first, last = heat.get_xlim()
+    assert first > last
