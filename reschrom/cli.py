@@ -1,4 +1,4 @@
-"""The command line: `reschrom chromatogram`, `reschrom measure`, `reschrom time` and `reschrom book`."""
+"""The command line: `reschrom chromatogram`, `measure`, `train t2i`, `time` and `book`."""
 
 import argparse
 import inspect
@@ -12,6 +12,7 @@ import numpy as np
 
 from reschrom._files import replacing
 from reschrom.chromatogram import Chromatogram
+from reschrom.pipelines import load_pipeline
 from reschrom.scaling import intensity_scale, matched_time
 from reschrom.schedules import Schedule
 
@@ -131,11 +132,23 @@ def _pipeline(model: str, watched: bool) -> Any:
         if not watched:
             library.disable_progress_bar()
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(model, use_safetensors=True)
+        return load_pipeline(model)
     except Exception as error:  # whatever its libraries make of a missing or wrong file
         raise ValueError(
             f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}: {error}"
         ) from error
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    import transformers
+
+    from reschrom.training import Recipe, train
+
+    transformers.utils.logging.set_verbosity_error()
+    changes = {} if arguments.steps is None else {"steps": arguments.steps}
+    recipe = Recipe.load(arguments.config, **changes)
+    train(recipe, arguments.data, arguments.out, save_every=arguments.save_every, show_every=arguments.show_every)
+    return 0
 
 
 def _time(arguments: argparse.Namespace) -> int:
@@ -255,6 +268,27 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
     measure.add_argument("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
     measure.set_defaults(run=_measure)
+
+    train = commands.add_parser("train", help="train a small model").add_subparsers(required=True, metavar="KIND")
+    t2i = _command(
+        train,
+        "t2i",
+        "train a text-to-image model, or go on where training was stopped",
+        "reschrom train t2i --config data/pocket-t2i-64.yaml --data open-mix-64.zip --out runs/pocket\n"
+        "  accelerate launch -m reschrom.cli train t2i ...   on more than one GPU",
+    )
+    t2i.add_argument("--config", type=Path, required=True, metavar="YAML", help="the recipe of the model")
+    t2i.add_argument(
+        "--data",
+        required=True,
+        metavar="ZIP|FOLDER|photos|ID",
+        help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
+    )
+    t2i.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log and samples")
+    t2i.add_argument("--steps", type=int, help="instead of those of the recipe")
+    t2i.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default: 250)")
+    t2i.add_argument("--show-every", type=int, default=1000, help="steps between sample grids (default: 1000)")
+    t2i.set_defaults(run=_train)
 
     time = _command(
         commands,

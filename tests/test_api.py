@@ -33,6 +33,8 @@ RANKS = {
     "measure": 7,
     "scales": 5,
     "thresholding": 4,
+    "pipelines": 4,
+    "training": 6,
     "plots": 6,
     "book": 7,
     "cli": 8,

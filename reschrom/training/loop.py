@@ -15,15 +15,12 @@ from reschrom.training.recipe import Recipe
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
-    from diffusers import IFPipeline
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def train(
-    recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250, show_every: int = 1000
-) -> "IFPipeline":
-    """Train a text-to-image model and write it to the folder `out` as a diffusers pipeline.
+def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250, show_every: int = 1000) -> Any:
+    """Train a text-to-image model, write it to the folder `out` as a diffusers pipeline and return the pipeline.
 
     source: the photographs, see `pictures.photographs`.
     out: gets `checkpoints/`, `log.csv`, `samples/` while training runs and the pipeline itself, with averaged
@@ -32,12 +29,15 @@ def train(
 
     A run that was stopped, in whatever way, goes on from its newest whole checkpoint when it is called again. On a
     CPU the result is the same to the bit as without the stop. Run it under `accelerate launch` for more than one GPU.
+    Raises ValueError when the folder holds checkpoints of another recipe, or the processes cannot share a batch.
     """
     import torch
     from accelerate import Accelerator
     from diffusers.training_utils import EMAModel
     from tqdm import tqdm
 
+    if save_every < 1 or show_every < 1:
+        raise ValueError(f"save_every and show_every must be 1 or more; got {save_every} and {show_every}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision=recipe.precision)
@@ -76,19 +76,23 @@ def train(
     accelerator.wait_for_everyone()
     ema.copy_to(network.parameters())
     if accelerator.is_main_process:
-        pipeline.to("cpu", torch.float16).save_pretrained(out)
+        # One by one: a pipeline warns that half precision runs badly on a CPU, and this one is only saved.
+        for module in (pipeline.unet, pipeline.text_encoder):
+            module.to("cpu", torch.float16)
+        pipeline.save_pretrained(out)
     accelerator.end_training()
     return pipeline
 
 
 def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
-    """Return the weight of the noise prediction's squared error: that of the velocity, with Min-SNR at its other end.
+    """Return the weight of the noise prediction's squared error, for every alpha: the velocity's, with Min-SNR's limit.
 
     `1 / alpha` turns the error of the noise into that of the velocity. Without it nothing teaches the network what the
     picture is at high noise, where its estimate is the error divided by alpha: colours and places come out wrong.
     `min(SNR, snr_limit) / SNR` keeps nearly clean pictures from filling the loss. Below `alpha_floor` the weight stays.
     """
-    return np.minimum(1, recipe.snr_limit * (1 - alpha) / np.maximum(alpha, 1e-12)) / np.maximum(alpha, recipe.alpha_floor)
+    limit = np.minimum(1, recipe.snr_limit * (1 - alpha) / np.maximum(alpha, 1e-12))
+    return limit / np.maximum(alpha, recipe.alpha_floor)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -98,7 +102,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * min(rise, fall, 1.0)
 
 
-def _network(pipeline: "IFPipeline") -> "torch.nn.Module":
+def _network(pipeline: Any) -> "torch.nn.Module":
     import torch
     from diffusers.models.attention_processor import AttnProcessor
 
@@ -115,7 +119,8 @@ def _network(pipeline: "IFPipeline") -> "torch.nn.Module":
 
     # On a CPU plain matrix products train these small attention blocks a sixth faster than the fused kernel.
     pipeline.unet.set_attn_processor(AttnProcessor())
-    return Denoiser().to(memory_format=torch.channels_last).train()
+    network: Any = Denoiser()
+    return network.to(memory_format=torch.channels_last).train()
 
 
 def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator") -> np.ndarray:
@@ -128,7 +133,7 @@ def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator")
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _tokens(pipeline: "IFPipeline", recipe: Recipe) -> tuple["torch.Tensor", "torch.Tensor"]:
+def _tokens(pipeline: Any, recipe: Recipe) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return the tokens of every caption and, last, of the empty one, padded as IFPipeline does, and their mask."""
     encoded = pipeline.tokenizer(
         [*recipe.captions, ""], padding="max_length", max_length=PROMPT_LENGTH, truncation=True, return_tensors="pt"
@@ -137,7 +142,7 @@ def _tokens(pipeline: "IFPipeline", recipe: Recipe) -> tuple["torch.Tensor", "to
 
 
 class _Batch(NamedTuple):
-    """What one step sees; `weight` is Min-SNR's."""
+    """What one step sees; `weight` is that of `loss_weight`."""
 
     tokens: "torch.Tensor"
     mask: "torch.Tensor"
@@ -148,9 +153,9 @@ class _Batch(NamedTuple):
 
 
 class _Batches:
-    """The batch of every step. All chance comes from the seed and the step, so a stopped run goes on as it would have."""
+    """The batch of every step. All chance comes from the seed and the step, so a stopped run goes on unchanged."""
 
-    def __init__(self, pipeline: "IFPipeline", pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
+    def __init__(self, pipeline: Any, pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
         self.pictures, self.recipe = pictures, recipe
         self.count = recipe.batch // processes
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
@@ -186,7 +191,7 @@ def _loss(denoiser: "torch.nn.Module", seen: _Batch, accelerator: "Accelerator")
 
 def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:
     names = [name for name, _ in network.named_parameters()]
-    tensors = {f"weights.{name}": parameter for name, parameter in network.named_parameters()}
+    tensors: dict[str, torch.Tensor] = {f"weights.{name}": parameter for name, parameter in network.named_parameters()}
     tensors |= {f"ema.{name}": average for name, average in zip(names, ema.shadow_params, strict=True)}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{key}.{names[index]}": moments[key] for key in _MOMENTS}
@@ -206,7 +211,7 @@ def _restore(network: "torch.nn.Module", ema: Any, optimizer: Any, step: int, sa
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _show(pipeline: "IFPipeline", network: "torch.nn.Module", ema: Any, recipe: Recipe, path: Path) -> None:
+def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, path: Path) -> None:
     """Draw one sample of each caption with the averaged weights: a row for a style, a column for a content."""
     import torch
     from PIL import Image
@@ -217,12 +222,17 @@ def _show(pipeline: "IFPipeline", network: "torch.nn.Module", ema: Any, recipe: 
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(recipe.seed)
     images = pipeline(
-        recipe.captions, num_inference_steps=20, guidance_scale=4.0, generator=generator, output_type="pt", clean_caption=False
+        recipe.captions,
+        num_inference_steps=20,
+        guidance_scale=4.0,
+        generator=generator,
+        output_type="pt",
+        clean_caption=False,
     ).images
     network.train()
     ema.restore(network.parameters())
     columns = len(recipe.contents)
-    grid = images.float().reshape(-1, columns, *images.shape[1:]).permute(0, 3, 1, 4, 2)
+    grid = images.float().cpu().reshape(-1, columns, *images.shape[1:]).permute(0, 3, 1, 4, 2)
     pixels = grid.clamp(0, 1).mul(255).round().byte().numpy().reshape(-1, columns * recipe.size, 3)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:

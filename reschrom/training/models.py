@@ -1,19 +1,19 @@
 """A small text-to-image model that diffusers loads like any other: an IFPipeline with a T5 encoder of its own."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reschrom.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from diffusers import IFPipeline
 
 # IFPipeline pads every prompt to so many tokens.
 PROMPT_LENGTH = 77
 _HEADS = 4
 
 
-def build(recipe: Recipe) -> "IFPipeline":
-    """Return a new pipeline with the random weights of `recipe.seed`."""
+def build(recipe: Recipe) -> Any:
+    """Return a new IFPipeline with the random weights of `recipe.seed`.
+
+    Raises ValueError for channels that its blocks cannot have.
+    """
     import torch
     from diffusers import DDIMScheduler, DDPMScheduler, IFPipeline, UNet2DConditionModel
     from transformers import T5Config, T5EncoderModel
@@ -39,7 +39,7 @@ def build(recipe: Recipe) -> "IFPipeline":
                 feed_forward_proj="gated-gelu",
             )
         )
-        unet = UNet2DConditionModel(
+        unet: Any = UNet2DConditionModel(
             sample_size=recipe.size,
             block_out_channels=recipe.channels,
             layers_per_block=1,
@@ -58,9 +58,8 @@ def build(recipe: Recipe) -> "IFPipeline":
     # IFPipeline splits the output into noise and variance. Only the noise is learned; the scheduler fixes the variance.
     torch.nn.init.zeros_(unet.conv_out.weight[3:])
     torch.nn.init.zeros_(unet.conv_out.bias[3:])
-    scheduler = DDIMScheduler.from_config(
-        DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True).config
-    )
+    ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
+    scheduler = DDIMScheduler.from_config(ancestral.config)
     return IFPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,

@@ -1,7 +1,9 @@
 """Captioned pictures for training: photographs from a zip, a folder or the installed packages, in every style."""
 
+import functools
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +25,8 @@ def photographs(source: str, content: str, split: str, size: int) -> list[Pictur
     """Return the photographs of one content, `size` pixels square, in the order of their names.
 
     source: a zip file or a folder that holds `metadata.json` with a list of `classes`, and pictures called
-        `split/class number/name`; or "photos", whose contents are the names of images in `reschrom.data`.
+        `split/class number/name`; or "photos", whose contents are the names of images in `reschrom.data`; or the id
+        `owner/name` of a data set on the Hugging Face hub that is laid out like such a folder.
     split: "train" or "test".
     """
     if source == "photos":
@@ -33,12 +36,21 @@ def photographs(source: str, content: str, split: str, size: int) -> list[Pictur
         cuts = photos(content, 64, size, generator=np.random.default_rng([split == "test", names.index(content)]))
         return list(np.round((np.moveaxis(cuts, 1, -1) + 1) * 127.5).astype(np.uint8))
     path = Path(source)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.parent.exists():
+        path = _downloaded(source)
     if path.is_dir():
         return _named(lambda name: (path / name).read_bytes(), _files(path), source, content, split, size)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return _named(archive.read, archive.namelist(), source, content, split, size)
-    raise ValueError(f"pictures come from a zip file, a folder or photos; got {source}")
+    raise ValueError(f"pictures come from a zip file, a folder, photos or owner/name on the hub; got {source}")
+
+
+@functools.cache
+def _downloaded(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(source, repo_type="dataset"))
 
 
 def _files(path: Path) -> list[str]:
@@ -104,7 +116,9 @@ def batch(
     chosen = np.pad(pictures[captions, pieces], ((0, 0), (_MOVE, _MOVE), (_MOVE, _MOVE), (0, 0)), mode="edge")
     size = pictures.shape[2]
     drawn = np.empty((count, 3, size, size), np.float32)
-    for index, (top, left, mirrored) in enumerate(generator.integers([0, 0, 0], [7, 7, 2], size=(count, 3))):
+    for index, (top, left, mirrored) in enumerate(
+        generator.integers([0, 0, 0], [2 * _MOVE + 1, 2 * _MOVE + 1, 2], size=(count, 3))
+    ):
         cut = chosen[index, top : top + size, left : left + size]
         drawn[index] = np.moveaxis(cut[:, ::-1] if mirrored else cut, -1, 0)
     return drawn / 127.5 - 1, captions

@@ -20,7 +20,7 @@ class Recipe:
     learning_rate: reached after `warmup` steps and left, in a straight line to zero, over the last `cooldown` share.
     ema: decay of the averaged weights, which are the ones that are kept.
     unconditional: share of pictures whose caption is left out, so that guidance has something to compare with.
-    snr_limit, alpha_floor: weights of the loss, see `weight`.
+    snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
     precision: "no" (float32) or "bf16".
     seed: fixes pictures, first weights, batches and noise.
     """

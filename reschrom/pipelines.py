@@ -1,0 +1,54 @@
+"""Pipelines of diffusers, loaded from safetensors files that are checked first."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
+    """Load a diffusers pipeline from its folder, or from the hub by its id.
+
+    device: where it shall run, as torch names it.
+    dtype: torch type of its weights; float32 by default, whatever the files hold.
+
+    Only safetensors files are read, and for a folder nothing is asked of the network. Raises ValueError, naming the
+    file, for a folder in which a file is missing or damaged. Where the folder has `weights.json`, every file that it
+    lists must have the SHA-256 that it states.
+    """
+    import torch
+    from diffusers import DiffusionPipeline
+
+    folder = Path(model_id)
+    if folder.is_dir():
+        _check(folder)
+    pipeline: Any = DiffusionPipeline.from_pretrained(
+        str(model_id), torch_dtype=dtype or torch.float32, use_safetensors=True, local_files_only=folder.is_dir()
+    )
+    return pipeline.to(device)
+
+
+def _check(folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    sums = folder / "weights.json"
+    try:
+        stated = json.loads(sums.read_text(encoding="utf-8")) if sums.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{sums} is damaged: {error}") from error
+    for name, expected in stated.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: weights.json lists it")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise ValueError(f"{path} is damaged: its SHA-256 is {found}, and weights.json says {expected}")
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
