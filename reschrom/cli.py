@@ -119,7 +119,9 @@ def _write(chromatogram: Chromatogram, out: Path) -> None:
         else:
             from reschrom import plots
 
-            plots.chromatogram(chromatogram).savefig(temporary, dpi=200)
+            measured = chromatogram.replicates is not None  # and its title must not say what it may not show
+            figure = chromatogram.plot() if measured else plots.chromatogram(chromatogram)
+            figure.savefig(temporary, dpi=200)
 
 
 def _pipeline(model: str, watched: bool) -> Any:
