@@ -273,7 +273,8 @@ def _around(
     distance = np.abs(replicates - centre) / np.where(spread > 0, spread, np.inf)
     if simultaneous:
         distance = distance.max(axis=tuple(range(1, distance.ndim)))
-    half = np.quantile(distance, level, axis=0) * spread
+    # The quantile that the next replicate stays below with this probability, however few replicates there are.
+    half = np.quantile(distance, level, axis=0, method="weibull") * spread
     return Interval(*(np.clip(bound, *bounds) for bound in (centre - half, centre + half)))
 
 
