@@ -23,7 +23,7 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     if folder.is_dir():
         _check(folder)
     pipeline: Any = DiffusionPipeline.from_pretrained(
-        str(model_id), torch_dtype=dtype or torch.float32, use_safetensors=True, local_files_only=folder.is_dir()
+        str(model_id), dtype=dtype or torch.float32, use_safetensors=True, local_files_only=folder.is_dir()
     )
     return pipeline.to(device)
 

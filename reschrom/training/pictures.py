@@ -68,7 +68,7 @@ def _named(
     except (KeyError, FileNotFoundError, ValueError) as error:
         raise ValueError(f"{source} must have a metadata.json whose classes include {content!r}") from error
     pictures = []
-    for name in sorted(name for name in names if name.startswith(folder)):
+    for name in sorted(name for name in names if name.startswith(folder) and not name.endswith("/")):
         with Image.open(io.BytesIO(read(name))) as picture:
             square = picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
         pictures.append(np.asarray(square))
