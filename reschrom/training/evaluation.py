@@ -64,7 +64,12 @@ def sample(
         noise = [torch.Generator().manual_seed(seed + start + index) for index in range(len(part))]
         with torch.autocast(pipeline.device.type, torch.bfloat16, enabled=bf16):
             images = pipeline(
-                part, guidance_scale=guidance_scale, num_inference_steps=steps, generator=noise, output_type="np"
+                part,
+                guidance_scale=guidance_scale,
+                num_inference_steps=steps,
+                generator=noise,
+                output_type="np",
+                clean_caption=False,
             ).images
         drawn.append(np.round(255 * images).astype(np.uint8))
     return np.concatenate(drawn)
