@@ -76,9 +76,8 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
     accelerator.wait_for_everyone()
     ema.copy_to(network.parameters())
     if accelerator.is_main_process:
-        # One by one: a pipeline warns that half precision runs badly on a CPU, and this one is only saved.
-        for module in (pipeline.unet, pipeline.text_encoder):
-            module.to("cpu", torch.float16)
+        # Not the pipeline: it warns that half precision runs badly on a CPU, and here it is only saved.
+        network.to("cpu", torch.float16)
         pipeline.save_pretrained(out)
     accelerator.end_training()
     return pipeline
