@@ -12,7 +12,7 @@ from reschrom.chromatogram import Chromatogram
 from reschrom.denoising import never_rising
 from reschrom.networks import estimate_and_noise, estimate_precision
 from reschrom.resolution import band_energies
-from reschrom.schedules import Schedule, _is_flow
+from reschrom.schedules import Schedule, is_flow
 
 # Every step records these energies, in this order; the last only with guidance.
 _SIGNAL, _CHANGE, _GUIDANCE = range(3)
@@ -69,7 +69,7 @@ class Chromatograph:
         self._keep, self._decoded = keep, decoded
         self._schedule = Schedule.from_diffusers(scheduler)
         self._prediction = (
-            "flow_prediction" if _is_flow(scheduler, scheduler.config) else scheduler.config.prediction_type
+            "flow_prediction" if is_flow(scheduler, scheduler.config) else scheduler.config.prediction_type
         )
         clips = scheduler.config.get("clip_sample", False)
         self._furthest = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf

@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+_CHECKOUT = Path(__file__).parents[1]
+
 
 def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
     """Load a diffusers pipeline from its folder, or from the hub by its id.
 
+    model_id: a folder is looked for here, then in the checkout of this package ("data/models/pocket-t2i-64").
     device: where it shall run, as torch names it.
     dtype: torch type of its weights; float32 by default, whatever the files hold.
 
@@ -19,11 +22,11 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     import torch
     from diffusers import DiffusionPipeline
 
-    folder = Path(model_id)
-    if folder.is_dir():
+    folder = next((path for path in (Path(model_id), _CHECKOUT / model_id) if path.is_dir()), None)
+    if folder is not None:
         _check(folder)
     pipeline: Any = DiffusionPipeline.from_pretrained(
-        str(model_id), dtype=dtype or torch.float32, use_safetensors=True, local_files_only=folder.is_dir()
+        str(folder or model_id), dtype=dtype or torch.float32, use_safetensors=True, local_files_only=folder is not None
     )
     return pipeline.to(device)
 

@@ -192,7 +192,7 @@ class Schedule:
         if isinstance(scheduler, type):
             raise TypeError(f"a scheduler is needed, not its class; got {scheduler.__name__}")
         name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
-        if _is_flow(scheduler, config):
+        if is_flow(scheduler, config):
             return _stretched(name, Schedule.flow_matching(), float(config["num_train_timesteps"]))
         table = getattr(scheduler, "alphas_cumprod", None)
         # With "continuous" timesteps a scheduler counts in log sigma, whatever its table holds.
@@ -204,7 +204,8 @@ class Schedule:
         return _from_table(name, np.asarray(table, dtype=np.float64))
 
 
-def _is_flow(scheduler: Any, config: Any) -> bool:
+def is_flow(scheduler: Any, config: Any) -> bool:
+    """Tell whether a scheduler of diffusers runs on the flow-matching path, so that its timestep is N sigma."""
     named = any(base.__name__.startswith(_FLOW) for base in type(scheduler).__mro__)
     # An inverted scheduler runs from noise to image, and one in stages changes resolution on the way.
     plain = not config.get("invert_sigmas", False) and config.get("stages", 1) == 1

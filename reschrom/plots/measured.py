@@ -114,7 +114,7 @@ def share_panels(
         axes.grid(axis="y")
     for axes in grid[len(names) :]:
         axes.set_visible(False)
-    time_axis(grid[0], first.edges[0], first.edges[-1], "")
+    grid[0].set_xlim(first.edges[-1], first.edges[0])
     grid[0].set_ylim(0, 1)
     for axes in grid[max(len(names) - columns, 0) : len(names)]:
         axes.set_xlabel(time_label)
@@ -140,9 +140,9 @@ def energies(
     axes = figure.subplots()
     for label, colour, style, (times, values) in _looks({k: (kind, each) for k, (kind, *each) in lines.items()}):
         axes.semilogy(times, values, color=colour, linestyle=style, label=label)
-    axes.set_ylim(bottom=max(least, axes.get_ylim()[0]))
-    everything = np.concatenate([times for _, times, _ in lines.values()])
-    time_axis(axes, float(everything.min()), float(everything.max()), time_label)
+    everywhen, everything = (np.concatenate(each) for each in list(zip(*lines.values(), strict=True))[1:])
+    axes.set_ylim(max(least, 0.5 * float(everything.min())), 2 * float(everything.max()))
+    time_axis(axes, float(everywhen.min()), float(everywhen.max()), time_label)
     axes.set_ylabel(energy_label)
     axes.grid(axis="y")
     axes.set_title(title)

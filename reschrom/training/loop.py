@@ -76,8 +76,10 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
     accelerator.wait_for_everyone()
     ema.copy_to(network.parameters())
     if accelerator.is_main_process:
-        # Not the pipeline: it warns that half precision runs badly on a CPU, and here it is only saved.
-        network.to("cpu", torch.float16)
+        # Only the denoiser in half precision: diffusers reads it back as float32, transformers would leave the text
+        # encoder as it is. Not through the pipeline, which warns that half precision runs badly on a CPU.
+        network.to("cpu")
+        pipeline.unet.to(torch.float16)
         pipeline.save_pretrained(out)
     accelerator.end_training()
     return pipeline
@@ -232,7 +234,7 @@ def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, p
     ema.restore(network.parameters())
     columns = len(recipe.contents)
     grid = images.float().cpu().reshape(-1, columns, *images.shape[1:]).permute(0, 3, 1, 4, 2)
-    pixels = grid.clamp(0, 1).mul(255).round().byte().numpy().reshape(-1, columns * recipe.size, 3)
+    pixels = grid.mul(0.5).add(0.5).clamp(0, 1).mul(255).round().byte().numpy().reshape(-1, columns * recipe.size, 3)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary)
