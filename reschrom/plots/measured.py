@@ -31,7 +31,7 @@ Energy = tuple[str, Float[np.ndarray, " times"], Float[np.ndarray, " times"]]
 _LOOKS = {
     "measured": (("#222222", "#4d8a3a", "#b07d12"), MEASURED),
     "paper": ((INK["paper"],), PAPER),
-    "theory": ((INK["gaussian"], INK["guidance"], "#8c564b"), THEORY),
+    "theory": ((INK["gaussian"], INK["guidance"], "#8c564b", "#1b7f79"), THEORY),
 }
 
 
