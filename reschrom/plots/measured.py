@@ -170,7 +170,7 @@ def prompt_panels(
     first.set_title(theory.name, fontsize=10, fontweight="normal")
     time_axis(first, theory.edges[0], theory.edges[-1], time_label)
     top.colorbar(mesh, ax=first, label="share", aspect=12, pad=0.01)
-    cells = [cell for part in parts for cell in part.subfigures(1, columns)]
+    cells = [cell for part in parts for cell in np.ravel(part.subfigures(1, columns))]
     for cell, (prompt, (measured, images)) in zip(cells, panels.items(), strict=False):
         grid = cell.add_gridspec(2, len(images), height_ratios=[2.1, 1], wspace=0.03)
         axes = cell.add_subplot(grid[0, :])
