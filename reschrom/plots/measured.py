@@ -163,7 +163,7 @@ def prompt_panels(
     figure = Figure(figsize=(WIDTH, 2.3 + 2.85 * lines), raster=True)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     peak = max(float(each.shares.max()) for each in (theory, *(measured for measured, _ in panels.values())))
-    top, *parts = figure.subfigures(1 + lines, 1, height_ratios=[1.75, *[2.85] * lines])
+    top, *parts = np.ravel(figure.subfigures(1 + lines, 1, height_ratios=[1.75, *[2.85] * lines]))
     first = top.subplots()
     maps = [first]
     mesh = heat_map(first, theory, peak)
