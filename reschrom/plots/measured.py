@@ -1,6 +1,7 @@
 """Figures of guided models: guidance in bands, measured chromatograms beside theories, many prompts at once."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -163,14 +164,15 @@ def prompt_panels(
     figure = Figure(figsize=(WIDTH, 2.3 + 2.85 * lines), raster=True)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     peak = max(float(each.shares.max()) for each in (theory, *(measured for measured, _ in panels.values())))
-    top, *parts = np.ravel(figure.subfigures(1 + lines, 1, height_ratios=[1.75, *[2.85] * lines]))
+    parts: Any = figure.subfigures(1 + lines, 1, height_ratios=[1.75, *[2.85] * lines])
+    top, *parts = parts
     first = top.subplots()
     maps = [first]
     mesh = heat_map(first, theory, peak)
     first.set_title(theory.name, fontsize=10, fontweight="normal")
     time_axis(first, theory.edges[0], theory.edges[-1], time_label)
     top.colorbar(mesh, ax=first, label="share", aspect=12, pad=0.01)
-    cells = [cell for part in parts for cell in np.ravel(part.subfigures(1, columns))]
+    cells = [cell for part in parts for cell in part.subfigures(1, columns)]
     for cell, (prompt, (measured, images)) in zip(cells, panels.items(), strict=False):
         grid = cell.add_gridspec(2, len(images), height_ratios=[2.1, 1], wspace=0.03)
         axes = cell.add_subplot(grid[0, :])
