@@ -11,7 +11,7 @@ from transformers import T5Tokenizer
 
 from reschrom.book.execute import execute
 
-# What keeps a run short; everything else is as profiles/paper.yaml has it.
+# What keeps a run short; everything else is as drafts/paper.yaml has it.
 SMALL: dict[str, dict[str, Any]] = {
     "figures/coarse-to-fine": {"samples": 4, "batch": 3, "steps": 4, "shown_steps": 5, "columns": 3},
     "figures/guidance": {"images": 3, "steps": 4, "columns": 3},
@@ -32,12 +32,12 @@ def hub_id(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("notebook", SMALL)
 def test_a_notebook_runs_with_the_papers_settings_when_only_the_id_is_changed(notebook, hub_id, root, tmp_path):
-    profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())[notebook]
+    profile = yaml.safe_load((root / "drafts" / "paper.yaml").read_text())[notebook]
     assert profile["model_id"] == "DeepFloyd/IF-I-XL-v1.0"
     here = {"model_id": hub_id, "device": "cpu", "precision": "float32"}
     output = tmp_path / "out.ipynb"
-    execute(root / "notebooks" / f"{notebook}.md", output, {**profile, **SMALL[notebook], **here}, root)
+    execute(root / "drafts" / f"{notebook}.md", output, {**profile, **SMALL[notebook], **here}, root)
     shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
     figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
-    source = Path(root / "notebooks" / f"{notebook}.md").read_text()
+    source = Path(root / "drafts" / f"{notebook}.md").read_text()
     assert len(figures) == source.count("mystnb:")
