@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from reschrom._files import replacing
+from reschrom.pipelines import load_pipeline
 from reschrom.training.card import file_hashes, sha256, write_json
 from reschrom.training.classifier import Classifier, Pictures, shares
 from reschrom.training.pictures import gallery, photographs
@@ -256,8 +257,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", help="PNG file for the samples closest to training pictures, and these below")
     given = parser.parse_args(arguments)
 
-    from diffusers import DiffusionPipeline
-
     recipe = Recipe.load(given.config)
     training = np.load(given.pictures, mmap_mode="r") if given.pictures else gallery(recipe, given.data)
     if given.classifier and given.classifier.is_file():
@@ -268,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.classifier:
             classifier.save(given.classifier)
     judge = Judge(recipe, training, held_out(recipe, given.data), classifier)
-    pipeline = DiffusionPipeline.from_pretrained(given.model)
+    pipeline = load_pipeline(given.model)
     captions = np.repeat(np.arange(len(recipe.captions)), given.count)
     print(f"held out: {_line(judge.told)}")
     for scale in given.guidance:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from reschrom._files import replacing
 from reschrom.denoising import BandLosses, band_losses
 from reschrom.networks import network_denoiser
+from reschrom.pipelines import load_pipeline
 from reschrom.resolution import band_energies
 from reschrom.schedules import Schedule
 from reschrom.training.card import file_hashes
@@ -104,9 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="safetensors file")
     given = parser.parse_args(arguments)
 
-    from diffusers import DiffusionPipeline
-
-    recipe, pipeline = Recipe.load(given.config), DiffusionPipeline.from_pretrained(given.model)
+    recipe, pipeline = Recipe.load(given.config), load_pipeline(given.model)
     times = np.linspace(0, pipeline.scheduler.config.num_train_timesteps - 1, given.times)
     measured = measure(pipeline, recipe, given.data, given.captions, times, given.most)
     provenance = {"model": given.model.name, "weights": json.dumps(file_hashes(given.model))}
