@@ -9,7 +9,21 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from reschrom import Schedule
+from reschrom.training import Recipe
 
+# A model to train in seconds; tests change what they need.
+TINY = Recipe(
+    contents=("coffee", "china"),
+    pieces=3,
+    size=16,
+    channels=(8, 16),
+    attentive=1,
+    text_width=16,
+    text_layers=1,
+    steps=100,
+    batch=8,
+    warmup=10,
+)
 TEXT = 8
 LATENT = 4
 

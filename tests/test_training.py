@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pipelines import TINY
 
 from reschrom.pipelines import load_pipeline
 from reschrom.training import Recipe, pictures
@@ -17,23 +18,10 @@ from reschrom.training.models import build
 from reschrom.training.pictures import batch, gallery, photographs
 from reschrom.training.styles import STYLES
 
-RECIPE = Recipe(
-    contents=("coffee", "china"),
-    pieces=3,
-    size=16,
-    channels=(8, 16),
-    attentive=1,
-    text_width=16,
-    text_layers=1,
-    steps=100,
-    batch=8,
-    warmup=10,
-)
-
 
 @pytest.fixture(scope="module")
 def drawn() -> np.ndarray:
-    return gallery(RECIPE, "photos")
+    return gallery(TINY, "photos")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +30,9 @@ def shipped(root) -> Recipe:
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_zero():
-    rates = np.array([learning_rate(RECIPE, step) for step in range(RECIPE.steps + 1)])
+    rates = np.array([learning_rate(TINY, step) for step in range(TINY.steps + 1)])
     assert np.all(np.diff(rates[:10]) > 0)
-    np.testing.assert_allclose(rates[9:76], RECIPE.learning_rate)
+    np.testing.assert_allclose(rates[9:76], TINY.learning_rate)
     np.testing.assert_allclose(np.diff(rates[75:], 2), 0, atol=1e-15)
     assert rates[-2] > 0
     assert rates[-1] == 0
@@ -52,7 +40,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
 
 def test_the_loss_is_that_of_the_velocity_with_a_limit_at_either_end():
     alpha = np.linspace(0, 1, 1001)
-    weight = loss_weight(RECIPE, alpha)
+    weight = loss_weight(TINY, alpha)
     snr = alpha[1:-1] / (1 - alpha[1:-1])
     expected = np.minimum(1, 5 / snr) / np.maximum(alpha[1:-1], 0.01)
     np.testing.assert_allclose(weight[1:-1], expected, rtol=1e-12)
@@ -84,7 +72,7 @@ def test_batches_are_moved_and_mirrored_pictures_in_their_range(drawn):
 
 
 def test_a_step_draws_the_same_each_time_and_another_step_or_process_does_not(drawn):
-    batches = _Batches(build(RECIPE), drawn, RECIPE, 1)
+    batches = _Batches(build(TINY), drawn, TINY, 1)
     first, again = (batches.draw(5, 0, torch.device("cpu")) for _ in range(2))
     assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
     for step, process in ((6, 0), (5, 1)):
@@ -94,22 +82,22 @@ def test_a_step_draws_the_same_each_time_and_another_step_or_process_does_not(dr
 
 
 def test_processes_share_a_batch(drawn):
-    batches = _Batches(build(RECIPE), drawn, RECIPE, 4)
+    batches = _Batches(build(TINY), drawn, TINY, 4)
     assert batches.draw(0, 3, torch.device("cpu")).x_t.shape == (2, 3, 16, 16)
 
 
 def test_a_noised_picture_is_made_of_the_picture_and_its_noise(drawn):
-    pipeline = build(RECIPE)
-    seen = _Batches(pipeline, drawn, RECIPE, 1).draw(0, 0, torch.device("cpu"))
+    pipeline = build(TINY)
+    seen = _Batches(pipeline, drawn, TINY, 1).draw(0, 0, torch.device("cpu"))
     alpha = pipeline.scheduler.alphas_cumprod[seen.timesteps][:, None, None, None]
-    expected, _ = batch(drawn, 8, np.random.default_rng([RECIPE.seed, 0, 0]))
+    expected, _ = batch(drawn, 8, np.random.default_rng([TINY.seed, 0, 0]))
     torch.testing.assert_close(seen.x_t, alpha.sqrt() * torch.from_numpy(expected) + (1 - alpha).sqrt() * seen.noise)
-    torch.testing.assert_close(seen.weight, torch.from_numpy(loss_weight(RECIPE, alpha.numpy()).reshape(-1)))
+    torch.testing.assert_close(seen.weight, torch.from_numpy(loss_weight(TINY, alpha.numpy()).reshape(-1)))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_captions_are_left_out_of_a_share_of_the_pictures(drawn, share):
-    recipe = replace(RECIPE, batch=2000, unconditional=share)
+    recipe = replace(TINY, batch=2000, unconditional=share)
     pipeline = build(recipe)
     empty = _tokens(pipeline, recipe)[0][-1]
     seen = _Batches(pipeline, drawn[:, :, :2, :2], recipe, 1).draw(0, 0, torch.device("cpu"))
@@ -119,7 +107,7 @@ def test_captions_are_left_out_of_a_share_of_the_pictures(drawn, share):
 
 
 def test_styles_are_seeded_and_differ(drawn):
-    again = gallery(RECIPE, "photos")
+    again = gallery(TINY, "photos")
     assert np.array_equal(drawn, again)
     assert drawn.shape == (6, 3, 16, 16, 3)
     assert drawn.dtype == np.uint8
@@ -195,7 +183,7 @@ def test_a_folder_a_zip_and_the_hub_give_the_same_pictures(tmp_path, folder, mon
 
 
 def test_few_photographs_are_cut_more_than_once(folder):
-    recipe = replace(RECIPE, contents=("a red",), pieces=9)
+    recipe = replace(TINY, contents=("a red",), pieces=9)
     assert gallery(recipe, str(folder)).shape == (3, 9, 16, 16, 3)
 
 
@@ -217,9 +205,9 @@ def test_pictures_that_are_not_there_are_refused(folder, source, content, messag
 
 def test_a_recipe_survives_its_file(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(RECIPE.as_dict()), encoding="utf-8")
-    assert Recipe.load(path) == RECIPE
-    assert Recipe.load(path, steps=7) == replace(RECIPE, steps=7)
+    path.write_text(yaml.safe_dump(TINY.as_dict()), encoding="utf-8")
+    assert Recipe.load(path) == TINY
+    assert Recipe.load(path, steps=7) == replace(TINY, steps=7)
 
 
 @pytest.mark.parametrize(
@@ -247,4 +235,4 @@ def test_what_is_no_recipe_is_refused(tmp_path, no_type_checks, text, message):
 @pytest.mark.parametrize("changed", [{"channels": (8, 12)}, {"attentive": 0}, {"attentive": 3}])
 def test_channels_that_no_denoiser_has_are_refused(changed):
     with pytest.raises(ValueError, match="channels must be multiples of 8"):
-        build(replace(RECIPE, **changed))
+        build(replace(TINY, **changed))

@@ -15,27 +15,15 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pipelines import TINY
 
 from reschrom.cli import main
 from reschrom.pipelines import load_pipeline
-from reschrom.training import Recipe, train
+from reschrom.training import train
 from reschrom.training.loop import _network, _restore, _state
 from reschrom.training.models import build
 
-RECIPE = Recipe(
-    contents=("coffee", "china"),
-    pieces=2,
-    size=16,
-    channels=(8, 16),
-    attentive=1,
-    text_width=16,
-    text_layers=1,
-    steps=60,
-    batch=4,
-    warmup=3,
-    ema=0.8,
-    precision="no",
-)
+RECIPE = replace(TINY, pieces=2, steps=60, batch=4, warmup=3, ema=0.8, precision="no")
 SAVE_EVERY = 5
 
 

@@ -24,7 +24,7 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
 
     source: the photographs, see `pictures.photographs`.
     out: gets `checkpoints/`, `log.csv`, `samples/` while training runs and the pipeline itself, with averaged
-        weights in half precision, at the end.
+        weights and the denoiser in half precision, at the end.
     save_every, show_every: steps between checkpoints, and between grids of samples.
 
     A run that was stopped, in whatever way, goes on from its newest whole checkpoint when it is called again. On a
