@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 class Comparison(NamedTuple):
     """How far one chromatogram is from another.
 
-    centroid_distance: mean over bands of the distance between centroids, in units of time.
+    centroid_distance: mean distance between the centroids of the bands that both generate, in units of time; NaN where
+        there is none.
     divergence: Jensen-Shannon divergence between the shares, in nats, averaged over the times at which both generate
-        anything.
+        anything; NaN where there is none.
     """
 
     centroid_distance: float
@@ -137,19 +138,16 @@ class Chromatogram:
     def centroids(self) -> Float[np.ndarray, " bands"]:
         """Return the mean time at which each resolution is generated, finest first, in the units of `edges`.
 
-        Raises ValueError when a resolution is never generated.
+        NaN for a resolution that is never generated: it has no mean time.
         """
-        centroids = _centroids(self.rates, self.edges)
-        if not np.all(np.isfinite(centroids)):
-            never = self.band_names[int(np.argmin(np.isfinite(centroids)))]
-            raise ValueError(f"a resolution that is never generated has no mean time: {never} in {self.name}")
-        return centroids
+        return _centroids(self.rates, self.edges)
 
     def centroid_interval(self, level: float = 0.95) -> Interval:
         """Return the bootstrap confidence interval of every centroid, finest resolution first.
 
         level: probability that the interval of a centroid covers it, over draws of the images.
-        Raises ValueError for a chromatogram without replicates, or with a resolution that is never generated.
+        NaN for a resolution that some replicates never generate.
+        Raises ValueError for a chromatogram without replicates.
         """
         again = _centroids(self._replicates(), self.edges)
         return _around(self.centroids(), again, level, False, bounds=(self.edges[0], self.edges[-1]))
@@ -161,16 +159,14 @@ class Chromatogram:
                 f"two chromatograms are compared on the same bands and the same time grid; got {self._grid()} "
                 f"and {other._grid()}"
             )
-        both = (self.rates.sum(axis=0) > 0) & (other.rates.sum(axis=0) > 0)
-        if not both.any():
-            raise ValueError(f"{self.name} and {other.name} never generate anything at the same time")
         p, q = self.shares, other.shares
         middle = (p + q) / 2
-        steps = np.diff(self.edges) * both
         jensen_shannon = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+        distances = np.abs(self.centroids() - other.centroids())
+        both = (p.sum(axis=0) > 0) & (q.sum(axis=0) > 0)
         return Comparison(
-            float(np.mean(np.abs(self.centroids() - other.centroids()))),
-            float((jensen_shannon * steps).sum() / steps.sum()),
+            _mean(distances, weights=np.isfinite(distances)),
+            _mean(jensen_shannon, weights=np.diff(self.edges) * both),
         )
 
     def to_dataframe(self) -> "pandas.DataFrame":
@@ -231,6 +227,12 @@ def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
         raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {edges}")
     return edges
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted mean of the values whose weight is not 0, NaN where there is none."""
+    counted = weights > 0
+    return float(np.average(values[counted], weights=weights[counted])) if counted.any() else float("nan")
 
 
 def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:

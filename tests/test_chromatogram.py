@@ -108,6 +108,29 @@ def test_divergence_counts_only_the_steps_in_which_both_generate():
     assert first.compare(second).divergence == 0.0
 
 
+def test_a_resolution_that_never_comes_has_no_mean_time_and_no_part_in_a_comparison():
+    edges = np.array([0.0, 0.5, 1.0])
+    never = Chromatogram(np.array([[1.0, 3.0], [0.0, 0.0]]), edges, 2, "never")
+    both = Chromatogram(np.array([[1.0, 1.0], [0.0, 2.0]]), edges, 2, "both")
+    np.testing.assert_array_equal(never.centroids(), [0.625, np.nan])
+    assert never.compare(both).centroid_distance == pytest.approx(0.125, rel=1e-14)
+    assert never.compare(both) == pytest.approx(both.compare(never), rel=1e-14)
+    again = np.stack([never.rates + k * both.rates for k in range(4)])
+    interval = replace(never, replicates=again).centroid_interval()
+    assert [np.isnan(bound).tolist() for bound in interval] == [[False, True]] * 2
+
+
+def test_two_that_have_no_resolution_or_no_time_in_common_have_no_distance():
+    edges = np.array([0.0, 0.5, 1.0])
+    when = {"fine": [[1.0, 1.0], [0.0, 0.0]], "late": [[1.0, 0.0], [1.0, 0.0]]}
+    when |= {"coarse": when["fine"][::-1], "early": [band[::-1] for band in when["late"]]}
+    fine, late, coarse, early = (Chromatogram(np.array(rates), edges, 2, name) for name, rates in when.items())
+    assert np.isnan(fine.compare(coarse).centroid_distance)
+    assert fine.compare(coarse).divergence == pytest.approx(np.log(2), rel=1e-14)
+    assert late.compare(early).centroid_distance == 0.5
+    assert np.isnan(late.compare(early).divergence)
+
+
 def test_table_has_a_row_for_each_time_and_a_column_for_each_resolution():
     predicted = Chromatogram.predicted(Schedule.flow_matching(3.0), 4, edges=np.linspace(0, 1, 11))
     table = predicted.to_dataframe()
