@@ -42,9 +42,9 @@ def newest(folder: Path, recipe: Recipe) -> tuple[int, dict[str, "torch.Tensor"]
             print(f"reschrom: {error}", file=sys.stderr)
             continue
         for name, value in recipe.as_dict().items():
-            if name != "steps" and made.get(name) != value:
+            if name != "steps" and made[name] != value:
                 raise ValueError(
-                    f"{path} was made with {name} = {made.get(name)!r}, and this recipe says {value!r}: "
+                    f"{path} was made with {name} = {made[name]!r}, and this recipe says {value!r}: "
                     f"choose another folder, or go on with the old recipe"
                 )
         return step, tensors
@@ -58,7 +58,8 @@ def _read(path: Path) -> tuple[int, dict[str, "torch.Tensor"], dict[str, object]
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-        step, made = int(metadata["step"]), json.loads(metadata["recipe"])
+        # A setting that is younger than the checkpoint has its usual value.
+        step, made = int(metadata["step"]), Recipe.from_dict(json.loads(metadata["recipe"])).as_dict()
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a whole checkpoint: {error}") from error
     if _digest(tensors) != metadata.get("sha256"):

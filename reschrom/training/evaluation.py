@@ -77,12 +77,15 @@ def sample(
 
 
 def held_out(recipe: Recipe, source: str) -> tuple[Pictures, Int[np.ndarray, " pictures"]]:
-    """Return the photographs that no model is trained on, in every style, and the number of the caption of each."""
+    """Return the photographs that no model is trained on, in every style, and the number of the caption of each.
+
+    Their size is that before they are halved.
+    """
     pictures, captions = [], []
     for index, content in enumerate(recipe.contents):
         generator = np.random.default_rng([recipe.seed, len(recipe.contents) + index])
-        for photograph in photographs(source, content, "test", recipe.size):
-            for style, draw in enumerate(STYLES.values()):
+        for photograph in photographs(source, content, "test", recipe.picture_size):
+            for style, draw in enumerate(recipe.styles.values()):
                 pictures.append(draw(photograph, generator))
                 captions.append(style * len(recipe.contents) + index)
     return np.stack(pictures), np.array(captions)

@@ -1,4 +1,8 @@
-"""Training: predict the noise of Eq. (1) from a noised picture and its caption, Eq. (3)."""
+"""Training: predict the noise of Eq. (1) from a noised picture, Eq. (3), or only its finest band, Eqs. (21) and (23).
+
+One loop for all; a recipe says what the network sees and predicts. No level of a cascade needs another to be trained,
+so its levels are trained by commands of their own, one after another or side by side.
+"""
 
 import csv
 from pathlib import Path
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reschrom._files import replacing
+from reschrom.resolution import bands, downsample
 from reschrom.training import checkpoints
 from reschrom.training.models import PROMPT_LENGTH, build
 from reschrom.training.pictures import batch, gallery
@@ -20,7 +25,7 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250, show_every: int = 1000) -> Any:
-    """Train a text-to-image model, write it to the folder `out` as a diffusers pipeline and return the pipeline.
+    """Train a small model, write it to the folder `out` as a diffusers pipeline and return the pipeline.
 
     source: the photographs, see `pictures.photographs`.
     out: gets `checkpoints/`, `log.csv`, `samples/` while training runs and the pipeline itself, with averaged
@@ -71,7 +76,7 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
             log.add(done, loss.item())
             if done % save_every == 0 or done == recipe.steps:
                 checkpoints.save(out / "checkpoints", done, _state(network, ema, optimizer), recipe)
-            if done % show_every == 0:
+            if done % show_every == 0 and recipe.kind != "residual":  # which draws nothing on its own
                 _show(pipeline, network, ema, recipe, out / "samples" / f"step-{done:07d}.png")
     accelerator.wait_for_everyone()
     ema.copy_to(network.parameters())
@@ -79,7 +84,7 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
         # Only the denoiser in half precision: diffusers reads it back as float32, transformers would leave the text
         # encoder as it is. Not through the pipeline, which warns that half precision runs badly on a CPU.
         network.to("cpu")
-        pipeline.unet.to(torch.float16)
+        pipeline.unet.half()
         pipeline.save_pretrained(out)
     accelerator.end_training()
     return pipeline
@@ -105,21 +110,24 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 def _network(pipeline: Any) -> "torch.nn.Module":
     import torch
-    from diffusers.models.attention_processor import AttnProcessor
+    from diffusers.models.attention_processor import Attention, AttnProcessor
 
     class Denoiser(torch.nn.Module):
-        """The text encoder and the denoiser as one module, which is what `accelerate` spreads over processes."""
+        """The denoiser and its text encoder as one module, which is what `accelerate` spreads over processes."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.unet, self.text_encoder = pipeline.unet, pipeline.text_encoder
+            self.unet = pipeline.unet
+            self.text_encoder: Any = getattr(pipeline, "text_encoder", None)
 
-        def forward(self, tokens: Any, mask: Any, x_t: Any, timesteps: Any) -> Any:
-            text = self.text_encoder(tokens, attention_mask=mask)[0]
-            return self.unet(x_t, timesteps, text, return_dict=False)[0][:, : x_t.shape[1]]
+        def forward(self, x_t: Any, timesteps: Any, tokens: Any = None, mask: Any = None) -> Any:
+            text = () if tokens is None else (self.text_encoder(tokens, attention_mask=mask)[0],)
+            return self.unet(x_t, timesteps, *text, return_dict=False)[0][:, : x_t.shape[1]]
 
     # On a CPU plain matrix products train these small attention blocks a sixth faster than the fused kernel.
-    pipeline.unet.set_attn_processor(AttnProcessor())
+    for module in pipeline.unet.modules():
+        if isinstance(module, Attention):
+            module.set_processor(AttnProcessor())
     network: Any = Denoiser()
     return network.to(memory_format=torch.channels_last).train()
 
@@ -143,13 +151,12 @@ def _tokens(pipeline: Any, recipe: Recipe) -> tuple["torch.Tensor", "torch.Tenso
 
 
 class _Batch(NamedTuple):
-    """What one step sees; `weight` is that of `loss_weight`."""
+    """What one step sees and shall predict; `text` is tokens and their mask, `weight` that of `loss_weight`."""
 
-    tokens: "torch.Tensor"
-    mask: "torch.Tensor"
     x_t: "torch.Tensor"
     timesteps: "torch.Tensor"
-    noise: "torch.Tensor"
+    text: tuple["torch.Tensor", ...]
+    target: "torch.Tensor"
     weight: "torch.Tensor"
 
 
@@ -160,34 +167,35 @@ class _Batches:
         self.pictures, self.recipe = pictures, recipe
         self.count = recipe.batch // processes
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
-        self.tokens, self.mask = _tokens(pipeline, recipe)
+        self.text = _tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 
     def draw(self, step: int, process: int, device: "torch.device") -> _Batch:
         import torch
 
         generator = np.random.default_rng([self.recipe.seed, step, process])
         x_0, captions = batch(self.pictures, self.count, generator)
-        captions[generator.random(self.count) < self.recipe.unconditional] = len(self.tokens) - 1
+        x_0 = downsample(x_0, self.recipe.level)
+        captions[generator.random(self.count) < self.recipe.unconditional] = len(self.recipe.captions)
         noise = generator.standard_normal(x_0.shape, np.float32)
         # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.
         timesteps = ((np.arange(self.count) + generator.random(self.count)) / self.count * len(self.alphas)).astype(int)
         alpha = self.alphas[timesteps][:, None, None, None]
         x_t = np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * noise
+        target = bands(noise, 1)[0] if self.recipe.kind == "residual" else noise
         weight = loss_weight(self.recipe, alpha).reshape(-1)
         return _Batch(
-            self.tokens[captions].to(device),
-            self.mask[captions].to(device),
             torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
             torch.from_numpy(timesteps).to(device),
-            torch.from_numpy(noise).to(device),
+            tuple(each[captions].to(device) for each in self.text),
+            torch.from_numpy(target).to(device),
             torch.from_numpy(weight).to(device),
         )
 
 
 def _loss(denoiser: "torch.nn.Module", seen: _Batch, accelerator: "Accelerator") -> "torch.Tensor":
     with accelerator.autocast():
-        predicted = denoiser(seen.tokens, seen.mask, seen.x_t, seen.timesteps)
-    return ((predicted.float() - seen.noise).square().mean(dim=(1, 2, 3)) * seen.weight).mean()
+        predicted = denoiser(seen.x_t, seen.timesteps, *seen.text)
+    return ((predicted.float() - seen.target).square().mean(dim=(1, 2, 3)) * seen.weight).mean()
 
 
 def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:
@@ -213,7 +221,7 @@ def _restore(network: "torch.nn.Module", ema: Any, optimizer: Any, step: int, sa
 
 
 def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, path: Path) -> None:
-    """Draw one sample of each caption with the averaged weights: a row for a style, a column for a content."""
+    """Draw with the averaged weights one sample of each caption, a row for a style, or without captions four rows."""
     import torch
     from PIL import Image
 
@@ -222,19 +230,15 @@ def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, p
     network.eval()
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(recipe.seed)
-    images = pipeline(
-        recipe.captions,
-        num_inference_steps=20,
-        guidance_scale=4.0,
-        generator=generator,
-        output_type="pt",
-        clean_caption=False,
-    ).images
+    columns = len(recipe.contents)
+    asked = {"prompt": recipe.captions, "guidance_scale": 4.0, "clean_caption": False}
+    if recipe.kind != "t2i":
+        asked = {"batch_size": 4 * columns}
+    images = pipeline(**asked, num_inference_steps=20, generator=generator, output_type="np").images
     network.train()
     ema.restore(network.parameters())
-    columns = len(recipe.contents)
-    grid = images.float().cpu().reshape(-1, columns, *images.shape[1:]).permute(0, 3, 1, 4, 2)
-    pixels = grid.mul(0.5).add(0.5).clamp(0, 1).mul(255).round().byte().numpy().reshape(-1, columns * recipe.size, 3)
+    rows = np.round(255 * images).astype(np.uint8).reshape(-1, columns, recipe.size, recipe.size, 3).swapaxes(1, 2)
+    pixels = rows.reshape(-1, columns * recipe.size, 3)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary)

@@ -1,4 +1,4 @@
-"""A small text-to-image model that diffusers loads like any other: an IFPipeline with a T5 encoder of its own."""
+"""Small models that diffusers loads like any other: an IFPipeline with its own T5 encoder, and a DDIMPipeline."""
 
 from typing import Any
 
@@ -10,56 +10,56 @@ _HEADS = 4
 
 
 def build(recipe: Recipe) -> Any:
-    """Return a new IFPipeline with the random weights of `recipe.seed`.
+    """Return a new pipeline with the random weights of `recipe.seed`: an IFPipeline for t2i, a DDIMPipeline otherwise.
 
     Raises ValueError for channels that its blocks cannot have.
     """
     import torch
-    from diffusers import DDIMScheduler, DDPMScheduler, IFPipeline, UNet2DConditionModel
+    from diffusers import DDIMScheduler, DDPMScheduler
+
+    blocks = len(recipe.channels)
+    if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
+        raise ValueError(
+            f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
+            f"{recipe.channels} and {recipe.attentive}"
+        )
+    ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
+    scheduler = DDIMScheduler.from_config(ancestral.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return (_captioned if recipe.kind == "t2i" else _uncaptioned)(recipe, scheduler)
+
+
+def _captioned(recipe: Recipe, scheduler: Any) -> Any:
+    import torch
+    from diffusers import IFPipeline, UNet2DConditionModel
     from transformers import T5Config, T5EncoderModel
 
     tokenizer = _tokenizer(recipe)
-    blocks, plain = len(recipe.channels), len(recipe.channels) - recipe.attentive
-    if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
-        raise ValueError(
-            f"channels must be multiples of 8, and 1 to {blocks} of their blocks look at the text; got "
-            f"{recipe.channels} and {recipe.attentive}"
+    text_encoder = T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=recipe.text_width,
+            d_kv=recipe.text_width // _HEADS,
+            d_ff=2 * recipe.text_width,
+            num_layers=recipe.text_layers,
+            num_heads=_HEADS,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        text_encoder = T5EncoderModel(
-            T5Config(
-                vocab_size=len(tokenizer),
-                d_model=recipe.text_width,
-                d_kv=recipe.text_width // _HEADS,
-                d_ff=2 * recipe.text_width,
-                num_layers=recipe.text_layers,
-                num_heads=_HEADS,
-                dropout_rate=0.0,
-                feed_forward_proj="gated-gelu",
-            )
-        )
-        unet: Any = UNet2DConditionModel(
-            sample_size=recipe.size,
-            block_out_channels=recipe.channels,
-            layers_per_block=1,
-            in_channels=3,
-            out_channels=6,
-            down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * recipe.attentive,
-            up_block_types=("CrossAttnUpBlock2D",) * recipe.attentive + ("UpBlock2D",) * plain,
-            mid_block_type="UNetMidBlock2DCrossAttn",
-            resnet_time_scale_shift="scale_shift",
-            norm_num_groups=8,
-            attention_head_dim=_HEADS,
-            cross_attention_dim=recipe.text_width,
-            addition_embed_type="text",
-            addition_embed_type_num_heads=_HEADS,
-        )
+    )
+    unet: Any = UNet2DConditionModel(
+        **_blocks(recipe, "CrossAttn"),
+        out_channels=6,
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        attention_head_dim=_HEADS,
+        cross_attention_dim=recipe.text_width,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=_HEADS,
+    )
     # IFPipeline splits the output into noise and variance. Only the noise is learned; the scheduler fixes the variance.
     torch.nn.init.zeros_(unet.conv_out.weight[3:])
     torch.nn.init.zeros_(unet.conv_out.bias[3:])
-    ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
-    scheduler = DDIMScheduler.from_config(ancestral.config)
     return IFPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,
@@ -70,6 +70,26 @@ def build(recipe: Recipe) -> Any:
         watermarker=None,
         requires_safety_checker=False,
     )
+
+
+def _uncaptioned(recipe: Recipe, scheduler: Any) -> Any:
+    from diffusers import DDIMPipeline, UNet2DModel
+
+    return DDIMPipeline(unet=UNet2DModel(**_blocks(recipe, "Attn"), out_channels=3), scheduler=scheduler)
+
+
+def _blocks(recipe: Recipe, attention: str) -> dict[str, Any]:
+    plain = len(recipe.channels) - recipe.attentive
+    return {
+        "sample_size": recipe.size,
+        "block_out_channels": recipe.channels,
+        "layers_per_block": 1,
+        "in_channels": 3,
+        "down_block_types": ("DownBlock2D",) * plain + (f"{attention}DownBlock2D",) * recipe.attentive,
+        "up_block_types": (f"{attention}UpBlock2D",) * recipe.attentive + ("UpBlock2D",) * plain,
+        "resnet_time_scale_shift": "scale_shift",
+        "norm_num_groups": 8,
+    }
 
 
 def _tokenizer(recipe: Recipe) -> Any:

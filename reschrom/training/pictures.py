@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from reschrom.data import image_names, photos
 from reschrom.training.recipe import Recipe
-from reschrom.training.styles import STYLES, Picture
+from reschrom.training.styles import Picture
 
 # Part of a photograph's side that a second cut of it keeps at least.
 _SMALLEST_CUT = 0.75
@@ -78,13 +78,14 @@ def _named(
 
 
 def gallery(recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces size size 3"]:
-    """Return the pictures a model is trained on, in the order of `recipe.captions`."""
-    pictures = np.empty((len(STYLES), len(recipe.contents), recipe.pieces, recipe.size, recipe.size, 3), np.uint8)
+    """Return the pictures a model is trained on, in the order of `recipe.captions`, before they are halved."""
+    size = recipe.picture_size
+    pictures = np.empty((len(recipe.styles), len(recipe.contents), recipe.pieces, size, size, 3), np.uint8)
     for index, content in enumerate(recipe.contents):
         generator = np.random.default_rng([recipe.seed, index])
-        pieces = _pieces(photographs(source, content, "train", recipe.size), recipe.pieces, generator)
+        pieces = _pieces(photographs(source, content, "train", size), recipe.pieces, generator)
         for place, piece in enumerate(pieces):
-            for style, draw in enumerate(STYLES.values()):
+            for style, draw in enumerate(recipe.styles.values()):
                 pictures[style, index, place] = draw(piece, generator)
     return pictures.reshape(-1, *pictures.shape[2:])
 
