@@ -200,6 +200,7 @@ def centroid_spread(
 ) -> Figure:
     """Draw the mean time of every resolution for many captions: a dot for each, a bar at the median.
 
+    spread: mean times, finest first; NaN where a resolution never comes.
     lines: label -> (kind, mean time of each band, finest first), as in `share_panels`.
     span: first and last time of the axis, image and noise.
     """
@@ -209,7 +210,7 @@ def centroid_spread(
     apart = 0.5 * (np.argsort(np.argsort(spread, axis=0), axis=0) * 7 % len(spread) / len(spread) - 0.5)
     for row, (colour, times, offset) in enumerate(zip(colours, spread.T[::-1], apart.T[::-1], strict=True)):
         axes.scatter(times, row + offset, s=11, color=colour, alpha=0.55, linewidths=0)
-        axes.plot([np.median(times)] * 2, [row - 0.36, row + 0.36], color=colour, linewidth=3)
+        axes.plot([np.nanmedian(times)] * 2, [row - 0.36, row + 0.36], color=colour, linewidth=3)
     for label, colour, style, times in _looks(lines):
         axes.plot(times[::-1], rows, color=colour, linestyle=style, label=label)
     resolution_axis(axes, side)
