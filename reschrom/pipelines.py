@@ -22,6 +22,8 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     import torch
     from diffusers import DiffusionPipeline
 
+    import reschrom.cascade_unet  # noqa: F401  diffusers imports no module because a folder names it
+
     folder = next((path for path in (Path(model_id), _CHECKOUT / model_id) if path.is_dir()), None)
     if folder is not None:
         _check(folder)

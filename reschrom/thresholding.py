@@ -1,10 +1,19 @@
 """Static thresholding at every resolution (Eq. 37 and Algorithm 1)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, finite, floating, per_image, signal_power
+from reschrom._arrays import Array, Number, finite, per_image, signal_power
 from reschrom.resolution import bands, downsample, upsample
 from reschrom.scaling import intensity_scale, matched_alpha, matched_noise
+from reschrom.schedules import Schedule
+
+# Where there is less signal than this, an estimate is made as if there were so much: it would be divided by zero.
+_LEAST_SIGNAL = 1e-12
 
 
 def estimate_at(
@@ -47,12 +56,101 @@ def threshold(
     x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides powers of two.
     alpha: signal power in (0, 1], one number or one per image.
     """
-    if not limit > 0:
-        raise ValueError(f"the pixel limit must be positive; got {limit}")
-    estimate, xp = floating(estimate_at(x_t, eps, alpha))
     # Eq. (37) at level m is D^m of its level 0, so the residuals that the algorithm adds are the bands of one estimate.
+    return _limited(estimate_at(x_t, eps, alpha), "multi-resolution", limit)
+
+
+def thresholded_noise(
+    x_t: Num[Array, "*batch channels height width"],
+    eps: Num[Array, "*batch channels height width"],
+    alpha: Num[Array, "*batch"] | Number,
+    kind: str = "multi-resolution",
+    limit: float = 1.0,
+) -> Float[Array, "*batch channels height width"]:
+    """Return the noise prediction that implies the thresholded estimate of the image: Eq. (7) solved for epsilon.
+
+    It may take the place of `eps` in any sampler, whose own clipping is then turned off.
+
+    x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides powers of two.
+    alpha: signal power in [0, 1), one number or one per image. Where it is 0 all noise is in x_t.
+    kind: "multi-resolution" for `threshold`, "plain" to clamp the estimate of full resolution once, "as printed" for
+        Algorithm 1 with the condition that the paper prints.
+    """
+    alpha, xp = signal_power(alpha)
+    if not bool(xp.all(alpha < 1)):
+        raise ValueError("an image without noise implies no noise prediction: alpha must be below 1")
+    estimate = estimate_at(x_t, eps, xp.clip(alpha, _LEAST_SIGNAL, 1.0))
+    signal, noise = (per_image(xp.sqrt(power), estimate) for power in (alpha, 1 - alpha))
+    return (x_t - signal * _limited(estimate, kind, limit)) / noise
+
+
+@contextmanager
+def thresholded(pipeline: Any, kind: str = "multi-resolution", limit: float = 1.0) -> Iterator[None]:
+    """Threshold what the network of a pipeline predicts, at every step and with any scheduler: Algorithm 1.
+
+    Inside the block the pipeline samples with `thresholded_noise` in the place of its noise; after it nothing is left.
+
+    pipeline: an unconditional one with a `unet` that predicts epsilon, its scheduler without `clip_sample` and
+        `thresholding`: DDPMPipeline or DDIMPipeline. With guidance it is the guided noise that counts, which only the
+        pipeline's own loop has.
+    kind, limit: as for `thresholded_noise`.
+    Raises TypeError for other pipelines and ValueError where the scheduler clips too.
+    """
+    import torch
+
+    unet, scheduler = getattr(pipeline, "unet", None), getattr(pipeline, "scheduler", None)
+    settings = getattr(scheduler, "config", {})
+    if unet is None or hasattr(pipeline, "encode_prompt") or settings.get("prediction_type") != "epsilon":
+        raise TypeError(
+            "an unconditional pipeline is needed whose `unet` predicts epsilon; "
+            f"got {type(pipeline).__name__}, which predicts {settings.get('prediction_type')}"
+        )
+    if settings.get("clip_sample") or settings.get("thresholding"):
+        raise ValueError("one threshold at a time: the scheduler needs clip_sample=False and thresholding=False")
+    schedule = Schedule.from_diffusers(scheduler)
+
+    def replace(_: Any, args: tuple[Any, ...], output: Any) -> Any:
+        x_t, timestep = args[:2]
+        alpha = schedule.alpha(torch.as_tensor(timestep, dtype=torch.float64, device="cpu"))
+        precise = torch.promote_types(x_t.dtype, torch.float32)
+        noise = thresholded_noise(x_t.to(precise), output.sample.to(precise), alpha, kind, limit)
+        return type(output)(sample=noise.to(x_t.dtype))
+
+    handle = unet.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _every_resolution(estimate: Array, limit: float) -> Array:
+    xp = array_namespace(estimate)
     *details, coarsest = bands(estimate)
     x_0 = xp.clip(coarsest, -limit, limit)
     for detail in reversed(details):
         x_0 = xp.clip(upsample(x_0) + detail, -limit, limit)
     return x_0
+
+
+def _once(estimate: Array, limit: float) -> Array:
+    return array_namespace(estimate).clip(estimate, -limit, limit)
+
+
+def _as_printed(estimate: Array, limit: float) -> Array:
+    xp = array_namespace(estimate)
+    x_0 = xp.zeros_like(estimate)
+    for m, band in reversed([*enumerate(bands(estimate))]):
+        # The branches stand as in the paper: at full resolution the sum so far is replaced.
+        x_0 = xp.clip(x_0 + upsample(band, m) if m > 0 else estimate, -limit, limit)
+    return x_0
+
+
+_KINDS = {"multi-resolution": _every_resolution, "plain": _once, "as printed": _as_printed}
+
+
+def _limited(estimate: Array, kind: str, limit: float) -> Array:
+    if kind not in _KINDS:
+        raise ValueError(f"a threshold is {', '.join(map(repr, _KINDS))}; got {kind!r}")
+    if not limit > 0:
+        raise ValueError(f"the pixel limit must be positive; got {limit}")
+    return _KINDS[kind](estimate, limit)

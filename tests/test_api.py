@@ -31,13 +31,17 @@ RANKS = {
     "networks": 4,
     "denoising": 5,
     "measure": 7,
+    "prompts": 5,
     "scales": 5,
     "thresholding": 4,
-    "pipelines": 4,
-    "training": 6,
+    "cascade": 4,
+    "cascade_unet": 6,
+    "pipelines": 7,
+    "training": 8,
+    "sampling": 8,
     "plots": 6,
     "book": 7,
-    "cli": 8,
+    "cli": 9,
 }
 HEAVY = {
     "diffusers",
@@ -129,7 +133,8 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_using_the_theory_loads_neither_torch_nor_diffusers_nor_plots():
     code = (
-        "import sys; from reschrom import *; Chromatogram.predicted(Schedule.cosine(), 64).shares; print(*sys.modules)"
+        "import sys; from reschrom import Chromatogram, Schedule, band_losses, threshold; "
+        "Chromatogram.predicted(Schedule.cosine(), 64).shares; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "reschrom.chromatogram" in loaded
