@@ -1,4 +1,4 @@
-"""The command line: `reschrom chromatogram`, `measure`, `train t2i`, `time` and `book`."""
+"""The command line: `reschrom chromatogram`, `measure`, `switch`, `train`, `time` and `book`."""
 
 import argparse
 import inspect
@@ -12,7 +12,6 @@ import numpy as np
 
 from reschrom._files import replacing
 from reschrom.chromatogram import Chromatogram
-from reschrom.pipelines import load_pipeline
 from reschrom.scaling import intensity_scale, matched_time
 from reschrom.schedules import Schedule
 
@@ -65,40 +64,17 @@ def _chromatogram(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace) -> int:
     _check_destination(arguments.out)
-    for name in ("steps", "images", "batch"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name} must be 1 or more; got {getattr(arguments, name)}")
-    import torch
+    from reschrom.sampling import measured
 
-    from reschrom.measure import Chromatograph
+    _write(measured(arguments), arguments.out)
+    return 0
 
-    watched = sys.stderr.isatty()
-    pipeline = _pipeline(arguments.model, watched).to(arguments.device)
-    accepted = inspect.signature(pipeline.__call__).parameters
-    settings: dict[str, Any] = {"num_inference_steps": arguments.steps}
-    # The images themselves are not wanted: latents stay latents.
-    settings["output_type"] = "latent" if getattr(pipeline, "vae", None) else "pt"
-    for option, name, value in [
-        ("--prompt", "prompt", arguments.prompt),
-        ("--guidance", "guidance_scale", arguments.guidance),
-    ]:
-        if value is not None and name not in accepted:
-            raise ValueError(f"{type(pipeline).__name__} takes no {option}")
-        settings |= {} if value is None else {name: value}
-    if "prompt" in accepted and arguments.prompt is None:
-        raise ValueError(f"{type(pipeline).__name__} needs a --prompt")
-    count = "num_images_per_prompt" if "prompt" in accepted else "batch_size"
-    with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        for first in range(0, arguments.images, arguments.batch):
-            last = min(first + arguments.batch, arguments.images)
-            pipeline.set_progress_bar_config(
-                disable=not watched, desc=f"images {first + 1} to {last} of {arguments.images}"
-            )
-            # Every image has its own noise, whatever the batch.
-            seeds = range(arguments.seed + first, arguments.seed + last)
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-            pipeline(generator=generators, **settings, **{count: last - first})
-    _write(meter.chromatogram, arguments.out)
+
+def _switch(arguments: argparse.Namespace) -> int:
+    from reschrom.sampling import switch_report
+
+    for line in switch_report(arguments):
+        print(line)
     return 0
 
 
@@ -124,23 +100,6 @@ def _write(chromatogram: Chromatogram, out: Path) -> None:
             figure.savefig(temporary, dpi=200)
 
 
-def _pipeline(model: str, watched: bool) -> Any:
-    """Load a pipeline of diffusers from a folder or from the hub, weights from safetensors files only."""
-    import diffusers
-    import transformers
-
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity_error()
-        if not watched:
-            library.disable_progress_bar()
-    try:
-        return load_pipeline(model)
-    except Exception as error:  # whatever its libraries make of a missing or wrong file
-        raise ValueError(
-            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}: {error}"
-        ) from error
-
-
 def _train(arguments: argparse.Namespace) -> int:
     import transformers
 
@@ -149,6 +108,8 @@ def _train(arguments: argparse.Namespace) -> int:
     transformers.utils.logging.set_verbosity_error()
     changes = {} if arguments.steps is None else {"steps": arguments.steps}
     recipe = Recipe.load(arguments.config, **changes)
+    if recipe.kind != arguments.kind:
+        raise ValueError(f"{arguments.config} is a recipe of reschrom train {recipe.kind}; got {arguments.kind}")
     train(recipe, arguments.data, arguments.out, save_every=arguments.save_every, show_every=arguments.show_every)
     return 0
 
@@ -252,10 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         "measure which resolution a diffusers pipeline generates at each step",
         "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out chromatogram.png",
     )
-    measure.add_argument("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
     measure.add_argument("--prompt", help="what to draw; not for an unconditional pipeline")
-    measure.add_argument("--steps", type=int, default=50, help="steps of the pipeline's own scheduler (default: 50)")
-    measure.add_argument("--images", type=int, default=16, help="how many to average over (default: 16)")
     measure.add_argument(
         "--out",
         type=Path,
@@ -263,34 +221,53 @@ def _parser() -> argparse.ArgumentParser:
         help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything). With guidance it shows the "
         "energy of guidance, Eq. (19), without guidance the growth of the estimate",
     )
-    measure.add_argument(
-        "--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)"
-    )
-    measure.add_argument("--seed", type=int, default=0, help="of the first image; the next has the next (default: 0)")
-    measure.add_argument("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
-    measure.add_argument("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
+    _add_sampling(measure)
     measure.set_defaults(run=_measure)
 
-    train = commands.add_parser("train", help="train a small model").add_subparsers(required=True, metavar="KIND")
-    t2i = _command(
-        train,
-        "t2i",
-        "train a text-to-image model, or go on where training was stopped",
-        "reschrom train t2i --config data/pocket-t2i-64.yaml --data open-mix-64.zip --out runs/pocket\n"
-        "  accelerate launch -m reschrom.cli train t2i ...   on more than one GPU",
+    switch = _command(
+        commands,
+        "switch",
+        "tell at which step to change the prompt so that coarse resolutions keep the first",
+        "reschrom switch --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' "
+        "--prompt 'a painting of a motorbike' --band 16",
     )
-    t2i.add_argument("--config", type=Path, required=True, metavar="YAML", help="the recipe of the model")
-    t2i.add_argument(
-        "--data",
+    switch.add_argument("--prompt", action="append", required=True, help="twice: to begin with, and to switch to")
+    switch.add_argument(
+        "--band",
+        type=int,
         required=True,
-        metavar="ZIP|FOLDER|photos|ID",
-        help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
+        help="resolutions coarser than BAND x BAND keep the first prompt: they must have 95 %% of what they gain with "
+        "it, by the growth of the model's own estimate. The answer is tried, band by band. A latent model is told in "
+        "the resolutions of its latents",
     )
-    t2i.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log and samples")
-    t2i.add_argument("--steps", type=int, help="instead of those of the recipe")
-    t2i.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default: 250)")
-    t2i.add_argument("--show-every", type=int, default=1000, help="steps between sample grids (default: 1000)")
-    t2i.set_defaults(run=_train)
+    _add_sampling(switch)
+    switch.set_defaults(run=_switch)
+
+    train = commands.add_parser("train", help="train a small model").add_subparsers(required=True, metavar="KIND")
+    for kind, summary, name in (
+        ("t2i", "train a text-to-image model", "t2i-64"),
+        ("image", "train a model of images without captions, or the lowest level of a cascade", "lowres-32"),
+        ("residual", "train one level of a cascade to predict what averaging 2x2 pixels hides", "residual-64"),
+    ):
+        learn = _command(
+            train,
+            kind,
+            f"{summary}; or go on where training was stopped",
+            f"reschrom train {kind} --config data/pocket-{name}.yaml --data open-mix-64.zip --out runs/pocket\n"
+            f"  accelerate launch -m reschrom.cli train {kind} ...   on more than one GPU",
+        )
+        learn.add_argument("--config", type=Path, required=True, metavar="YAML", help="the recipe of the model")
+        learn.add_argument(
+            "--data",
+            required=True,
+            metavar="ZIP|FOLDER|photos|ID",
+            help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
+        )
+        learn.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log, samples")
+        learn.add_argument("--steps", type=int, help="instead of those of the recipe")
+        learn.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default: 250)")
+        learn.add_argument("--show-every", type=int, default=1000, help="steps between sample grids (default: 1000)")
+        learn.set_defaults(run=_train, kind=kind)
 
     time = _command(
         commands,
@@ -322,6 +299,17 @@ def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, summary
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"{WORDS}\nexample:\n  {example}",
     )
+
+
+def _add_sampling(command: _Parser) -> None:
+    add = command.add_argument
+    add("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
+    add("--steps", type=int, default=50, help="steps of the pipeline's own scheduler (default: 50)")
+    add("--images", type=int, default=16, help="how many to average over (default: 16)")
+    add("--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)")
+    add("--seed", type=int, default=0, help="of the first image; the next has the next (default: 0)")
+    add("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
+    add("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
 
 
 def _add_schedule(command: _Parser) -> None:

@@ -12,7 +12,19 @@ import pipelines
 import pytest
 
 import reschrom.book
-from reschrom import Chromatogram, Schedule, chromatography, intensity_scale, matched_time
+from reschrom import (
+    Chromatogram,
+    PromptSchedule,
+    Schedule,
+    chromatography,
+    decided_share,
+    heaviside,
+    intensity_scale,
+    load_pipeline,
+    matched_time,
+    predicted_share,
+    switch_time,
+)
 from reschrom.cli import CONSTRUCTORS, PARAMETERS, main
 from reschrom.measure import Chromatograph
 from reschrom.training.models import build
@@ -180,6 +192,55 @@ def test_measure_refuses_a_mistake_before_it_measures(models, monkeypatch, capsy
     assert sorted(path.name for path in models.iterdir()) == ["plain", "words"]
 
 
+SWITCH = ["switch", "--steps", "4", "--images", "3", "--batch", "2", "--seed", "5", "--guidance", "3"]
+TWO = ["--prompt", "a photo of a cat", "--prompt", "a cat"]
+
+
+def test_switch_answers_with_the_measured_growth_and_tries_it(models, capsys):
+    _, first, _, second = TWO
+    assert main([*SWITCH, "--model", str(models / "words"), *TWO, "--band", "4"]) == 0
+    answer, *_, title, eight, four, two, one = capsys.readouterr().out.splitlines()
+    pipeline = load_pipeline(models / "words")
+    pipeline.set_progress_bar_config(disable=True)
+
+    def drawn(prompt):
+        settings = {"num_inference_steps": 4, "guidance_scale": 3.0, "num_images_per_prompt": 3, "output_type": "pt"}
+        return pipeline(prompt, generator=pipelines.generators(3, 5), **settings).images.numpy()
+
+    with Chromatograph(pipeline) as meter:
+        a = drawn(first)
+    t = switch_time(meter.growth, 4)
+    step = meter.timesteps.tolist().index(t) if t else 4
+    assert answer == f"switch at timestep {t:g}, after {step} of 4 steps: eta = {t / 1000:.3f}"
+    with PromptSchedule(pipeline, [first, second], heaviside(t / 1000)):
+        switched = drawn(first)
+    gained = 1 - predicted_share(meter.growth, np.array([t / 1000]), 1000.0)[:, 0]
+    assert min(gained[2:]) >= 0.95
+    kept = 1 - decided_share(switched, a, drawn(second)).share
+    for line, *expected in zip([eight, four, two, one], gained, kept, strict=True):
+        shown = [float(word.rstrip("%")) for word in line.split()[1:]]
+        assert shown == pytest.approx([100 * each for each in expected], abs=0.1)
+    assert [line.split()[0] for line in (title, eight, one)] == ["band", "8x8", "1x1"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model", "words", "--prompt", "a"], r"--prompt must come twice, .* got \['a'\]"),
+        (["--model", "words", *["--prompt", "a"] * 2], r"--prompt must come twice, .* got \['a', 'a'\]"),
+        (["--model", "plain", *TWO], r"DDIMPipeline takes no --prompt"),
+        (["--model", "words", *TWO, "--band", "3"], r"powers of two; got 3"),
+        (["--model", "words", *TWO, "--band", "16"], r"one of 8x8, 4x4, 2x2; got 16x16"),
+        (["--model", "words", *TWO, "--steps", "0"], r"--steps must be 1 or more; got 0"),
+        (["--model", "words", *TWO, "--steps", "1"], r"need two or more timesteps; got 1"),
+        (["--model", "./nothing", *TWO], r"--model must be a diffusers pipeline"),
+    ],
+)
+def test_switch_refuses_a_mistake(models, monkeypatch, capsys, argv, message):
+    monkeypatch.chdir(models)
+    assert re.search(message, failure(capsys, *SWITCH, "--band", "4", *argv))
+
+
 def test_book_is_built_with_the_profile_and_the_cores(monkeypatch):
     calls = []
     stand_in = types.SimpleNamespace(build=lambda profile, cores: calls.append((profile, cores)) or 3)
@@ -272,7 +333,7 @@ def test_a_picture_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, cap
     assert (tmp_path / "r.png").read_bytes() == b"an older picture"
 
 
-@pytest.mark.parametrize("command", [[], ["chromatogram"], ["measure"], ["time"], ["book"]])
+@pytest.mark.parametrize("command", [[], ["chromatogram"], ["measure"], ["switch"], ["time"], ["book"]])
 def test_help_explains_the_words_and_gives_an_example(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
