@@ -95,6 +95,19 @@ def test_a_noised_picture_is_made_of_the_picture_and_its_noise(drawn):
     torch.testing.assert_close(seen.weight, torch.from_numpy(loss_weight(TINY, alpha.numpy()).reshape(-1)))
 
 
+def test_small_pictures_are_averages_of_the_large_ones_and_photographs_alone(drawn):
+    large, small = replace(TINY, kind="image"), replace(TINY, kind="image", size=4, level=2)
+    photos_only = gallery(large, "photos")
+    assert np.array_equal(photos_only, gallery(small, "photos"))
+    assert photos_only.shape == (2, 3, 16, 16, 3)
+    seen = _Batches(build(small), photos_only, small, 1).draw(0, 0, torch.device("cpu"))
+    alpha = build(small).scheduler.alphas_cumprod[seen.timesteps][:, None, None, None]
+    x_0, _ = batch(photos_only, 8, np.random.default_rng([TINY.seed, 0, 0]))
+    expected = torch.from_numpy(x_0.reshape(8, 3, 4, 4, 4, 4).mean(axis=(3, 5)))
+    torch.testing.assert_close(seen.x_t, alpha.sqrt() * expected + (1 - alpha).sqrt() * seen.target)
+    assert seen.text == ()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_captions_are_left_out_of_a_share_of_the_pictures(drawn, share):
     recipe = replace(TINY, batch=2000, unconditional=share)
@@ -203,6 +216,20 @@ def test_pictures_that_are_not_there_are_refused(folder, source, content, messag
         photographs(str(folder), "a red", "test", 16)
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_recipes_of_cascades_fit_together(root, size):
+    residual = Recipe.load(root / "data" / f"pocket-residual-{size}.yaml")
+    low = Recipe.load(root / "data" / f"pocket-lowres-{size // 2}.yaml")
+    assert (residual.kind, residual.size, low.kind, low.size) == ("residual", size, "image", size // 2)
+    assert residual.picture_size == low.picture_size == 64
+    assert residual.contents == low.contents
+
+
+def test_the_direct_model_differs_from_the_residual_one_in_twice_the_steps(root):
+    residual, direct = (Recipe.load(root / "data" / f"pocket-{name}-64.yaml") for name in ("residual", "direct"))
+    assert replace(residual, kind="image", steps=2 * residual.steps) == direct
+
+
 def test_a_recipe_survives_its_file(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(TINY.as_dict()), encoding="utf-8")
@@ -219,6 +246,8 @@ def test_a_recipe_survives_its_file(tmp_path):
         ("contents: a cat", "contents of a recipe must be"),
         ("contents: [a cat]\nlearning_rate: fast", "learning_rate of a recipe must be .* got 'fast'"),
         ("contents: [a cat]\nprecision: fp8", "must be no or bf16; got 'fp8'"),
+        ("contents: [a cat]\nkind: video", "kind of a recipe must be one of t2i, image, residual; got 'video'"),
+        ("contents: [a cat]\nlevel: -1", "level of a recipe must be at least 0; got -1"),
         ("contents: [a cat]\nbatch: 0", "batch of a recipe must be at least 1; got 0"),
         ("- a cat", "must hold one setting a line"),
         ("contents: [a cat", "is not YAML"),

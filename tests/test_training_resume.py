@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from PIL import Image
 from pipelines import TINY
 
 from reschrom.cli import main
 from reschrom.pipelines import load_pipeline
-from reschrom.training import train
-from reschrom.training.loop import _network, _restore, _state
+from reschrom.resolution import bands
+from reschrom.training import Recipe, checkpoints, train
+from reschrom.training.loop import _Batches, _loss, _network, _restore, _state
 from reschrom.training.models import build
 
 RECIPE = replace(TINY, pieces=2, steps=60, batch=4, warmup=3, ema=0.8, precision="no")
@@ -185,18 +187,102 @@ def test_half_precision_trains_too(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--config", "LEVEL"], "level.yaml is a recipe of reschrom train residual; got t2i"),
         (["--steps", "0"], "steps of a recipe must be at least 1; got 0"),
         (["--save-every", "0"], "save_every and show_every must be 1 or more; got 0"),
         (["--data", "nowhere.zip"], "a zip file, a folder, photos or owner/name on the hub; got nowhere.zip"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path, config, capsys, options, message):
+    level = tmp_path / "level.yaml"
+    level.write_text("{kind: residual, contents: [coffee]}", encoding="utf-8")
+    options = [option.replace("LEVEL", str(level)) for option in options]
     argv = ["train", "t2i", "--config", str(config), "--data", "photos", "--out", str(tmp_path / "run"), *options]
     assert main(argv) == 2
     error = capsys.readouterr().err
     assert error.startswith("reschrom: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+@pytest.fixture(scope="module", params=["image", "residual"])
+def uncaptioned(request, tmp_path_factory) -> tuple[Recipe, Path]:
+    """A level of a cascade, trained without a stop on halved pictures, and its folder."""
+    recipe = replace(RECIPE, kind=request.param, size=8, level=1, steps=10)
+    out = tmp_path_factory.mktemp(request.param)
+    train(recipe, "photos", out, save_every=SAVE_EVERY, show_every=recipe.steps)
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    return recipe, out
+
+
+def test_a_stopped_level_of_a_cascade_ends_in_the_same_weights_to_the_bit(tmp_path, uncaptioned):
+    recipe, whole = uncaptioned
+    *_, last = stopped(whole, tmp_path)
+    last.unlink()
+    train(recipe, "photos", tmp_path, save_every=SAVE_EVERY)
+    assert weights(tmp_path).keys() == {"unet"}
+    assert weights(tmp_path) == weights(whole)
+    assert rows(tmp_path / "log.csv") == rows(whole / "log.csv")
+
+
+def test_a_level_of_a_cascade_is_a_pipeline_of_diffusers(uncaptioned):
+    from diffusers import DDIMPipeline
+
+    recipe, whole = uncaptioned
+    pipeline = load_pipeline(whole)
+    assert type(pipeline) is DDIMPipeline
+    assert pipeline.scheduler.config.beta_schedule == "squaredcos_cap_v2"
+    assert pipeline.scheduler.config.prediction_type == "epsilon"
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(
+        batch_size=2, generator=torch.Generator().manual_seed(0), num_inference_steps=2, output_type="np"
+    ).images
+    assert images.shape == (2, 8, 8, 3)
+    # Only what draws pictures on its own shows some.
+    assert list(whole.glob("samples/*.png")) == [whole / "samples" / "step-0000010.png"] * (recipe.kind == "image")
+
+
+@pytest.mark.parametrize("kind", ["image", "residual"])
+def test_the_loss_is_zero_for_the_right_part_of_the_noise_alone(kind):
+    recipe = replace(RECIPE, kind=kind)
+    pipeline = build(recipe)
+    alphas = pipeline.scheduler.alphas_cumprod
+
+    class Oracle(torch.nn.Module):
+        """Knows that every picture is white, so what else it sees is noise."""
+
+        def __init__(self, part: str) -> None:
+            super().__init__()
+            self.part = part
+
+        def forward(self, x_t: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            alpha = alphas[timesteps][:, None, None, None]
+            noise = (x_t - alpha.sqrt()) / (1 - alpha).sqrt()
+            return noise if self.part == "image" else bands(noise, 1)[0]
+
+    white = np.full((2, 1, 16, 16, 3), 255, np.uint8)
+    seen = _Batches(pipeline, white, recipe, 1).draw(0, 0, torch.device("cpu"))
+    losses = {part: float(_loss(Oracle(part), seen, Accelerator(cpu=True))) for part in ("image", "residual")}
+    assert losses.pop(kind) < 1e-6
+    assert all(loss > 0.01 for loss in losses.values())
+
+
+def test_a_checkpoint_from_before_a_setting_was_made_is_still_read(tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    checkpoints.save(tmp_path, 3, {"a": torch.ones(2)}, RECIPE)
+    path = tmp_path / "step-0000003.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    made = json.loads(metadata["recipe"])
+    del made["kind"], made["level"]
+    save_file({"a": torch.ones(2)}, path, {**metadata, "recipe": json.dumps(made)})
+    step, tensors = checkpoints.newest(tmp_path, RECIPE)
+    assert step == 3
+    assert torch.equal(tensors["a"], torch.ones(2))
+    with pytest.raises(ValueError, match=r"made with kind = 't2i', and this recipe says 'image'"):
+        checkpoints.newest(tmp_path, replace(RECIPE, kind="image"))
 
 
 def copied(whole: Path, out: Path) -> Path:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reschrom._files import replacing
-from reschrom.resolution import bands, downsample
+from reschrom.cascade import residual_target
+from reschrom.resolution import downsample
 from reschrom.training import checkpoints
 from reschrom.training.models import PROMPT_LENGTH, build
 from reschrom.training.pictures import batch, gallery
@@ -181,7 +182,7 @@ class _Batches:
         timesteps = ((np.arange(self.count) + generator.random(self.count)) / self.count * len(self.alphas)).astype(int)
         alpha = self.alphas[timesteps][:, None, None, None]
         x_t = np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * noise
-        target = bands(noise, 1)[0] if self.recipe.kind == "residual" else noise
+        target = residual_target(noise) if self.recipe.kind == "residual" else noise
         weight = loss_weight(self.recipe, alpha).reshape(-1)
         return _Batch(
             torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
