@@ -1,6 +1,7 @@
 """What judges a trained text-to-image model, tried on tiny pictures whose answers are known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,6 +237,28 @@ def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learne
     (tmp_path / "out.json").write_text(json.dumps(result))
     with pytest.raises(ValueError, match="of other weights"):
         card.main([str(model), *given, "--hardware", "one abacus", "--hours", "0.5"])
+
+
+@pytest.mark.parametrize("kind", ["image", "residual"])
+def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, kind):
+    from reschrom.training.models import build
+
+    level = replace(RECIPE, kind=kind, size=8, level=1)
+    recipe, folder = tmp_path / "recipe.yaml", tmp_path / "tiny"
+    recipe.write_text(json.dumps(level.as_dict()))
+    build(level).save_pretrained(folder)
+    (tmp_path / "log.csv").write_text("step,loss\n1,0.9\n2,0.7\n")
+    given = ["--config", str(recipe), "--log", str(tmp_path / "log.csv"), "--hardware", "one abacus", "--hours", "0.5"]
+    card.main([str(folder), *given])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for part in ("one abacus", "30\nminutes", "64 pictures seen", "MIT", "8x8 pixels", "averaged over 2x2", "0.7000"):
+        assert part in text
+    assert ("samples.png" in text) == (kind == "image")
+    assert "text_width" not in text
+    assert json.loads((folder / "weights.json").read_text()) == card.file_hashes(folder)
+    recipe.write_text(json.dumps(RECIPE.as_dict()))
+    with pytest.raises(ValueError, match="an evaluation of the weights"):
+        card.main([str(folder), *given])
 
 
 def test_a_sample_is_the_same_in_any_batch(model):

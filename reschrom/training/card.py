@@ -1,7 +1,8 @@
 """The model card of a trained model, and the checksums of its weights.
 
 `python -m reschrom.training.card FOLDER --evaluation JSON --log CSV --hardware "2 CPU cores" --hours 1.7` writes
-`README.md` and `weights.json` into the folder of the model.
+`README.md` and `weights.json` into the folder of the model. A model without captions is not evaluated here, so it needs
+no `--evaluation`.
 """
 
 import argparse
@@ -15,11 +16,15 @@ from typing import Any
 from reschrom._files import replacing
 from reschrom.training.recipe import Recipe
 
-_SOURCES = """\
-- Caltech-101: F.-F. Li, M. Andreeto, M. Ranzato, P. Perona; CaltechDATA, 2022, doi:10.22002/D1.20086. CC BY 4.0.
-- Clothing dataset: A. Grigorev and contributors; github.com/alexeygrigorev/clothing-dataset. CC0 1.0.
+_FRUITS = """\
 - Fruits-360: M. Oltean, H. Muresan; *Fruit recognition from images using deep learning*, Acta Universitatis
   Sapientiae, Informatica 10 (2018). MIT."""
+_SOURCES = f"""\
+- Caltech-101: F.-F. Li, M. Andreeto, M. Ranzato, P. Perona; CaltechDATA, 2022, doi:10.22002/D1.20086. CC BY 4.0.
+- Clothing dataset: A. Grigorev and contributors; github.com/alexeygrigorev/clothing-dataset. CC0 1.0.
+{_FRUITS}"""
+# Settings that mean nothing to a model without captions.
+_OF_CAPTIONS = ("text_width", "text_layers", "unconditional")
 # Contents that are told less often than this are named among the failures.
 _DOUBTFUL = 0.8
 
@@ -42,20 +47,90 @@ def write_json(path: str | Path, values: dict[str, Any]) -> None:
 
 
 def write_card(
-    folder: Path, recipe: Recipe, evaluation: dict[str, Any], losses: Sequence[float], hardware: str, hours: float
+    folder: Path,
+    recipe: Recipe,
+    evaluation: dict[str, Any] | None,
+    losses: Sequence[float],
+    hardware: str,
+    hours: float,
 ) -> None:
     """Write `README.md` and `weights.json` of a model.
 
-    evaluation: what `reschrom.training.evaluation` measured of these very weights.
+    evaluation: what `reschrom.training.evaluation` measured of these very weights; None for a model without captions.
     losses: of every training step.
-    Raises ValueError when the evaluation is of other weights.
+    Raises ValueError when the evaluation is of other weights, or is missing.
     """
     hashes = file_hashes(folder)
-    if evaluation["weights"] != hashes:
-        raise ValueError(f"the evaluation is of other weights than those in {folder}; evaluate the model again")
+    if recipe.kind != "t2i":
+        text = _card_of_level(folder, recipe, losses, hardware, hours)
+    elif evaluation is None or evaluation["weights"] != hashes:
+        raise ValueError(f"an evaluation of the weights in {folder} is needed; got none, or one of other weights")
+    else:
+        text = _card(folder, recipe, evaluation, losses, hardware, hours)
     write_json(folder / "weights.json", hashes)
     with replacing(folder / "README.md") as temporary:
-        temporary.write_text(_card(folder, recipe, evaluation, losses, hardware, hours), encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _card_of_level(folder: Path, recipe: Recipe, losses: Sequence[float], hardware: str, hours: float) -> str:
+    size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
+    settings = "\n".join(
+        f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in _OF_CAPTIONS
+    )
+    halved = f", averaged over {2**recipe.level}x{2**recipe.level} pixels" if recipe.level else ""
+    if recipe.kind == "residual":
+        use = f"""It predicts the noise of an image of {size}x{size} pixels less the averages of that noise over 2x2
+pixels (Eqs. 21 and 23 of the paper), so it draws nothing on its own: it is the finer level of a cascade.
+
+```python
+from reschrom import CascadedUNet, load_pipeline
+
+low = load_pipeline("data/models/pocket-lowres-{size // 2}")
+cascade = CascadedUNet(low, load_pipeline("data/models/{folder.name}"))
+```"""
+    else:
+        use = f"""It draws images of {size}x{size} pixels without a caption.
+
+![Samples that nobody chose](samples.png)
+
+The samples are the first that were drawn, none was chosen. DDIM, 20 steps.
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("data/models/{folder.name}")
+pipeline(num_inference_steps=20).images[0]
+```"""
+    return f"""# {folder.name}
+
+A small `DDIMPipeline` for measuring, {weights:.1f} MiB in half precision. {use}
+
+## Data
+
+Photographs of {len(recipe.contents)} kinds of fruit, {recipe.pieces} of each, on white: {", ".join(recipe.contents)}.
+They were mirrored and moved by up to three pixels of {recipe.picture_size} by chance{halved}. They come from:
+
+{_FRUITS}
+
+They are not in this repository. The weights carry the licence of the repository; whoever passes on the model names
+this source.
+
+## Training
+
+{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen, in {60 * hours:.0f}
+minutes on {hardware}. `reschrom train {recipe.kind}` with this recipe makes it again; no other model is needed for it.
+The kept weights are a running average. Mean loss of the last tenth of the steps: {sum(tail) / len(tail):.4f}.
+
+| setting | value |
+| --- | --- |
+{settings}
+
+## Known failures
+
+- It has seen frames of turntable films on white, and little variety within a kind.
+- A short training: outlines and surface texture are often wrong.
+"""
 
 
 def _card(
@@ -166,14 +241,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m reschrom.training.card", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the model; samples.png is expected beside the card")
     parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
-    parser.add_argument("--evaluation", required=True, type=Path, help="JSON file of reschrom.training.evaluation")
+    parser.add_argument("--evaluation", type=Path, help="JSON file of reschrom.training.evaluation")
     parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run")
     parser.add_argument("--hardware", required=True, help="what the model was trained on")
     parser.add_argument("--hours", required=True, type=float, help="wall time of training")
     given = parser.parse_args(arguments)
     with given.log.open(newline="", encoding="utf-8") as stream:
         losses = [float(row["loss"]) for row in csv.DictReader(stream)]
-    evaluation = json.loads(given.evaluation.read_text(encoding="utf-8"))
+    evaluation = json.loads(given.evaluation.read_text(encoding="utf-8")) if given.evaluation else None
     write_card(given.folder, Recipe.load(given.config), evaluation, losses, given.hardware, given.hours)
 
 
