@@ -237,8 +237,9 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         required=True,
         help="resolutions coarser than BAND x BAND keep the first prompt: they must have 95 %% of what they gain with "
-        "it, by the growth of the model's own estimate. The answer is tried, band by band. A latent model is told in "
-        "the resolutions of its latents",
+        "it, by the growth of the model's own estimate without guidance. The answer is then tried, with guidance: "
+        "the table shows how much of each band stays as the first prompt alone makes it. The bands of a latent model "
+        "are those of its latents",
     )
     _add_sampling(switch)
     switch.set_defaults(run=_switch)

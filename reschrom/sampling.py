@@ -19,7 +19,7 @@ def measured(arguments: argparse.Namespace) -> Chromatogram:
     """Measure what the model generates: the guidance of Eq. (19), or growth where guidance is off."""
     pipeline = _opened(arguments)
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        _draw(pipeline, arguments, arguments.prompt)
+        _draw(pipeline, arguments, arguments.prompt, arguments.guidance)
     return meter.chromatogram
 
 
@@ -32,8 +32,10 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
     depth(arguments.band)  # refuses what is no resolution before anything is drawn
     first, second = arguments.prompt
     pipeline = _opened(arguments)
+    # With guidance the estimate goes on growing to the last step, as its contrast is driven up.
+    unguided = 1.0 if "guidance_scale" in inspect.signature(pipeline.__call__).parameters else None
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        pure = _draw(pipeline, arguments, first)
+        _draw(pipeline, arguments, first, unguided)
     growth, end = meter.growth, float(pipeline.scheduler.config.num_train_timesteps)
     t = switch_time(growth, arguments.band)
     eta = t / end
@@ -41,11 +43,11 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
     size = f"{arguments.band}x{arguments.band}"
     yield f"switch at timestep {t:g}, after {step} of {len(meter.timesteps)} steps: eta = {eta:.3f}"
     yield f"There all bands coarser than {size} have, for the first time, 95 % of what they gain with {first!r}"
-    yield f"(growth of the model's estimate of the image, mean over {meter.images} images)."
+    yield f"(growth of the model's estimate of the image without guidance, mean over {meter.images} images)."
     with PromptSchedule(pipeline, [first, second], heaviside(eta)):
-        switched = _draw(pipeline, arguments, first)
-    three = [switched, pure, _draw(pipeline, arguments, second)]
-    x, a, b = (torch.cat(batches).float().cpu().numpy() for batches in three)
+        switched = _draw(pipeline, arguments, first, arguments.guidance)
+    pure = [_draw(pipeline, arguments, prompt, arguments.guidance) for prompt in (first, second)]
+    x, a, b = (torch.cat(batches).float().cpu().numpy() for batches in (switched, *pure))
     decided = decided_share(x, a, b, arguments.seed)
     grown = 1 - predicted_share(growth, np.array([eta]), end)[:, 0]
     yield f"{'band':<10}{'gained by then':>16}{'stays as it was':>18}   (tried: 0 % is {second!r} alone)"
@@ -71,7 +73,7 @@ def _opened(arguments: argparse.Namespace) -> Any:
     return pipeline
 
 
-def _draw(pipeline: Any, arguments: argparse.Namespace, prompt: str | None) -> list[Any]:
+def _draw(pipeline: Any, arguments: argparse.Namespace, prompt: str | None, guidance: float | None) -> list[Any]:
     """Draw all images that the arguments ask for, or their latents, and return them batch by batch."""
     import torch
 
@@ -79,7 +81,7 @@ def _draw(pipeline: Any, arguments: argparse.Namespace, prompt: str | None) -> l
     # The pictures themselves are not wanted: latents stay latents.
     settings["output_type"] = "latent" if getattr(pipeline, "vae", None) else "pt"
     settings |= {} if prompt is None else {"prompt": prompt}
-    settings |= {} if arguments.guidance is None else {"guidance_scale": arguments.guidance}
+    settings |= {} if guidance is None else {"guidance_scale": guidance}
     count = "batch_size" if prompt is None else "num_images_per_prompt"
     drawn = []
     for first in range(0, arguments.images, arguments.batch):

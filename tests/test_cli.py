@@ -203,12 +203,13 @@ def test_switch_answers_with_the_measured_growth_and_tries_it(models, capsys):
     pipeline = load_pipeline(models / "words")
     pipeline.set_progress_bar_config(disable=True)
 
-    def drawn(prompt):
-        settings = {"num_inference_steps": 4, "guidance_scale": 3.0, "num_images_per_prompt": 3, "output_type": "pt"}
+    def drawn(prompt, guidance=3.0):
+        settings = {"num_inference_steps": 4, "num_images_per_prompt": 3, "output_type": "pt"}
+        settings["guidance_scale"] = guidance
         return pipeline(prompt, generator=pipelines.generators(3, 5), **settings).images.numpy()
 
     with Chromatograph(pipeline) as meter:
-        a = drawn(first)
+        drawn(first, guidance=1.0)
     t = switch_time(meter.growth, 4)
     step = meter.timesteps.tolist().index(t) if t else 4
     assert answer == f"switch at timestep {t:g}, after {step} of 4 steps: eta = {t / 1000:.3f}"
@@ -216,7 +217,7 @@ def test_switch_answers_with_the_measured_growth_and_tries_it(models, capsys):
         switched = drawn(first)
     gained = 1 - predicted_share(meter.growth, np.array([t / 1000]), 1000.0)[:, 0]
     assert min(gained[2:]) >= 0.95
-    kept = 1 - decided_share(switched, a, drawn(second)).share
+    kept = 1 - decided_share(switched, drawn(first), drawn(second)).share
     for line, *expected in zip([eight, four, two, one], gained, kept, strict=True):
         shown = [float(word.rstrip("%")) for word in line.split()[1:]]
         assert shown == pytest.approx([100 * each for each in expected], abs=0.1)
