@@ -1,5 +1,6 @@
 """The notebooks of measured models at the paper's settings, with a tiny model of the same classes behind the id."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pipelines import deepfloyd
 from transformers import T5Tokenizer
 
 from reschrom.book.execute import execute
+from reschrom.book.notebook import declared_parameters, read_source
 
 # What keeps a run short; everything else is as drafts/paper.yaml has it.
 SMALL: dict[str, dict[str, Any]] = {
@@ -41,3 +43,20 @@ def test_a_notebook_runs_with_the_papers_settings_when_only_the_id_is_changed(no
     figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
     source = Path(root / "drafts" / f"{notebook}.md").read_text()
     assert len(figures) == source.count("mystnb:")
+
+
+@pytest.mark.parametrize("notebook", SMALL)
+def test_captions_name_the_default_parameters(notebook, root):
+    source = root / "drafts" / f"{notebook}.md"
+    given = declared_parameters(read_source(source))
+    wanted = {
+        "samples": [given.get("samples", given.get("images"))],
+        "steps": [given["steps"], given.get("shown_steps")],
+    }
+    captions = re.findall(r"    caption: \|\n((?:      .*\n)+)", source.read_text())
+    named = [pair for caption in captions for pair in re.findall(r"(\d+) (samples|steps)", caption)]
+    assert named
+    for number, what in named:
+        assert int(number) in wanted[what]
+    for number in re.findall(r"guidance (\d+)", " ".join(captions)):
+        assert float(number) == given["guidance"]
