@@ -8,6 +8,7 @@ from diffusers import DDPMPipeline, ModelMixin, UNet2DModel
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
+from reschrom._arrays import Number
 from reschrom.cascade import cascaded_noise
 from reschrom.resolution import depth
 from reschrom.schedules import Schedule
@@ -66,14 +67,14 @@ class CascadedUNet(UNet2DModel, ModelMixin, ConfigMixin):
         return cls(*levels[::-1], **{**flags, **changes})
 
     def forward(
-        self, sample: torch.Tensor, timestep: torch.Tensor | float, return_dict: bool = True
+        self, sample: torch.Tensor, timestep: torch.Tensor | Number, return_dict: bool = True
     ) -> UNet2DOutput | tuple[torch.Tensor]:
         """Predict the noise of images: Eq. (24).
 
         sample: noised images of Eq. (1), shape (N, C, S, S).
         timestep: one for all images, or one for each, shape (N,); it need not be whole.
         """
-        t = torch.as_tensor(timestep, dtype=torch.float64, device="cpu")
+        t = torch.as_tensor(timestep, dtype=torch.float64, device="cpu").expand(len(sample))
         noise = cascaded_noise(
             [self._at_alpha(model) for model in self.models],
             sample,

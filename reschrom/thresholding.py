@@ -111,7 +111,7 @@ def thresholded(pipeline: Any, kind: str = "multi-resolution", limit: float = 1.
 
     def replace(_: Any, args: tuple[Any, ...], output: Any) -> Any:
         x_t, timestep = args[:2]
-        alpha = schedule.alpha(torch.as_tensor(timestep, dtype=torch.float64, device="cpu"))
+        alpha = schedule.alpha(torch.as_tensor(timestep, dtype=torch.float64, device="cpu").expand(len(x_t)))
         precise = torch.promote_types(x_t.dtype, torch.float32)
         noise = thresholded_noise(x_t.to(precise), output.sample.to(precise), alpha, kind, limit)
         return type(output)(sample=noise.to(x_t.dtype))

@@ -1,12 +1,24 @@
 """Static thresholding: Algorithm 1 with its branches corrected, and Eq. (37)."""
 
 import numpy as np
+import pipelines
 import pytest
 import torch
+from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reschrom import downsample, estimate_at, intensity_scale, matched_alpha, matched_noise, threshold, upsample
+from reschrom import (
+    downsample,
+    estimate_at,
+    intensity_scale,
+    matched_alpha,
+    matched_noise,
+    threshold,
+    thresholded,
+    thresholded_noise,
+    upsample,
+)
 
 
 def noised(seed: int, alpha: float, shape: tuple[int, ...] = (2, 3, 16, 16)) -> tuple[np.ndarray, ...]:
@@ -91,3 +103,78 @@ def test_dtype_and_library_are_those_of_the_images(precision, alpha):
     tolerance = 1e-5 if precision == "float32" else 1e-14
     np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(theirs.numpy(), expected, rtol=0, atol=tolerance)
+
+
+KINDS = ["multi-resolution", "plain", "as printed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("alpha", [1e-5, 0.1, 0.9])
+def test_the_noise_implies_the_thresholded_estimate(kind, alpha):
+    _, eps, x_t = noised(7, alpha)
+    estimate = estimate_at(x_t, thresholded_noise(x_t, 1.5 * eps, alpha, kind), alpha)
+    once = np.clip(estimate_at(x_t, 1.5 * eps, alpha), -1, 1)
+    expected = threshold(x_t, 1.5 * eps, alpha) if kind == "multi-resolution" else once
+    np.testing.assert_allclose(estimate, expected, rtol=0, atol=1e-11)
+
+
+def test_as_printed_the_algorithm_is_the_plain_threshold():
+    _, eps, x_t = noised(8, 0.05)
+    plain, printed = (thresholded_noise(x_t, 1.5 * eps, 0.05, kind) for kind in KINDS[1:])
+    np.testing.assert_array_equal(printed, plain)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_pure_noise_all_is_noise(kind):
+    x_t, eps = np.random.default_rng(9).standard_normal((2, 2, 1, 8, 8))
+    np.testing.assert_array_equal(thresholded_noise(x_t, eps, np.array([0.0, 0.0]), kind), x_t)
+
+
+def generated(pipeline, **settings):
+    return pipeline(
+        batch_size=2, generator=torch.manual_seed(0), num_inference_steps=5, output_type="np", **settings
+    ).images
+
+
+@pytest.mark.parametrize(
+    ("build", "scheduler", "settings"),
+    [
+        (pipelines.ddim, DDIMScheduler, {"use_clipped_model_output": True}),
+        (pipelines.ddpm, DDPMScheduler, {}),
+    ],
+    ids=["DDIM", "DDPM"],
+)
+def test_the_plain_threshold_is_the_one_that_schedulers_clip_with(build, scheduler, settings):
+    clipping, free = (build(scheduler=scheduler(clip_sample=clips)) for clips in (True, False))
+    expected = generated(clipping, **settings)
+    assert np.abs(generated(free) - expected).max() > 0.1, "there is nothing to clip"
+    with thresholded(free, "plain"):
+        np.testing.assert_allclose(generated(free), expected, rtol=0, atol=1e-5)
+    with thresholded(free, "as printed"):
+        np.testing.assert_allclose(generated(free), expected, rtol=0, atol=1e-5)
+    with thresholded(free):
+        assert np.abs(generated(free) - expected).max() > 0.01
+
+
+def test_nothing_is_left_of_a_threshold_after_an_error():
+    pipeline = pipelines.ddim(scheduler=DDIMScheduler(clip_sample=False))
+    before = generated(pipeline)
+    with pytest.raises(KeyError, match="stop"), thresholded(pipeline):
+        raise KeyError("stop")
+    np.testing.assert_array_equal(generated(pipeline), before)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error", "message"),
+    [
+        (lambda x: thresholded_noise(x, x, 1.0), ValueError, "alpha must be below 1"),
+        (lambda x: thresholded_noise(x, x, 0.5, "dynamic"), ValueError, "'plain', 'as printed'; got 'dynamic'"),
+        (lambda x: thresholded_noise(x, x, 0.5, limit=0.0), ValueError, "limit must be positive; got 0"),
+        (lambda x: thresholded(pipelines.ddim()).__enter__(), ValueError, "needs clip_sample=False"),
+        (lambda x: thresholded(pipelines.deepfloyd()).__enter__(), TypeError, "unconditional.*got IFPipeline"),
+        (lambda x: thresholded(pipelines.flux()).__enter__(), TypeError, "got FluxPipeline"),
+    ],
+)
+def test_what_cannot_be_thresholded_is_refused(attempt, error, message):
+    with pytest.raises(error, match=message):
+        attempt(np.zeros((1, 4, 4)))
