@@ -156,8 +156,8 @@ the T5 encoder that was trained with it. {weights:.1f} MiB in half precision. Ca
 ![One sample of each caption: a column for a content, a row for a style](samples.png)
 
 One sample of each caption: contents in the order of the table below, rows are photo, oil painting and pencil sketch.
-They are the first that were drawn, none was chosen. DDIM, {sampler["steps"]} steps, guidance scale
-{sampler["guidance scale"]:g}.
+They are the first that were drawn, none was chosen. {sampler["scheduler"]}, {sampler["steps"]}
+steps, guidance scale {sampler["guidance scale"]:g}.
 
 ```python
 from diffusers import DiffusionPipeline

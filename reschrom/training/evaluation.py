@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--classifier", type=Path, help="weights of the classifier: read, or written when not there")
     parser.add_argument("--classifier-steps", type=int, default=1200)
     parser.add_argument("--guidance", type=float, nargs="+", default=[3.0], help="several: compare, write nothing")
-    parser.add_argument("--steps", type=int, default=30, help="DDIM steps")
+    parser.add_argument("--steps", type=int, default=30, help="steps of the model's own scheduler")
     parser.add_argument("--count", type=int, default=16, help="samples of each caption")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="sample in half precision")

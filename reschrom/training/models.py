@@ -24,10 +24,12 @@ def build(recipe: Recipe) -> Any:
             f"{recipe.channels} and {recipe.attentive}"
         )
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
-    scheduler = DDIMScheduler.from_config(ancestral.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return (_captioned if recipe.kind == "t2i" else _uncaptioned)(recipe, scheduler)
+        if recipe.kind == "t2i":
+            # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
+            return _captioned(recipe, ancestral)
+        return _uncaptioned(recipe, DDIMScheduler.from_config(ancestral.config))
 
 
 def _captioned(recipe: Recipe, scheduler: Any) -> Any:
