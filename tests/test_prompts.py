@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 
 import diffusers
 import numpy as np
@@ -94,7 +93,7 @@ def made(name):
 
 
 def run(name, prompt, pipeline=None, **settings):
-    usual = {"num_inference_steps": 3, "num_images_per_prompt": 2, "generator": generators(2)}
+    usual = {"num_inference_steps": 2, "num_images_per_prompt": 2, "generator": generators(2)}
     return (pipeline or made(name))(prompt, **(usual | SETTINGS[name] | settings)).images
 
 
@@ -133,13 +132,9 @@ def test_one_prompt_at_all_times_is_that_prompt_to_the_last_bit(name, guided):
     settings = {} if guided else UNGUIDED.get(name, {"guidance_scale": 1.0})
     pure = {prompt: run(name, prompt, **settings) for prompt in "ab"}
     assert not torch.equal(pure["a"], pure["b"])
-    for called, (eta, prompt) in itertools.product("ab", [(0.0, "a"), (1.0, "b")]):
+    for called, eta, prompt in [("b", 0.0, "a"), ("a", 1.0, "b")]:
         with PromptSchedule(made(name), ["a", "b"], heaviside(eta)):
             assert torch.equal(run(name, called, **settings), pure[prompt])
-    with PromptSchedule(made(name), ["a", "b"], lambda t: (0.25, 0.75)):
-        mixed = run(name, "a", **settings)
-    assert min((mixed - each).abs().max() for each in pure.values()) > 1e-3
-    assert torch.equal(run(name, "a", **settings), pure["a"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -282,7 +277,7 @@ def test_weights_that_do_not_fit_the_prompts_are_refused(prompts, weights, messa
 def test_weights_that_stop_to_sum_to_one_are_refused_at_that_time():
     schedule = PromptSchedule(made("deepfloyd"), ["a", "b"], lambda t: (t > 0.5, 0))
     with pytest.raises(ValueError, match=r"at t/T = 0\.333 they are"), schedule:
-        run("deepfloyd", "a")
+        run("deepfloyd", "a", num_inference_steps=3)
 
 
 @pytest.mark.parametrize(
