@@ -22,6 +22,7 @@ _HOME = {
     "change_spectra": "samples",
     "denoising_strip": "samples",
     "mean_times": "samples",
+    "sample_grid": "samples",
     "centroid_panels": "spectra",
     "image_sets": "spectra",
     "memorisation": "spectra",

@@ -50,6 +50,34 @@ def denoising_strip(rows: Mapping[str, Images], timesteps: Float[np.ndarray, " c
 
 
 @styled
+def sample_grid(rows: Mapping[str, Images], columns: Sequence[str], title: str) -> Figure:
+    """Draw samples in rows of eight, each column headed by its name; longer rows go on in another block below.
+
+    rows: label -> one image for each column, with values in [-1, 1].
+    """
+    width, label = 8, 0.85
+    blocks = [columns[first : first + width] for first in range(0, len(columns), width)]
+    size = (WIDTH - label) / width
+    block = size * len(rows) + 0.3
+    figure = Figure(figsize=(WIDTH, 0.4 + block * len(blocks)), raster=True, layout=None)
+    figure.suptitle(title, x=0.01, y=0.99, ha="left", fontweight="bold", fontsize=11)
+    height = figure.get_figheight()
+    for number, names in enumerate(blocks):
+        top = height - 0.6 - number * block
+        for line, (name, images) in enumerate(rows.items()):
+            for column, image in enumerate(images[number * width :][: len(names)]):
+                left, bottom = label + column * size, top - (line + 1) * size
+                axes = figure.add_axes((left / WIDTH, bottom / height, 0.96 * size / WIDTH, 0.96 * size / height))
+                show_image(axes, image)
+                if line == 0:
+                    heading = names[column].removeprefix("a pair of ").removeprefix("an ").removeprefix("a ")
+                    axes.set_title(heading, fontsize=8, fontweight="normal", loc="center", pad=3)
+                if column == 0:
+                    axes.set_ylabel(name.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+@styled
 def change_spectra(
     panels: Mapping[str, Float[np.ndarray, "changes frequencies"]],
     times: Float[np.ndarray, " changes"],
