@@ -33,6 +33,7 @@ RANKS = {
     "measure": 7,
     "prompts": 5,
     "scales": 5,
+    "distances": 4,
     "thresholding": 4,
     "cascade": 4,
     "cascade_unet": 6,
