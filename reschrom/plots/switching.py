@@ -76,7 +76,7 @@ def switched_prompts(
     bar.tick_params(labelsize=7, length=2, pad=1, labeltop=True, labelbottom=False, top=True, bottom=False)
     bar.set_ylabel("share  ", rotation=0, ha="right", va="center", fontsize=8)
     for index, each in enumerate(eta):
-        words = {1: prompts[1], 0: prompts[0]}.get(each, "")
+        words = {1.0: prompts[1], 0.0: prompts[0]}.get(each, "")
         words = rf"$\eta$ = {each:g}" + f"\n$t$ = {each * end:g}\n{words}"
         middle = (left + apart * index) / WIDTH
         figure.text(middle, (low - 0.05) / tall, words, ha="center", va="top", fontsize=8, linespacing=1.25)
