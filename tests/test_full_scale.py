@@ -1,7 +1,6 @@
 """The notebooks of measured models at the paper's settings, with a tiny model of the same classes behind the id."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -13,7 +12,7 @@ from transformers import T5Tokenizer
 from reschrom.book.execute import execute
 from reschrom.book.notebook import declared_parameters, read_source
 
-# What keeps a run short; everything else is as drafts/paper.yaml has it.
+# What keeps a run short; everything else is as profiles/paper.yaml has it.
 SMALL: dict[str, dict[str, Any]] = {
     "figures/coarse-to-fine": {"samples": 4, "batch": 3, "steps": 4, "shown_steps": 5, "columns": 3},
     "figures/guidance": {"images": 3, "steps": 4, "columns": 3},
@@ -34,20 +33,20 @@ def hub_id(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("notebook", SMALL)
 def test_a_notebook_runs_with_the_papers_settings_when_only_the_id_is_changed(notebook, hub_id, root, tmp_path):
-    profile = yaml.safe_load((root / "drafts" / "paper.yaml").read_text())[notebook]
+    profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())[notebook]
     assert profile["model_id"] == "DeepFloyd/IF-I-XL-v1.0"
     here = {"model_id": hub_id, "device": "cpu", "precision": "float32"}
     output = tmp_path / "out.ipynb"
-    execute(root / "drafts" / f"{notebook}.md", output, {**profile, **SMALL[notebook], **here}, root)
+    execute(root / "notebooks" / f"{notebook}.md", output, {**profile, **SMALL[notebook], **here}, root)
     shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
     figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
-    source = Path(root / "drafts" / f"{notebook}.md").read_text()
+    source = (root / "notebooks" / f"{notebook}.md").read_text()
     assert len(figures) == source.count("mystnb:")
 
 
 @pytest.mark.parametrize("notebook", SMALL)
 def test_captions_name_the_default_parameters(notebook, root):
-    source = root / "drafts" / f"{notebook}.md"
+    source = root / "notebooks" / f"{notebook}.md"
     given = declared_parameters(read_source(source))
     wanted = {
         "samples": [given.get("samples", given.get("images"))],

@@ -135,8 +135,9 @@ def strip(
     rows: Mapping[str, Sequence[Float[np.ndarray, "channels side side"]]],
     chromatogram: Chromatogram,
     title: str,
+    quantity: str = "generated signal",
 ) -> Figure:
-    """Draw rows of images above a chromatogram, all on one time axis.
+    """Draw rows of images above a chromatogram, the shares of a quantity, all on one time axis.
 
     rows: label -> images with values in [-1, 1], from noise to image, as many in each row. Each stands over its time:
         they belong to the middles of equal parts of the time axis.
@@ -161,10 +162,10 @@ def strip(
     mesh = heat_map(axes, chromatogram, peak)
     axes.set_ylabel("")
     whole = chromatogram.edges[0] == 0
-    time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1], None if whole else "time $t$")
+    time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1], None if whole else "timestep")
     inset = axes.inset_axes((0.7, -0.33, 0.3, 0.06))
     figure.colorbar(mesh, cax=inset, orientation="horizontal")
-    inset.set_title("share of generated signal", fontsize=8.5, fontweight="normal", loc="center", pad=3)
+    inset.set_title(f"share of {quantity}", fontsize=8.5, fontweight="normal", loc="center", pad=3)
     inset.tick_params(labelsize=8, length=2)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
