@@ -66,7 +66,12 @@ def cascade_step(
 
 
 @styled
-def ablation(templates: Images, corners: Mapping[tuple[bool, bool], Images], columns: int, title: str) -> Figure:
+def ablation(
+    templates: Float[np.ndarray, "images channels _ _"],
+    corners: Mapping[tuple[bool, bool], Images],
+    columns: int,
+    title: str,
+) -> Figure:
     """Draw the templates of a cascade and its samples for every way of leaving out its two adjustments.
 
     templates: small images, one for each sample, drawn at their own size beside the samples.
@@ -77,20 +82,15 @@ def ablation(templates: Images, corners: Mapping[tuple[bool, bool], Images], col
     figure.suptitle(title, x=0.01, y=0.99, ha="left", fontweight="bold", fontsize=11)
     blocks = {key: mosaic(images, columns) for key, images in corners.items()}
     small = mosaic(templates, columns)
+    _, rows, across = next(iter(blocks.values())).shape
     wide = 2.36
-    tall = wide * next(iter(blocks.values())).shape[-2] / next(iter(blocks.values())).shape[-1]
-    scale = wide / next(iter(blocks.values())).shape[-1]
+    tall, scale = wide * rows / across, wide / across
     lefts = {False: 2.02, True: 4.72}
     bottoms = {True: 0.14, False: 0.14 + tall + 0.2}
     figure.set_figheight(height := 2 * tall + 1.0)
     axes = _place(figure, (0.2, 0.14 + tall + 0.1 - small.shape[-2] * scale / 2), small, scale)
-    axes.set_title(
-        f"templates, {templates.shape[-1]}x{templates.shape[-1]}",
-        fontsize=9.5,
-        pad=4,
-        loc="center",
-        fontweight="normal",
-    )
+    side = templates.shape[-1]
+    axes.set_title(f"templates, {side}x{side}", fontsize=9.5, pad=4, loc="center", fontweight="normal")
     for (time, intensity), block in blocks.items():
         axes = _place(figure, (lefts[intensity], bottoms[time]), block, scale)
         if time and intensity:
@@ -104,9 +104,6 @@ def ablation(templates: Images, corners: Mapping[tuple[bool, bool], Images], col
         figure.text(
             1.94 / WIDTH, (bottom + tall / 2) / height, text, rotation=90, va="center", ha="right", fontsize=9.5
         )
-    figure.text(
-        (lefts[True] + wide) / WIDTH, (height - 0.34) / height, f"samples, {side}x{side}", ha="right", fontsize=9
-    )
     return figure
 
 
@@ -151,8 +148,8 @@ def band_distances(
         axes.plot(places, floor[::-1], linestyle=THEORY, color=colour, label=label)
     axes.set_yscale("log")
     axes.set_xticks(places, names)
-    for tick, colour in zip(axes.get_xticklabels(), band_colours(side)[::-1], strict=True):
-        tick.set_color(colour)
+    for tick, shade in zip(axes.get_xticklabels(), band_colours(side)[::-1], strict=True):
+        tick.set_color(shade)
         tick.set_fontweight("bold")
     axes.set_xlabel("resolution")
     axes.set_ylabel("distance to real images\n(pixel values in [-1, 1])")

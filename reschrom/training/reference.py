@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -63,7 +64,7 @@ def measure(recipe: Recipe, source: str, count: int, seed: int = 0) -> dict[str,
     }
 
 
-def save(path: str | Path, known: dict[str, RealImages], provenance: dict[str, str]) -> None:
+def save(path: str | Path, known: dict[str, RealImages], provenance: dict[str, Any]) -> None:
     """Write what is known of sets of images as safetensors, quantiles in single precision."""
     from safetensors.numpy import save_file
 
@@ -73,8 +74,9 @@ def save(path: str | Path, known: dict[str, RealImages], provenance: dict[str, s
         # safetensors writes memory as it lies, whatever the strides say.
         tensors |= {f"{name}.{key}": np.ascontiguousarray(v) for key, v in zip(_TENSORS, values, strict=True)}
     sides = {name: [real.quantiles.side, real.quantiles.seed] for name, real in known.items()}
+    about = json.dumps({"sets": sides, **provenance})  # one entry: several are written in any order
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"sets": json.dumps(sides), **provenance})
+        save_file(tensors, temporary, {"about": about})
 
 
 def load(path: str | Path) -> dict[str, RealImages]:
@@ -84,7 +86,7 @@ def load(path: str | Path) -> dict[str, RealImages]:
     known = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            for name, (side, seed) in json.loads(file.metadata()["sets"]).items():
+            for name, (side, seed) in json.loads(file.metadata()["about"])["sets"].items():
                 quantiles, spectrum, noise, pairwise = (file.get_tensor(f"{name}.{key}") for key in _TENSORS)
                 along = BandQuantiles(quantiles.astype(np.float64), side, seed)
                 known[name] = RealImages(along, spectrum, noise, float(pairwise[0]))
@@ -105,9 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     provenance = {
         "made by": "python -m reschrom.training.reference",
         "data": Path(given.data).name,
-        "sources": json.dumps([source for source in SOURCES if "Fruits" in source]),
-        "contents": json.dumps(recipe.contents),
-        "pictures drawn of each set": str(given.count),
+        "sources": [source for source in SOURCES if "Fruits" in source],
+        "contents": recipe.contents,
+        "pictures drawn of each set": given.count,
     }
     save(given.out, measure(recipe, given.data, given.count), provenance)
 
