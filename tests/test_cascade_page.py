@@ -1,0 +1,32 @@
+"""The page of the cascade at the paper's settings, training included, with a tiny folder behind the hub id."""
+
+import json
+
+import nbformat
+import numpy as np
+import yaml
+from PIL import Image
+
+from reschrom.book.execute import execute
+
+SMALL = {"samples": 4, "steps": 3, "shown": 2, "shown_step": 1, "device": "cpu"}
+TINY = {"pieces": 6, "channels": [8, 16, 16], "steps": 2, "batch": 2, "warmup": 1, "precision": "no"}
+
+
+def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_the_id_is_changed(root, tmp_path):
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        folder = tmp_path / "faces" / split / "000"
+        folder.mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{index}.png")
+    (tmp_path / "faces" / "metadata.json").write_text(json.dumps({"classes": ["a face"]}))
+    profile = yaml.safe_load((root / "drafts" / "paper.yaml").read_text())["figures/cascade"]
+    ids = {name: str(tmp_path / profile[name]) for name in ("low_id", "residual_id", "direct_id")}
+    here = {"data": str(tmp_path / "faces"), "trained": list(ids.values()), "settings": profile["settings"] | TINY}
+    output, source = tmp_path / "out.ipynb", root / "drafts" / "figures" / "cascade.md"
+    execute(source, output, {**profile, **SMALL, **ids, **here}, root)
+    shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
+    figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
+    assert len(figures) == source.read_text().count("mystnb:")
+    assert all((tmp_path / path / "model_index.json").is_file() for path in profile["trained"])
