@@ -1,7 +1,10 @@
 """Pipelines of diffusers, loaded from safetensors files that are checked first."""
 
+import contextlib
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,35 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     folder = next((path for path in (Path(model_id), _CHECKOUT / model_id) if path.is_dir()), None)
     if folder is not None:
         _check(folder)
-    pipeline: Any = DiffusionPipeline.from_pretrained(
-        str(folder or model_id), dtype=dtype or torch.float32, use_safetensors=True, local_files_only=folder is not None
-    )
+    with _quiet():
+        pipeline: Any = DiffusionPipeline.from_pretrained(
+            str(folder or model_id),
+            dtype=dtype or torch.float32,
+            use_safetensors=True,
+            local_files_only=folder is not None,
+        )
     return pipeline.to(device)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries from warning of packages nobody asked for, and from progress bars where nobody watches."""
+    import diffusers
+    import transformers
+
+    before = []
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        before.append((library, library.get_verbosity(), library.is_progress_bar_enabled()))
+        library.set_verbosity_error()
+        if not sys.stderr.isatty():
+            library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity, shown in before:
+            library.set_verbosity(verbosity)
+            if shown:
+                library.enable_progress_bar()
 
 
 def _check(folder: Path) -> None:

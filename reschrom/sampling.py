@@ -103,8 +103,6 @@ def _loaded(model: str) -> Any:
 
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
-        if not sys.stderr.isatty():
-            library.disable_progress_bar()
     try:
         return load_pipeline(model)
     except Exception as error:  # whatever its libraries make of a missing or wrong file

@@ -176,5 +176,10 @@ def test_every_papermill_command_names_a_record_and_its_parameters():
     for page, command in commands:
         record, _, *options = shlex.split(command)
         known = declared_parameters(read_source((ROOT / record).with_suffix(".md")))
-        assert options[::3] == ["-p"] * (len(options) // 3), f"{page}: {command}"
-        assert set(options[1::3]) <= set(known), f"{page}: {command}"
+        while options:
+            if options[0] == "-y":
+                named, options = set(yaml.safe_load(options[1])), options[2:]
+            else:
+                assert options[0] == "-p", f"{page}: {command}"
+                named, options = {options[1]}, options[3:]
+            assert named <= set(known), f"{page}: {command}"

@@ -161,8 +161,9 @@ def strip(
     peak = float(chromatogram.shares.max())
     mesh = heat_map(axes, chromatogram, peak)
     axes.set_ylabel("")
-    whole = chromatogram.edges[0] == 0
-    time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1], None if whole else "timestep")
+    start, end = chromatogram.edges[[0, -1]]
+    label = None if start == 0 else "time $t$" if end <= 1 else "timestep"
+    time_axis(axes, start, end, label)
     inset = axes.inset_axes((0.7, -0.33, 0.3, 0.06))
     figure.colorbar(mesh, cax=inset, orientation="horizontal")
     inset.set_title(f"share of {quantity}", fontsize=8.5, fontweight="normal", loc="center", pad=3)
