@@ -145,12 +145,14 @@ def _as_printed(estimate: Array, limit: float) -> Array:
     return x_0
 
 
-_KINDS = {"multi-resolution": _every_resolution, "plain": _once, "as printed": _as_printed}
-
-
 def _limited(estimate: Array, kind: str, limit: float) -> Array:
-    if kind not in _KINDS:
-        raise ValueError(f"a threshold is {', '.join(map(repr, _KINDS))}; got {kind!r}")
     if not limit > 0:
         raise ValueError(f"the pixel limit must be positive; got {limit}")
-    return _KINDS[kind](estimate, limit)
+    match kind:
+        case "multi-resolution":
+            return _every_resolution(estimate, limit)
+        case "plain":
+            return _once(estimate, limit)
+        case "as printed":
+            return _as_printed(estimate, limit)
+    raise ValueError(f"a threshold is 'multi-resolution', 'plain', 'as printed'; got {kind!r}")

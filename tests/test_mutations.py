@@ -161,10 +161,16 @@ CODE = {
     "exponent of the matched power": ("scaling", "matched_alpha", "4.0 **", "2.0 **", "scaling-relation"),
     "factor of pooling": ("resolution", "downsample", "* 0.25", "* 0.5", "cascade-algebra"),
     "sign of a band": ("resolution", "bands", "fine - upsample", "fine + upsample", "cascade-algebra"),
-    "sign of the detail in Algorithm 1": ("thresholding", "threshold", ") + detail", ") - detail", "static-threshold"),
+    "sign of the detail in Algorithm 1": (
+        "thresholding",
+        "_every_resolution",
+        ") + detail",
+        ") - detail",
+        "static-threshold",
+    ),
     "index of the coarsest level in Algorithm 1": (
         "thresholding",
-        "threshold",
+        "_every_resolution",
         "bands(estimate)",
         "bands(estimate, 1)",
         "static-threshold",

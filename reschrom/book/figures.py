@@ -73,7 +73,7 @@ def figure_table(root: Path, linked: bool = False) -> str:
         rows.append(f"| {', '.join(links)} | {command} | {_cost(seconds.get(page))} | {status} |")
     for panel, content in PAPER.items():
         if not any(figure.regenerates(panel) for figure in figures):
-            rows.append(f"| Paper {panel}: {content} | | | not yet: needs a trained model |")
+            rows.append(f"| Paper {panel}: {content} | | | not yet |")
     return "\n".join(rows)
 
 

@@ -162,8 +162,7 @@ def strip(
     mesh = heat_map(axes, chromatogram, peak)
     axes.set_ylabel("")
     start, end = chromatogram.edges[[0, -1]]
-    label = None if start == 0 else "time $t$" if end <= 1 else "timestep"
-    time_axis(axes, start, end, label)
+    time_axis(axes, start, end, None if start == 0 else "time $t$" if end <= 1 else "timestep")
     inset = axes.inset_axes((0.7, -0.33, 0.3, 0.06))
     figure.colorbar(mesh, cax=inset, orientation="horizontal")
     inset.set_title(f"share of {quantity}", fontsize=8.5, fontweight="normal", loc="center", pad=3)
