@@ -1,9 +1,16 @@
-"""Files that are either whole or absent."""
+"""Files: where those of this package are found, and how one is written that is either whole or absent."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_CHECKOUT = Path(__file__).parents[1]
+
+
+def shipped(path: str | Path) -> Path:
+    """Return where a file or folder is: at `path`, or else at that path in the checkout of this package."""
+    return next((place for place in (Path(path), _CHECKOUT / path) if place.exists()), Path(path))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_CHECKOUT = Path(__file__).parents[1]
+from reschrom._files import shipped
 
 
 def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
@@ -27,7 +27,8 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
 
     import reschrom.cascade_unet  # noqa: F401  diffusers imports no module because a folder names it
 
-    folder = next((path for path in (Path(model_id), _CHECKOUT / model_id) if path.is_dir()), None)
+    place = shipped(model_id)
+    folder = place if place.is_dir() else None
     if folder is not None:
         _check(folder)
     with _quiet():

@@ -18,6 +18,8 @@ from packaging.utils import canonicalize_name
 from reschrom import cli
 from reschrom.book.execute import ENVIRONMENT
 from reschrom.book.notebook import declared_parameters, read_source
+from reschrom.training.card import read_json
+from reschrom.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 TEXT = {".cff", ".cfg", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
@@ -183,3 +185,14 @@ def test_every_papermill_command_names_a_record_and_its_parameters():
                 assert options[0] == "-p", f"{page}: {command}"
                 named, options = {options[1]}, options[3:]
             assert named <= set(known), f"{page}: {command}"
+
+
+def test_what_ships_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        Recipe.load("data/pocket-t2i-64.yaml").steps
+        == read_json("data/reference/pocket-t2i-64.json")["recipe"]["steps"]
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pocket-t2i-64.yaml").write_text("contents: [a mug]\nsteps: 3\n")
+    assert Recipe.load("data/pocket-t2i-64.yaml").steps == 3

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reschrom._files import replacing
+from reschrom._files import replacing, shipped
 from reschrom.training.recipe import Recipe
 
 _FRUITS = """\
@@ -44,6 +44,11 @@ def write_json(path: str | Path, values: dict[str, Any]) -> None:
     """Write a JSON file that is either whole or absent."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file, here or in the checkout of this package."""
+    return json.loads(shipped(path).read_text(encoding="utf-8"))
 
 
 def write_card(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._files import replacing
+from reschrom._files import replacing, shipped
 from reschrom.denoising import BandLosses, band_losses
 from reschrom.networks import network_denoiser
 from reschrom.pipelines import load_pipeline
@@ -82,7 +82,7 @@ def load(path: str | Path) -> tuple[Float[np.ndarray, " times"], dict[str, HeldO
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(shipped(path), framework="numpy") as file:
             times, measured = file.get_tensor("times"), {}
             for number, (caption, count) in enumerate(json.loads(file.metadata()["pictures"]).items()):
                 names = (*BandLosses._fields, "energies")

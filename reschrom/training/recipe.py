@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reschrom._files import shipped
 from reschrom.training.styles import STYLES, Picture
 
 # What a network learns to predict, and from what.
@@ -87,7 +88,7 @@ class Recipe:
         import yaml
 
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            content = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(content, dict):

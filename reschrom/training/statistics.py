@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reschrom._files import replacing
+from reschrom._files import replacing, shipped
 from reschrom.posteriors import GaussianField, GaussianMixture
 from reschrom.resolution import band_sizes, bands
 from reschrom.training.pictures import batch, gallery
@@ -97,7 +97,7 @@ def load(path: str | Path) -> Statistics:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(shipped(path), framework="numpy") as file:
             captions = json.loads(file.metadata()["captions"])
             means, covariances = (file.get_tensor(name).astype(np.float64) for name in ("means", "covariances"))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
