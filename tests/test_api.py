@@ -40,6 +40,7 @@ RANKS = {
     "pipelines": 7,
     "training": 8,
     "sampling": 8,
+    "options": 8,
     "plots": 6,
     "book": 7,
     "cli": 9,
