@@ -49,6 +49,11 @@ _HOME = {
     "CascadedUNet": "cascade_unet",
     "cascaded_noise": "cascade",
     "residual_target": "cascade",
+    "AttenuatedProcess": "dvdp",
+    "error_bound": "dvdp",
+    "attenuation_within": "dvdp",
+    "turning_points_within": "dvdp",
+    "spectral_turning_points": "dvdp",
     "PromptSchedule": "prompts",
     "heaviside": "prompts",
     "ramp": "prompts",
@@ -58,6 +63,8 @@ _HOME = {
     "predicted_share": "prompts",
     "half_decided": "prompts",
     "switch_time": "prompts",
+    "UpsampleGuidance": "upsample_guidance",
+    "coarse_correction": "upsample_guidance",
     "photos": "data",
 }
 
