@@ -7,6 +7,7 @@ from typing import Any
 _HOME = {
     "Figure": "_figure",
     "band_colours": "_figure",
+    "shift_rules": "beyond",
     "ablation": "cascades",
     "band_distances": "cascades",
     "cascade_step": "cascades",
@@ -27,6 +28,7 @@ _HOME = {
     "denoising_strip": "samples",
     "mean_times": "samples",
     "sample_grid": "samples",
+    "time_maps": "related",
     "centroid_panels": "spectra",
     "image_sets": "spectra",
     "memorisation": "spectra",
