@@ -28,6 +28,8 @@ _HOME = {
     "denoising_strip": "samples",
     "mean_times": "samples",
     "sample_grid": "samples",
+    "divergences": "related",
+    "shrinking_path": "related",
     "time_maps": "related",
     "centroid_panels": "spectra",
     "image_sets": "spectra",

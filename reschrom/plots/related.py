@@ -1,12 +1,13 @@
 """Figures of the related methods: the time maps of all of them, and a forward path that shrinks on its way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.plots._figure import WIDTH, Figure, styled, time_axis
+from reschrom.plots._figure import PAPER, THEORY, WIDTH, Figure, band_colours, show_image, styled, time_axis
+from reschrom.schedules import Schedule
 
 Times = Float[np.ndarray, " times"]
 
@@ -63,3 +64,78 @@ def _equal(maps: Mapping[str, Times]) -> list[tuple[list[str], Times]]:
         else:
             groups.append(([name], tau))
     return groups
+
+
+@styled
+def shrinking_path(
+    times: Times,
+    rows: Mapping[str, Sequence[Float[np.ndarray, "channels _ _"]]],
+    schedule: Schedule,
+    turning_points: Sequence[float],
+    attenuation: float,
+    title: str,
+) -> Figure:
+    """Draw noised images that lose pixels at turning points, above the amplitudes of their bands.
+
+    times: falling, the middles of equal slices of the time axis, so that every image stands over its own slice.
+    rows: label -> one image for each time, values in [-1, 1]; a pixel has the same size in all of them.
+    attenuation: of a band at the turning point at which it is dropped; until one turning point before, it is that of
+        the schedule, and then it falls by a constant factor.
+    """
+    label, chart, gap = 0.95, 2.3, 0.06
+    cell = (WIDTH - label) / len(times)
+    height = 0.35 + len(rows) * cell + chart
+    figure = Figure(figsize=(WIDTH, height), layout="none", raster=True)
+    figure.text(0.01, 1 - 0.17 / height, title, fontsize=11, fontweight="bold")
+    side = max(image.shape[-1] for images in rows.values() for image in images)
+    for line, (name, images) in enumerate(rows.items()):
+        centre = height - 0.35 - (line + 0.5) * cell
+        figure.text((label - 0.1) / WIDTH, centre / height, name, ha="right", va="center", fontsize=9)
+        for column, image in enumerate(images):
+            width = (cell - gap) * image.shape[-1] / side
+            left, bottom = label + (column + 0.5) * cell - width / 2, centre - width / 2
+            show_image(figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, width / height)), image)
+    axes = figure.add_axes((label / WIDTH, 0.5 / height, 1 - label / WIDTH, (chart - 0.62) / height))
+    edges = [schedule.start, *turning_points, schedule.end]
+    for m, colour in enumerate(band_colours(2 ** (len(edges) - 2))):
+        last = m == len(turning_points)
+        t = np.linspace(schedule.start, edges[m + 1], 400)
+        faded = np.clip((t - edges[m]) / (edges[m + 1] - edges[m]), 0, 1)
+        amplitude = np.sqrt(schedule.alpha(t)) * (1.0 if last else attenuation**faded)
+        name = f"{side >> m}x{side >> m}" + (" and coarser" if last else "")
+        axes.plot(t, amplitude, color=colour, label=name)
+        if not last:
+            axes.plot(t[-1], amplitude[-1], "o", color=colour, markersize=5, markerfacecolor="white", clip_on=False)
+            axes.axvline(t[-1], color="#999999", linewidth=0.8)
+    for start, end, m in zip(edges[:-1], edges[1:], range(len(edges)), strict=False):
+        axes.text((start + end) / 2, 1.03, f"{side >> m}x{side >> m}", ha="center", fontsize=9, fontweight="bold")
+    axes.set_ylim(0, 1.0)
+    axes.set_ylabel("amplitude of\nthe band")
+    axes.legend(loc="upper left")
+    time_axis(axes, schedule.start, schedule.end)
+    return figure
+
+
+@styled
+def divergences(
+    attenuations: Float[np.ndarray, " attenuations"],
+    lines: Mapping[str, tuple[Times, Times]],
+    title: str,
+) -> Figure:
+    """Draw a bound of a divergence, dashed, and the exact divergence, dotted, against the attenuation.
+
+    lines: what was dropped and when -> (bound, exact value) at each attenuation, in nats.
+    """
+    figure = Figure(figsize=(WIDTH, 3.5))
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["inferno"](np.linspace(0.2, 0.75, len(lines)))
+    for colour, (name, (bound, exact)) in zip(colours, lines.items(), strict=True):
+        axes.loglog(attenuations, bound, color=colour, linestyle=PAPER, label=f"{name}: bound")
+        axes.loglog(attenuations, exact, color=colour, linestyle=THEORY, label="exact")
+    axes.axhline(1, color="#999999", linewidth=0.8)
+    axes.text(attenuations.min(), 1.3, "1 nat", color="#777777", fontsize=8.5)
+    axes.set_xlabel("attenuation at the turning point")
+    axes.set_ylabel("divergence [nats per image]")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_title(title)
+    return figure
