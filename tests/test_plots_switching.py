@@ -88,10 +88,10 @@ def hub_id(tmp_path_factory):
 
 def test_the_page_runs_at_the_papers_settings(hub_id, root, tmp_path):
     page = "figures/prompt-switching"
-    profile = yaml.safe_load((root / "drafts" / "paper.yaml").read_text())[page]
+    profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())[page]
     assert profile["model_id"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     small = {"model_id": hub_id, "device": "cpu", "precision": "float32", "steps": 4, "unguided": 1, "more": ["cat"]}
-    output, source = tmp_path / "out.ipynb", root / "drafts" / f"{page}.md"
+    output, source = tmp_path / "out.ipynb", root / "notebooks" / f"{page}.md"
     execute(source, output, {**profile, **small}, root)
     shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
     figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
