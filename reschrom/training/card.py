@@ -23,8 +23,11 @@ _SOURCES = f"""\
 - Caltech-101: F.-F. Li, M. Andreeto, M. Ranzato, P. Perona; CaltechDATA, 2022, doi:10.22002/D1.20086. CC BY 4.0.
 - Clothing dataset: A. Grigorev and contributors; github.com/alexeygrigorev/clothing-dataset. CC0 1.0.
 {_FRUITS}"""
-# Settings that mean nothing to a model without captions.
-_OF_CAPTIONS = ("text_width", "text_layers", "unconditional")
+# Settings that mean nothing to other kinds of models.
+_OF_KIND = {
+    "t2i": ("text_width", "text_layers", "unconditional"),
+    "dvdp": ("turning_points", "attenuation", "treatment"),
+}
 # Contents that are told less often than this are named among the failures.
 _DOUBTFUL = 0.8
 
@@ -77,12 +80,15 @@ def write_card(
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def _settings(recipe: Recipe) -> str:
+    strange = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
+    rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in strange)
+    return "\n".join(rows)
+
+
 def _card_of_level(folder: Path, recipe: Recipe, losses: Sequence[float], hardware: str, hours: float) -> str:
     size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
-    settings = "\n".join(
-        f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in _OF_CAPTIONS
-    )
     halved = f", averaged over {2**recipe.level}x{2**recipe.level} pixels" if recipe.level else ""
     if recipe.kind == "residual":
         use = f"""It predicts the noise of an image of {size}x{size} pixels less the averages of that noise over 2x2
@@ -129,7 +135,7 @@ The kept weights are a running average. Mean loss of the last tenth of the steps
 
 | setting | value |
 | --- | --- |
-{settings}
+{_settings(recipe)}
 
 ## Known failures
 
@@ -146,7 +152,6 @@ def _card(
     size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
     seen = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
-    settings = "\n".join(f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items())
     contents = "\n".join(
         f"| {name} | {_percent(share['content'])} | {_percent(share['style'])} | "
         f"{_percent(real['per content'][name]['content'])} |"
@@ -194,7 +199,7 @@ tenth of the steps: {sum(tail) / len(tail):.4f}.
 
 | setting | value |
 | --- | --- |
-{settings}
+{_settings(recipe)}
 
 ## What it draws
 
