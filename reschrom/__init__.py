@@ -54,6 +54,8 @@ _HOME = {
     "attenuation_within": "dvdp",
     "turning_points_within": "dvdp",
     "spectral_turning_points": "dvdp",
+    "DVDPScheduler": "dvdp_scheduler",
+    "DVDPPipeline": "dvdp_pipeline",
     "PromptSchedule": "prompts",
     "heaviside": "prompts",
     "ramp": "prompts",
@@ -66,6 +68,12 @@ _HOME = {
     "UpsampleGuidance": "upsample_guidance",
     "coarse_correction": "upsample_guidance",
     "photos": "data",
+    "MeasuredSpectrum": "spectrum",
+    "measure_spectrum": "spectrum",
+    "designed_timesteps": "timesteps",
+    "designed_schedule": "designed",
+    "time_per_band": "designed",
+    "scheduler_for": "designed",
 }
 
 __all__ = sorted(_HOME)

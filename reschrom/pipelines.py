@@ -25,7 +25,9 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     import torch
     from diffusers import DiffusionPipeline
 
-    import reschrom.cascade_unet  # noqa: F401  diffusers imports no module because a folder names it
+    # Diffusers imports no module because a folder names it.
+    import reschrom.cascade_unet
+    import reschrom.dvdp_pipeline  # noqa: F401
 
     place = shipped(model_id)
     folder = place if place.is_dir() else None

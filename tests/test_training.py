@@ -246,7 +246,7 @@ def test_a_recipe_survives_its_file(tmp_path):
         ("contents: a cat", "contents of a recipe must be"),
         ("contents: [a cat]\nlearning_rate: fast", "learning_rate of a recipe must be .* got 'fast'"),
         ("contents: [a cat]\nprecision: fp8", "must be no or bf16; got 'fp8'"),
-        ("contents: [a cat]\nkind: video", "kind of a recipe must be one of t2i, image, residual; got 'video'"),
+        ("contents: [a cat]\nkind: video", "kind of a recipe must be one of t2i, image, residual, dvdp; got 'video'"),
         ("contents: [a cat]\nlevel: -1", "level of a recipe must be at least 0; got -1"),
         ("contents: [a cat]\nbatch: 0", "batch of a recipe must be at least 1; got 0"),
         ("- a cat", "must hold one setting a line"),

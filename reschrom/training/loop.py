@@ -13,7 +13,7 @@ import numpy as np
 from reschrom._files import replacing
 from reschrom.cascade import residual_target
 from reschrom.resolution import downsample
-from reschrom.training import checkpoints
+from reschrom.training import checkpoints, dvdp
 from reschrom.training.models import PROMPT_LENGTH, build
 from reschrom.training.pictures import batch, gallery
 from reschrom.training.recipe import Recipe
@@ -167,12 +167,15 @@ class _Batches:
     def __init__(self, pipeline: Any, pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
         self.pictures, self.recipe = pictures, recipe
         self.count = recipe.batch // processes
+        self.processes = processes
+        self.scheduler = pipeline.scheduler
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
         self.text = _tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 
     def draw(self, step: int, process: int, device: "torch.device") -> _Batch:
-        import torch
-
+        if self.recipe.kind == "dvdp":
+            staged = dvdp.draw(self.scheduler.process, self.pictures, self.recipe, step, process, self.processes)
+            return self._batch(*staged, device)
         generator = np.random.default_rng([self.recipe.seed, step, process])
         x_0, captions = batch(self.pictures, self.count, generator)
         x_0 = downsample(x_0, self.recipe.level)
@@ -183,13 +186,25 @@ class _Batches:
         alpha = self.alphas[timesteps][:, None, None, None]
         x_t = np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * noise
         target = residual_target(noise) if self.recipe.kind == "residual" else noise
-        weight = loss_weight(self.recipe, alpha).reshape(-1)
+        return self._batch(x_t, timesteps, target, alpha.reshape(-1), device, captions)
+
+    def _batch(
+        self,
+        x_t: np.ndarray,
+        timesteps: np.ndarray,
+        target: np.ndarray,
+        alpha: np.ndarray,
+        device: "torch.device",
+        captions: np.ndarray | None = None,
+    ) -> _Batch:
+        import torch
+
         return _Batch(
             torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
             torch.from_numpy(timesteps).to(device),
             tuple(each[captions].to(device) for each in self.text),
             torch.from_numpy(target).to(device),
-            torch.from_numpy(weight).to(device),
+            torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
         )
 
 

@@ -1,7 +1,8 @@
-"""Small models that diffusers loads like any other: an IFPipeline with its own T5 encoder, and a DDIMPipeline."""
+"""Small models that diffusers loads like any other: with captions an IFPipeline with its own T5 encoder, or without."""
 
 from typing import Any
 
+from reschrom.training.dvdp import staged_pipeline
 from reschrom.training.recipe import Recipe
 
 # IFPipeline pads every prompt to so many tokens.
@@ -10,12 +11,13 @@ _HEADS = 4
 
 
 def build(recipe: Recipe) -> Any:
-    """Return a new pipeline with the random weights of `recipe.seed`: an IFPipeline for t2i, a DDIMPipeline otherwise.
+    """Return a new pipeline with the random weights of `recipe.seed`.
 
+    An IFPipeline for t2i, a DVDPPipeline for dvdp, a DDIMPipeline otherwise.
     Raises ValueError for channels that its blocks cannot have.
     """
     import torch
-    from diffusers import DDIMScheduler, DDPMScheduler
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 
     blocks = len(recipe.channels)
     if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
@@ -29,7 +31,10 @@ def build(recipe: Recipe) -> Any:
         if recipe.kind == "t2i":
             # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
             return _captioned(recipe, ancestral)
-        return _uncaptioned(recipe, DDIMScheduler.from_config(ancestral.config))
+        unet: Any = UNet2DModel(**_blocks(recipe, "Attn"), out_channels=3)
+    if recipe.kind == "dvdp":
+        return staged_pipeline(recipe, unet)
+    return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
 
 
 def _captioned(recipe: Recipe, scheduler: Any) -> Any:
@@ -72,12 +77,6 @@ def _captioned(recipe: Recipe, scheduler: Any) -> Any:
         watermarker=None,
         requires_safety_checker=False,
     )
-
-
-def _uncaptioned(recipe: Recipe, scheduler: Any) -> Any:
-    from diffusers import DDIMPipeline, UNet2DModel
-
-    return DDIMPipeline(unet=UNet2DModel(**_blocks(recipe, "Attn"), out_channels=3), scheduler=scheduler)
 
 
 def _blocks(recipe: Recipe, attention: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ KINDS = {
     "t2i": "the noise, from a noised picture and its caption",
     "image": "the noise, from a noised picture alone",
     "residual": "the noise less its own 2x2 averages, from a noised picture alone (Eqs. 21, 23)",
+    "dvdp": "the noise, from a noised picture alone that is halved at turning points",
 }
 
 
@@ -36,6 +37,8 @@ class Recipe:
     ema: decay of the averaged weights, which are the ones that are kept.
     unconditional: share of pictures whose caption t2i leaves out, so that guidance has something to compare with.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
+    turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
+        that of full resolution and doubles with every halving.
     precision: "no" (float32) or "bf16".
     seed: fixes pictures, first weights, batches and noise.
     """
@@ -58,6 +61,9 @@ class Recipe:
     unconditional: float = 0.1
     snr_limit: float = 5.0
     alpha_floor: float = 0.01
+    turning_points: tuple[int, ...] = (300, 611)
+    attenuation: float = 0.18
+    treatment: str = "continue"
     precision: str = "bf16"
     seed: int = 0
 
