@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._files import replacing
-from reschrom.rates import Spectrum, generated_signal
+from reschrom.rates import generated_signal
 from reschrom.resolution import band_names, depth
 from reschrom.schedules import Schedule
+from reschrom.spectrum import Spectrum
 
 if TYPE_CHECKING:
     import pandas

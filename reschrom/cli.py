@@ -1,4 +1,4 @@
-"""The command line: `reschrom chromatogram`, `measure`, `switch`, `train`, `time` and `book`."""
+"""The command line: `reschrom chromatogram`, `spectrum`, `timesteps`, `measure`, `switch`, `train`, `time`, `book`."""
 
 import argparse
 import inspect
@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from reschrom import __version__
 from reschrom._files import replacing
 from reschrom.chromatogram import Chromatogram
+from reschrom.designed import scheduler_for
 from reschrom.options import CONSTRUCTORS, PARAMETERS, parser
+from reschrom.resolution import band_names, depth
 from reschrom.scaling import intensity_scale, matched_time
 from reschrom.schedules import Schedule
+from reschrom.spectrum import Spectrum, measure_spectrum
+from reschrom.timesteps import designed_timesteps
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,8 +37,69 @@ def _chromatogram(arguments: argparse.Namespace) -> int:
     if not schedule.start < end < float("inf"):
         raise ValueError(f"--until must say a time after {schedule.start:g} where the plot begins; got {end:g}")
     edges = np.linspace(schedule.start, end, 1001)
-    _write(Chromatogram.predicted(schedule, arguments.size, arguments.spectrum, edges, schedule.name), arguments.out)
+    spectrum = _spectrum_given(arguments)
+    _write(Chromatogram.predicted(schedule, arguments.size, spectrum, edges, schedule.name), arguments.out)
     return 0
+
+
+def _spectrum(arguments: argparse.Namespace) -> int:
+    _check_folder(arguments.out or Path())
+    from reschrom.training.pictures import stream
+
+    depth(arguments.size)
+    if arguments.images is not None and arguments.images < 2:
+        raise ValueError(f"--images must be 2 or more; got {arguments.images}")
+    images = stream(arguments.source, arguments.size, arguments.images)
+    about = {"source": Path(arguments.source).name, "pixels": str(arguments.size)}
+    if arguments.model is not None:
+        from reschrom.latents import encoded
+        from reschrom.sampling import loaded
+
+        images = encoded(loaded(arguments.model), images, arguments.seed)
+        about |= {"latents of": Path(arguments.model).name, "seed": str(arguments.seed)}
+    measured = measure_spectrum(images, {**about, "made by": f"reschrom {__version__}, reschrom spectrum"})
+    print(f"{'band':<10}{'variance':>12}{'95 % interval':>26}   ({measured.images} images)")
+    columns = (measured.variance, measured.lower, measured.upper)
+    for name, variance, low, high in zip(band_names(measured.side), *columns, strict=True):
+        print(f"{name:<10}{variance:>12.5g}{low:>13.5g}{high:>13.5g}")
+    if arguments.out is not None:
+        measured.save(arguments.out)
+    return 0
+
+
+def _timesteps(arguments: argparse.Namespace) -> int:
+    if (arguments.schedule is None) == (arguments.model is None):
+        raise ValueError("timesteps are chosen for a --schedule or for a --model; give one of them")
+    if arguments.model is not None:
+        for option in ("size", "spectrum"):
+            if getattr(arguments, option) is not None:
+                raise ValueError(f"--{option} goes with --schedule; with --model the signal is measured")
+        from reschrom.sampling import measured_growth
+
+        chromatogram, schedule = measured_growth(arguments)
+    else:
+        schedule = _schedule(arguments)
+        if arguments.size is None:
+            raise ValueError("--schedule needs the --size of the images")
+        if arguments.schedule in CONSTRUCTORS:
+            schedule = Schedule.from_diffusers(scheduler_for(schedule))
+        whole = np.arange(schedule.start, schedule.end + 1)
+        chromatogram = Chromatogram.predicted(schedule, arguments.size, _spectrum_given(arguments), whole)
+    print(designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, arguments.equal))
+    return 0
+
+
+def _spectrum_given(arguments: argparse.Namespace) -> Spectrum | None:
+    """Return what --spectrum says: numbers, or the file that holds them."""
+    given = arguments.spectrum
+    if given is None:
+        return None
+    try:
+        return [float(number) for number in given]
+    except ValueError:
+        if len(given) > 1:
+            raise ValueError(f"--spectrum must be one file, or numbers; got {' '.join(given)}") from None
+        return Path(given[0])
 
 
 def _measure(arguments: argparse.Namespace) -> int:
@@ -55,6 +121,10 @@ def _switch(arguments: argparse.Namespace) -> int:
 def _check_destination(out: Path) -> None:
     if out.suffix not in (".png", ".svg", ".csv", ".json", ".npz"):
         raise ValueError(f"--out must end in .png, .svg, .csv, .json or .npz; got {out}")
+    _check_folder(out)
+
+
+def _check_folder(out: Path) -> None:
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out} cannot be written: there is no folder {out.parent}")
 
@@ -141,6 +211,8 @@ def _from_files(path: Path) -> Schedule:
 
 _RUNS = {
     "chromatogram": _chromatogram,
+    "spectrum": _spectrum,
+    "timesteps": _timesteps,
     "measure": _measure,
     "switch": _switch,
     "train": _train,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reschrom.schedules import Schedule
+from reschrom.timesteps import EQUAL
 
 CONSTRUCTORS = {
     "cosine": Schedule.cosine,
@@ -65,15 +66,54 @@ def parser() -> Parser:
         required=True,
         help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything)",
     )
-    chromatogram.add_argument(
-        "--spectrum",
-        type=float,
-        nargs="+",
-        metavar="S",
-        help="strength of the images' signal in each resolution, finest first: the variance of a coefficient, one "
-        "number for every level from 0 to a single pixel. Without it the paper's formula is used, which needs none",
-    )
+    _add_spectrum(chromatogram)
     chromatogram.add_argument("--until", type=float, help="the last time to show, needed by the natural schedule only")
+
+    spectrum = _command(
+        commands,
+        "spectrum",
+        "measure the variance of each resolution band of a data set, for the commands that take --spectrum",
+        "reschrom spectrum photos --size 64 --images 500 --out spectrum.json",
+    )
+    spectrum.add_argument(
+        "source",
+        metavar="ZIP|FOLDER|photos|ID",
+        help="pictures in folders of any depth; photos are those of the installed packages, 1000 random pieces unless "
+        "--images says more; an ID is fetched from the hub. A picture is cut to its middle square",
+    )
+    spectrum.add_argument("--size", type=int, required=True, help="pixels along one side, a power of two")
+    spectrum.add_argument("--images", type=int, help="at most so many, in the order of their names (default: all)")
+    spectrum.add_argument(
+        "--model", metavar="ID|FOLDER", help="measure the latents of this latent model instead of the pictures"
+    )
+    spectrum.add_argument("--seed", type=int, default=0, help="of the latents (default: 0)")
+    spectrum.add_argument("--out", type=Path, metavar="JSON", help="the file to write; without it nothing is written")
+
+    timesteps = _command(
+        commands,
+        "timesteps",
+        "choose timesteps that spend the steps where signal is generated, for timesteps= of a diffusers pipeline",
+        "reschrom timesteps --schedule data/models/pocket-t2i-64 --size 64 --spectrum spectrum.json --steps 27\n"
+        "  reschrom timesteps --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --steps 27",
+    )
+    timesteps.add_argument("--steps", type=int, required=True, help="how many timesteps to choose")
+    timesteps.add_argument(
+        "--equal",
+        choices=EQUAL,
+        default=EQUAL[0],
+        help="what every step has the same share of: the error that DDIM makes, or the generated signal (default: "
+        "error)",
+    )
+    timesteps.add_argument(
+        "--weights", type=float, nargs="+", metavar="W", help="of the bands, finest first (default: equal)"
+    )
+    _add_schedule(timesteps, required=False)
+    timesteps.add_argument("--size", type=int, help="with --schedule: pixels along one side, a power of two")
+    _add_spectrum(timesteps)
+    by_model = timesteps.add_argument_group("measured instead, on what a model draws without guidance in 50 steps")
+    by_model.add_argument("--model", metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
+    by_model.add_argument("--prompt", help="what to draw; not for an unconditional pipeline")
+    _add_drawing(by_model)
 
     measure = _command(
         commands,
@@ -115,6 +155,7 @@ def parser() -> Parser:
         ("t2i", "train a text-to-image model", "t2i-64"),
         ("image", "train a model of images without captions, or the lowest level of a cascade", "lowres-32"),
         ("residual", "train one level of a cascade to predict what averaging 2x2 pixels hides", "residual-64"),
+        ("dvdp", "train a model of images without captions that starts from small noise", "dvdp-64"),
     ):
         learn = _command(
             train,
@@ -172,17 +213,33 @@ def _add_sampling(command: Parser) -> None:
     add = command.add_argument
     add("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
     add("--steps", type=int, default=50, help="steps of the pipeline's own scheduler (default: 50)")
-    add("--images", type=int, default=16, help="how many to average over (default: 16)")
     add("--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)")
+    _add_drawing(command)
+
+
+def _add_drawing(command: Any) -> None:
+    add = command.add_argument
+    add("--images", type=int, default=16, help="how many to average over (default: 16)")
     add("--seed", type=int, default=0, help="of the first image; the next has the next (default: 0)")
     add("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
     add("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
 
 
-def _add_schedule(command: Parser) -> None:
+def _add_spectrum(command: Parser) -> None:
+    command.add_argument(
+        "--spectrum",
+        nargs="+",
+        metavar="FILE|S",
+        help="strength of the images' signal in each resolution: the file that reschrom spectrum wrote, or the "
+        "variance of a coefficient, finest first, one number for every level from 0 to a single pixel. Without it the "
+        "paper's formula is used, which needs none",
+    )
+
+
+def _add_schedule(command: Parser, required: bool = True) -> None:
     command.add_argument(
         "--schedule",
-        required=True,
+        required=required,
         metavar="NAME|PATH",
         help=f"{', '.join(CONSTRUCTORS)}; or a diffusers scheduler or pipeline on disk, its folder or its JSON file",
     )

@@ -3,14 +3,11 @@
 By Theorem 1 the noise schedule enters only through alpha, so the functions here take alpha, not time.
 """
 
-from collections.abc import Sequence
-
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, floating, like, signal_power, whole_level
 from reschrom.resolution import band_sizes
-
-Spectrum = Num[Array, " bands"] | Sequence[float]
+from reschrom.spectrum import Spectrum, variances
 
 
 def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Array, "*shape"]:
@@ -32,7 +29,8 @@ def chromatography(
 
     alpha: signal power in [0, 1], any shape.
     levels: M, how often the image is halved; an image of 64 x 64 pixels has 6.
-    spectrum: variance per coefficient of each band, finest first, `levels + 1` numbers. None gives the paper's r_m.
+    spectrum: variance per coefficient of each band, finest first, `levels + 1` numbers; or what `measure_spectrum`
+        returned, or the file it was saved to. None gives the paper's r_m.
     Returns shape (levels + 1, *alpha.shape), finest first, summing to 1 over the first axis.
 
     With a spectrum it is the exact rate at which the estimate E[x_0 | x_t] of a Gaussian field gains energy, band by
@@ -40,7 +38,7 @@ def chromatography(
     takes S_m = 4^m.
     """
     alpha, xp = signal_power(alpha)
-    powers, weights = _powers_and_weights(whole_level(levels), spectrum)
+    powers, weights = powers_and_weights(whole_level(levels), spectrum)
     rates = [w * p / (p * alpha + (1 - alpha)) ** 2 for p, w in zip(powers, weights, strict=True)]
     total = sum(rates[1:], start=rates[0])
     return xp.stack([rate / total for rate in rates])
@@ -60,7 +58,7 @@ def generated_signal(
     """
     alpha, xp = signal_power(alpha)
     since = like(signal_power(since)[0], alpha)
-    powers, weights = _powers_and_weights(whole_level(levels), spectrum)
+    powers, weights = powers_and_weights(whole_level(levels), spectrum)
     return xp.stack(
         [
             w * p * (alpha - since) / ((p * alpha + (1 - alpha)) * (p * since + (1 - since)))
@@ -69,10 +67,11 @@ def generated_signal(
     )
 
 
-def _powers_and_weights(levels: int, spectrum: Spectrum | None) -> tuple[list[float], list[float]]:
+def powers_and_weights(levels: int, spectrum: Spectrum | None) -> tuple[list[float], list[float]]:
+    """Return the variance of every band and what its share of held variance counts, both finest first."""
     if spectrum is None:
         return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
-    array, _ = floating(spectrum)
+    array, _ = floating(variances(spectrum))
     if array.ndim != 1:
         raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {array.ndim} axes")
     powers = [float(power) for power in array]

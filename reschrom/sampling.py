@@ -1,4 +1,4 @@
-"""What the commands do that draw images with a pipeline of diffusers: `reschrom measure` and `reschrom switch`."""
+"""What the commands do that draw images with a pipeline of diffusers: `measure`, `switch` and `timesteps --model`."""
 
 import argparse
 import inspect
@@ -13,6 +13,10 @@ from reschrom.measure import Chromatograph
 from reschrom.pipelines import load_pipeline
 from reschrom.prompts import PromptSchedule, decided_share, heaviside, predicted_share, switch_time
 from reschrom.resolution import depth
+from reschrom.schedules import Schedule
+
+# Enough to see which timesteps generate what.
+_GROWTH_STEPS = 50
 
 
 def measured(arguments: argparse.Namespace) -> Chromatogram:
@@ -21,6 +25,19 @@ def measured(arguments: argparse.Namespace) -> Chromatogram:
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
         _draw(pipeline, arguments, arguments.prompt, arguments.guidance)
     return meter.chromatogram
+
+
+def measured_growth(arguments: argparse.Namespace) -> tuple[Chromatogram, Schedule]:
+    """Measure the growth of the model's estimate without guidance, from the last timestep on; and give its schedule."""
+    drawn = argparse.Namespace(**{**vars(arguments), "steps": _GROWTH_STEPS, "guidance": None})
+    pipeline = _opened(drawn)
+    if "timestep_spacing" in pipeline.scheduler.config:  # begin in pure noise, where the coarse bands are generated
+        pipeline.scheduler = type(pipeline.scheduler).from_config(
+            pipeline.scheduler.config, timestep_spacing="trailing"
+        )
+    with Chromatograph(pipeline, seed=arguments.seed) as meter:
+        _draw(pipeline, drawn, arguments.prompt, _unguided(pipeline))
+    return meter.growth, Schedule.from_diffusers(pipeline.scheduler)
 
 
 def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
@@ -32,10 +49,8 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
     depth(arguments.band)  # refuses what is no resolution before anything is drawn
     first, second = arguments.prompt
     pipeline = _opened(arguments)
-    # With guidance the estimate goes on growing to the last step, as its contrast is driven up.
-    unguided = 1.0 if "guidance_scale" in inspect.signature(pipeline.__call__).parameters else None
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        _draw(pipeline, arguments, first, unguided)
+        _draw(pipeline, arguments, first, _unguided(pipeline))
     growth, end = meter.growth, float(pipeline.scheduler.config.num_train_timesteps)
     t = switch_time(growth, arguments.band)
     eta = t / end
@@ -55,12 +70,18 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
         yield f"{name:<10}{gained:>14.1%}{kept:>18.1%}"
 
 
+def _unguided(pipeline: Any) -> float | None:
+    """Return the guidance scale that turns guidance off; with it the estimate grows to the last step, as contrast is
+    driven up."""
+    return 1.0 if "guidance_scale" in inspect.signature(pipeline.__call__).parameters else None
+
+
 def _opened(arguments: argparse.Namespace) -> Any:
     """Load the pipeline that the arguments name, after checking their numbers, and check that it takes the rest."""
     for name in ("steps", "images", "batch"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} must be 1 or more; got {getattr(arguments, name)}")
-    pipeline = _loaded(arguments.model).to(arguments.device)
+    pipeline = loaded(arguments.model).to(arguments.device)
     accepted = inspect.signature(pipeline.__call__).parameters
     for option, name, value in [
         ("--prompt", "prompt", arguments.prompt),
@@ -96,7 +117,7 @@ def _draw(pipeline: Any, arguments: argparse.Namespace, prompt: str | None, guid
     return drawn
 
 
-def _loaded(model: str) -> Any:
+def loaded(model: str) -> Any:
     """Load a pipeline of diffusers from a folder or from the hub, weights from safetensors files only."""
     import diffusers
     import transformers

@@ -265,16 +265,16 @@ def _from_table(name: str, alpha: np.ndarray) -> Schedule:
     timesteps = np.arange(first, len(alpha), dtype=np.float64)
 
     def log_snr(t: Array, xp: Any) -> Array:
-        u = _interpolate(t, timesteps, turn, xp)
+        u = broken_line(t, timesteps, turn, xp)
         return 2 * (xp.log(xp.sin(quarter * (1 - u))) - xp.log(xp.sin(quarter * u)))
 
     def time(log_snr: Array, xp: Any) -> Array:
-        return _interpolate(xp.atan(xp.exp(-log_snr / 2)) / quarter, turn, timesteps, xp)
+        return broken_line(xp.atan(xp.exp(-log_snr / 2)) / quarter, turn, timesteps, xp)
 
     return Schedule(name, float(first), float(timesteps[-1]), log_snr, time)
 
 
-def _interpolate(x: Array, xs: np.ndarray, ys: np.ndarray, xp: Any) -> Array:
+def broken_line(x: Array, xs: np.ndarray, ys: np.ndarray, xp: Any) -> Array:
     """Return the broken line through (xs, ys) at x, its last piece prolonged, for any array namespace."""
     # One dimension and no gaps, because searchsorted in torch asks for that.
     flat = xp.reshape(xp.asarray(x, copy=True), (-1,))

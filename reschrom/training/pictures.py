@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from reschrom.training.styles import Picture
 _SMALLEST_CUT = 0.75
 # Pictures are moved by up to so many pixels, and mirrored, each time they are used.
 _MOVE = 3
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def photographs(source: str, content: str, split: str, size: int) -> list[Picture]:
@@ -35,15 +37,59 @@ def photographs(source: str, content: str, split: str, size: int) -> list[Pictur
             raise ValueError(f"photos have the contents {', '.join(names)}; got {content!r}")
         cuts = photos(content, 64, size, generator=np.random.default_rng([split == "test", names.index(content)]))
         return list(np.round((np.moveaxis(cuts, 1, -1) + 1) * 127.5).astype(np.uint8))
+    with _opened(source) as (read, names):
+        return _named(read, names, source, content, split, size)
+
+
+def stream(source: str, size: int, count: int | None = None, at_once: int = 64) -> Iterator[Float[np.ndarray, "..."]]:
+    """Yield all pictures of a source in the order of their names, in batches (N, 3, size, size), values in [-1, 1].
+
+    No more than one batch is kept. Each picture is cut to its middle square first.
+
+    source: a zip file or a folder of pictures, in folders of any depth; or the id `owner/name` of a data set on the
+        Hugging Face hub that is such a folder; or "photos", random pieces of the photographs in `reschrom.data`.
+    count: at most so many pictures, and 1,000 photos; None for all.
+    """
+    from tqdm import tqdm
+
+    if source == "photos":
+        total, generator = count or 1000, np.random.default_rng(0)
+        for start in range(0, total, at_once):
+            yield photos("photographs", min(at_once, total - start), size, generator=generator)
+        return
+    with _opened(source) as (read, names):
+        wanted = sorted(name for name in names if name.lower().endswith(_SUFFIXES))[:count]
+        if not wanted:
+            raise ValueError(f"{source} holds no pictures: no file ends in {', '.join(_SUFFIXES)}")
+        starts = range(0, len(wanted), at_once)
+        for start in tqdm(starts, "pictures", unit="", unit_scale=at_once, disable=None):
+            squares = [_square(read(name), name, size) for name in wanted[start : start + at_once]]
+            yield np.moveaxis(np.stack(squares), -1, 1) / 127.5 - 1
+
+
+def _square(content: bytes, name: str, size: int) -> Picture:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is no picture") from error
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[tuple[Callable[[str], bytes], list[str]]]:
+    """Give what reads a file of a source by its name, and the names of all its files."""
     path = Path(source)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.parent.exists():
         path = _downloaded(source)
     if path.is_dir():
-        return _named(lambda name: (path / name).read_bytes(), _files(path), source, content, split, size)
-    if zipfile.is_zipfile(path):
+        yield lambda name: (path / name).read_bytes(), _files(path)
+    elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return _named(archive.read, archive.namelist(), source, content, split, size)
-    raise ValueError(f"pictures come from a zip file, a folder, photos or owner/name on the hub; got {source}")
+            yield archive.read, archive.namelist()
+    else:
+        raise ValueError(f"pictures come from a zip file, a folder, photos or owner/name on the hub; got {source}")
 
 
 @functools.cache
