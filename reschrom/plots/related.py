@@ -82,7 +82,7 @@ def shrinking_path(
     attenuation: of a band at the turning point at which it is dropped; until one turning point before, it is that of
         the schedule, and then it falls by a constant factor.
     """
-    label, chart, gap = 0.95, 2.3, 0.06
+    label, chart, gap = 0.95, 2.55, 0.06
     cell = (WIDTH - label) / len(times)
     height = 0.35 + len(rows) * cell + chart
     figure = Figure(figsize=(WIDTH, height), layout="none", raster=True)
@@ -95,7 +95,7 @@ def shrinking_path(
             width = (cell - gap) * image.shape[-1] / side
             left, bottom = label + (column + 0.5) * cell - width / 2, centre - width / 2
             show_image(figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, width / height)), image)
-    axes = figure.add_axes((label / WIDTH, 0.5 / height, 1 - label / WIDTH, (chart - 0.62) / height))
+    axes = figure.add_axes((label / WIDTH, 0.5 / height, 1 - label / WIDTH, (chart - 0.9) / height))
     edges = [schedule.start, *turning_points, schedule.end]
     for m, colour in enumerate(band_colours(2 ** (len(edges) - 2))):
         last = m == len(turning_points)
