@@ -1,11 +1,13 @@
 """The page of the cascade at the paper's settings, training included, with a tiny folder behind the hub id."""
 
-import json
+import io
 
 import nbformat
 import numpy as np
+import pyarrow as pa
 import yaml
 from PIL import Image
+from pyarrow import parquet
 
 from reschrom.book.execute import execute
 
@@ -15,12 +17,13 @@ TINY = {"pieces": 6, "channels": [8, 16, 16], "steps": 2, "batch": 2, "warmup": 
 
 def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_the_id_is_changed(root, tmp_path):
     random = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 3)):
-        folder = tmp_path / "faces" / split / "000"
-        folder.mkdir(parents=True)
-        for index in range(count):
-            Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{index}.png")
-    (tmp_path / "faces" / "metadata.json").write_text(json.dumps({"classes": ["a face"]}))
+    column = []
+    for _ in range(40):
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (78, 64, 3), np.uint8)).save(file, "png")
+        column.append({"bytes": file.getvalue(), "path": None})
+    (tmp_path / "faces").mkdir()
+    parquet.write_table(pa.table({"image": column}), tmp_path / "faces" / "train-00000.parquet", row_group_size=16)
     profile = yaml.safe_load((root / "drafts" / "paper.yaml").read_text())["figures/cascade"]
     ids = {name: str(tmp_path / profile[name]) for name in ("low_id", "residual_id", "direct_id")}
     here = {"data": str(tmp_path / "faces"), "trained": list(ids.values()), "settings": profile["settings"] | TINY}

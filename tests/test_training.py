@@ -5,17 +5,19 @@ import zipfile
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
 from PIL import Image
 from pipelines import TINY
+from pyarrow import parquet
 
 from reschrom.pipelines import load_pipeline
-from reschrom.training import Recipe, pictures
+from reschrom.training import Recipe, sources
 from reschrom.training.loop import _Batches, _tokens, learning_rate, loss_weight
 from reschrom.training.models import build
-from reschrom.training.pictures import batch, gallery, photographs
+from reschrom.training.pictures import batch, gallery, photographs, stream
 from reschrom.training.styles import STYLES
 
 
@@ -187,12 +189,34 @@ def test_a_folder_a_zip_and_the_hub_give_the_same_pictures(tmp_path, folder, mon
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
-    pictures._downloaded.cache_clear()
+    sources._downloaded.cache_clear()
     for source in (str(folder), str(archive), "somebody/pictures", "somebody/pictures"):
         found = photographs(source, "a blue", "train", 16)
         assert len(found) == 4
         assert all(np.array_equal(picture, np.full((16, 16, 3), (0, 0, 255))) for picture in found)
     assert asked == [("somebody/pictures", "dataset")]
+
+
+def test_tables_of_pictures_are_read_as_the_hub_keeps_them(tmp_path, folder):
+    files = [path.read_bytes() for path in sorted(folder.rglob("*.png"))]
+    (tmp_path / "data").mkdir()
+    for shard, rows in enumerate((files * 2, files)):
+        column = [{"bytes": each, "path": None} for each in rows]
+        table = pa.table({"label": list(range(len(rows))), "image": column})
+        parquet.write_table(table, tmp_path / "data" / f"train-{shard:05d}.parquet", row_group_size=3)
+    found = photographs(str(tmp_path), "a picture", "train", 16)
+    held_out = photographs(str(tmp_path), "a picture", "test", 16)
+    assert (len(found), len(held_out)) == (22, 2)
+    colours = [int(picture[0, 0, 2] > 0) for picture in found]
+    every = ([0] * 4 + [1] * 4) * 3
+    assert colours == [colour for row, colour in enumerate(every, 1) if row % 10]
+    np.testing.assert_array_equal(np.concatenate(list(stream(str(tmp_path), 8)))[:, 2, 0, 0] > 0, every)
+    parquet.write_table(pa.table({"label": [1]}), tmp_path / "data" / "words.parquet")
+    with pytest.raises(ValueError, match="has no column of pictures; it has label"):
+        photographs(str(tmp_path), "a picture", "train", 16)
+    (tmp_path / "data" / "words.parquet").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is no parquet file"):
+        photographs(str(tmp_path), "a picture", "train", 16)
 
 
 def test_few_photographs_are_cut_more_than_once(folder):
@@ -205,13 +229,14 @@ def test_few_photographs_are_cut_more_than_once(folder):
     [
         ("photos", "a red", "photos have the contents astronaut, .* got 'a red'"),
         ("FOLDER", "a green", "whose classes include 'a green'"),
-        ("FOLDER/train", "a red", "must have a metadata"),
+        ("FOLDER/train", "a red", "has no metadata.json with classes: all it shows is 'a picture'; got 'a red'"),
+        ("EMPTY", "a picture", "holds no pictures"),
         ("FOLDER/nothing", "a red", "a zip file, a folder, photos or owner/name on the hub; got"),
     ],
 )
-def test_pictures_that_are_not_there_are_refused(folder, source, content, message):
+def test_pictures_that_are_not_there_are_refused(folder, tmp_path, source, content, message):
     with pytest.raises(ValueError, match=message):
-        photographs(source.replace("FOLDER", str(folder)), content, "train", 16)
+        photographs(source.replace("FOLDER", str(folder)).replace("EMPTY", str(tmp_path)), content, "train", 16)
     with pytest.raises(ValueError, match="has no pictures of a red in test/000/"):
         photographs(str(folder), "a red", "test", 16)
 

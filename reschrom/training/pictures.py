@@ -1,34 +1,32 @@
 """Captioned pictures for training: photographs from a zip, a folder or the installed packages, in every style."""
 
-import functools
 import io
 import json
-import re
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from reschrom.data import image_names, photos
 from reschrom.training.recipe import Recipe
+from reschrom.training.sources import SUFFIXES, opened
 from reschrom.training.styles import Picture
 
 # Part of a photograph's side that a second cut of it keeps at least.
 _SMALLEST_CUT = 0.75
 # Pictures are moved by up to so many pixels, and mirrored, each time they are used.
 _MOVE = 3
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+# What pictures without classes show, and which of them are held out: one of so many.
+ANYTHING, _HELD_OUT = "a picture", 10
 
 
 def photographs(source: str, content: str, split: str, size: int) -> list[Picture]:
     """Return the photographs of one content, `size` pixels square, in the order of their names.
 
     source: a zip file or a folder that holds `metadata.json` with a list of `classes`, and pictures called
-        `split/class number/name`; or "photos", whose contents are the names of images in `reschrom.data`; or the id
-        `owner/name` of a data set on the Hugging Face hub that is laid out like such a folder.
+        `split/class number/name`; or any pictures without classes, which all show "a picture", every tenth held out;
+        or the id `owner/name` of a data set on the Hugging Face hub that is either; or "photos", whose contents are
+        the names of images in `reschrom.data`.
     split: "train" or "test".
     """
     if source == "photos":
@@ -37,8 +35,17 @@ def photographs(source: str, content: str, split: str, size: int) -> list[Pictur
             raise ValueError(f"photos have the contents {', '.join(names)}; got {content!r}")
         cuts = photos(content, 64, size, generator=np.random.default_rng([split == "test", names.index(content)]))
         return list(np.round((np.moveaxis(cuts, 1, -1) + 1) * 127.5).astype(np.uint8))
-    with _opened(source) as (read, names):
-        return _named(read, names, source, content, split, size)
+    with opened(source) as (read, names):
+        if "metadata.json" in names:
+            chosen = _classified(read, names, source, content, split)
+        elif content == ANYTHING:
+            every = enumerate(_pictures(names, source), 1)
+            chosen = [name for number, name in every if (number % _HELD_OUT == 0) == (split == "test")]
+        else:
+            raise ValueError(
+                f"{source} has no metadata.json with classes: all it shows is {ANYTHING!r}; got {content!r}"
+            )
+        return [_square(read(name), name, size) for name in chosen]
 
 
 def stream(source: str, size: int, count: int | None = None, at_once: int = 64) -> Iterator[Float[np.ndarray, "..."]]:
@@ -47,7 +54,7 @@ def stream(source: str, size: int, count: int | None = None, at_once: int = 64) 
     No more than one batch is kept. Each picture is cut to its middle square first.
 
     source: a zip file or a folder of pictures, in folders of any depth; or the id `owner/name` of a data set on the
-        Hugging Face hub that is such a folder; or "photos", random pieces of the photographs in `reschrom.data`.
+        Hugging Face hub; or "photos", random pieces of the photographs in `reschrom.data`.
     count: at most so many pictures, and 1,000 photos; None for all.
     """
     from tqdm import tqdm
@@ -57,10 +64,8 @@ def stream(source: str, size: int, count: int | None = None, at_once: int = 64) 
         for start in range(0, total, at_once):
             yield photos("photographs", min(at_once, total - start), size, generator=generator)
         return
-    with _opened(source) as (read, names):
-        wanted = sorted(name for name in names if name.lower().endswith(_SUFFIXES))[:count]
-        if not wanted:
-            raise ValueError(f"{source} holds no pictures: no file ends in {', '.join(_SUFFIXES)}")
+    with opened(source) as (read, names):
+        wanted = _pictures(names, source)[:count]
         starts = range(0, len(wanted), at_once)
         for start in tqdm(starts, "pictures", unit="", unit_scale=at_once, disable=None):
             squares = [_square(read(name), name, size) for name in wanted[start : start + at_once]]
@@ -77,47 +82,19 @@ def _square(content: bytes, name: str, size: int) -> Picture:
         raise ValueError(f"{name} is no picture") from error
 
 
-@contextmanager
-def _opened(source: str) -> Iterator[tuple[Callable[[str], bytes], list[str]]]:
-    """Give what reads a file of a source by its name, and the names of all its files."""
-    path = Path(source)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.parent.exists():
-        path = _downloaded(source)
-    if path.is_dir():
-        yield lambda name: (path / name).read_bytes(), _files(path)
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            yield archive.read, archive.namelist()
-    else:
-        raise ValueError(f"pictures come from a zip file, a folder, photos or owner/name on the hub; got {source}")
+def _pictures(names: list[str], source: str) -> list[str]:
+    pictures = sorted(name for name in names if name.lower().endswith(SUFFIXES))
+    if not pictures:
+        raise ValueError(f"{source} holds no pictures: no file ends in {', '.join(SUFFIXES)}")
+    return pictures
 
 
-@functools.cache
-def _downloaded(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, repo_type="dataset"))
-
-
-def _files(path: Path) -> list[str]:
-    return [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-
-
-def _named(
-    read: Callable[[str], bytes], names: list[str], source: str, content: str, split: str, size: int
-) -> list[Picture]:
-    from PIL import Image
-
+def _classified(read: Callable[[str], bytes], names: list[str], source: str, content: str, split: str) -> list[str]:
     try:
-        classes = json.loads(read("metadata.json"))["classes"]
-        folder = f"{split}/{classes.index(content):03d}/"
-    except (KeyError, FileNotFoundError, ValueError) as error:
+        folder = f"{split}/{json.loads(read('metadata.json'))['classes'].index(content):03d}/"
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{source} must have a metadata.json whose classes include {content!r}") from error
-    pictures = []
-    for name in sorted(name for name in names if name.startswith(folder) and not name.endswith("/")):
-        with Image.open(io.BytesIO(read(name))) as picture:
-            square = picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-        pictures.append(np.asarray(square))
+    pictures = sorted(name for name in names if name.startswith(folder) and not name.endswith("/"))
     if not pictures:
         raise ValueError(f"{source} has no pictures of {content} in {folder}")
     return pictures
