@@ -59,20 +59,30 @@ class DVDPScheduler(SchedulerMixin, ConfigMixin):
         return int(self.config["num_train_timesteps"])
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Choose the timesteps of sampling, evenly from the last one down, as DDIMScheduler does by default."""
+        """Choose the timesteps of sampling, as DDIMScheduler does by default: 0 and multiples of one number.
+
+        Raises ValueError where they are so few that none lies in the last stage, in which sampling starts.
+        """
         if not 1 <= num_inference_steps <= len(self):
             raise ValueError(f"num_inference_steps must lie between 1 and {len(self)}; got {num_inference_steps}")
+        timesteps = np.arange(num_inference_steps)[::-1] * (len(self) // num_inference_steps)
+        points = self.process.turning_points
+        if self.process.stage(float(timesteps[0])) < len(points):
+            raise ValueError(
+                f"num_inference_steps must be so many that they start after the last turning point {points[-1]}; "
+                f"{num_inference_steps} start at {timesteps[0]}"
+            )
         self.num_inference_steps = num_inference_steps
-        every = len(self) // num_inference_steps
-        self.timesteps = torch.from_numpy(np.arange(num_inference_steps)[::-1] * every).to(device)
+        self.timesteps = torch.from_numpy(timesteps).to(device)
 
     def scale_model_input(self, sample: torch.Tensor, timestep: torch.Tensor | Number) -> torch.Tensor:
         """Bring noised images of one timestep to the intensity that the network is given."""
         return sample * float(self.process.input_scale(float(timestep)))
 
-    def network_time(self, timestep: torch.Tensor | Number) -> float:
+    def network_time(self, timestep: torch.Tensor | Number) -> torch.Tensor:
         """Return the time that the network is told at a timestep; it need not be whole."""
-        return float(self.process.network_time(float(timestep)))
+        # A tensor, because networks cut the fraction off a plain number.
+        return torch.tensor(float(self.process.network_time(float(timestep))))
 
     def step(
         self,
