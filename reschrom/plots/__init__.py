@@ -8,6 +8,7 @@ _HOME = {
     "Figure": "_figure",
     "band_colours": "_figure",
     "shift_rules": "beyond",
+    "survival_strip": "beyond",
     "ablation": "cascades",
     "band_distances": "cascades",
     "cascade_step": "cascades",
@@ -45,6 +46,7 @@ _HOME = {
     "measured_snr": "theory",
     "pooled_photograph": "theory",
     "prompts_over_time": "theory",
+    "distance_ratios": "upsampling",
 }
 
 __all__ = sorted(_HOME)
