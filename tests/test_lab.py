@@ -20,7 +20,6 @@ import pytest
 from reschrom import (
     Chromatogram,
     Schedule,
-    band_names,
     band_spectrum,
     chromatography,
     generated_signal,
@@ -144,13 +143,14 @@ def test_bands_are_coloured_as_in_every_figure() -> None:
     assert DATA["colours"] == expected
 
 
-@pytest.mark.parametrize(("size", "count"), [(64, 336), (128, 84)])
-def test_the_spectrum_of_photographs_is_that_of_the_shipped_ones(size: int, count: int) -> None:
-    pictures = photos("photographs", count, size, generator=np.random.default_rng(0))
-    np.testing.assert_allclose(PHOTOGRAPHS[size], band_spectrum(pictures), rtol=5e-4)
-    if size == 128:
-        np.testing.assert_allclose(merged(PHOTOGRAPHS[size], 3), band_spectrum(pictures, 3), rtol=1e-3)
-    assert all(len(values) == len(band_names(side)) for side, values in PHOTOGRAPHS.items())
+def test_the_spectrum_of_photographs_is_what_the_page_says_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    exec(code, {})
+    np.testing.assert_allclose(PHOTOGRAPHS[64], json.loads(capsys.readouterr().out), rtol=5e-4)
+    wider = photos("photographs", 84, 128, generator=np.random.default_rng(0))
+    np.testing.assert_allclose(PHOTOGRAPHS[128], band_spectrum(wider), rtol=5e-4)
+    np.testing.assert_allclose(merged(PHOTOGRAPHS[128], 3), band_spectrum(wider, 3), rtol=1e-3)
+    assert {side: len(values) for side, values in PHOTOGRAPHS.items()} == {2**m: m + 1 for m in range(3, 9)}
 
 
 def test_numbers_are_those_of_the_package(engine: Any) -> None:
@@ -410,7 +410,7 @@ def test_the_switch_follows_keys_mouse_and_finger(browser: Any, site: str) -> No
         for key, t, share in [("Home", "1", "0.0 %"), ("End", "0", "100.0 %")]:
             tab.keyboard.press(key)
             assert tab.input_value("#lab-t") == t
-            assert tab.locator(".lab-kept").all_text_contents() == [share] * 7
+            assert tab.locator(".lab-kept > span:last-child").all_text_contents() == [share] * 7
         for name in ("shares", "alpha", "snr", "tau"):  # noise is at the left
             box = tab.locator(f"#lab-{name}").bounding_box()
             tab.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
@@ -444,7 +444,12 @@ def test_a_bad_number_is_told_beside_its_field_and_the_old_figure_fades(browser:
         assert tab.locator(".lab-error:not(:empty)").count() == 0
         assert tab.locator("[aria-invalid]").count() == 0
         assert hash_of(tab, "5,6,7") == "#spectrum=pasted&variances=1,2,3,4,5,6,7"
-        for address, field in [("#size=100", "size"), ("#schedule=square", "schedule"), ("#steps=0", "steps")]:
+        tab.evaluate("location.hash = 'schedule=natural&t=13&view=stacked'")
+        tab.wait_for_function("document.querySelector('#lab-t-error').textContent.endsWith('from 0 to 12; got 13')")
+        tab.fill("#lab-t", "3")
+        assert tab.locator("#lab-shares .area").count() == 7  # and not only the switch has moved
+        assert tab.locator("#lab-tau text").all_text_contents()[:3] == ["0", "6", "12"]
+        for address, field in [("#size=100", "size"), ("#schedule=constructor", "schedule"), ("#steps=0", "steps")]:
             tab.evaluate(f"location.hash = '{address}'")
             tab.wait_for_function(f"document.querySelector('#lab-{field}-error').textContent.includes('; got ')")
             assert tab.locator(".lab-error:not(:empty)").count() == 1

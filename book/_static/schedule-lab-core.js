@@ -113,7 +113,11 @@
       parameters: { until: { usual: 12, low: 2, high: 20 } }, // it never ends: the last time that is shown
       fits: ({ until }) => until > 0,
       rule: "until must be positive",
-      make: () => fromExponent((t) => t, (s) => s),
+      make: () =>
+        fromExponent(
+          (t) => t,
+          (s) => s,
+        ),
     },
   };
 
@@ -138,7 +142,8 @@
   const SIZES = [8, 16, 32, 64, 128, 256];
   const depth = (size) => Math.round(Math.log2(size));
   const bandNames = (size, levels) => Array.from({ length: levels + 1 }, (_, m) => `${size >> m}x${size >> m}`);
-  const bandSizes = (levels) => Array.from({ length: levels + 1 }, (_, m) => (m < levels ? 0.75 * 4 ** (levels - m) : 1));
+  const bandSizes = (levels) =>
+    Array.from({ length: levels + 1 }, (_, m) => (m < levels ? 0.75 * 4 ** (levels - m) : 1));
 
   /* Variances of fewer bands: the last one takes in all that is coarser, each coefficient once. */
   function merged(variances, levels) {
@@ -193,7 +198,7 @@
     });
   }
 
-  /* The same as whole timesteps 999 ... 0 of a thousand, of which timestep i is t = (i + 1) / 1000; none comes twice. */
+  /* The same as whole timesteps of a thousand, of which timestep i is t = (i + 1) / 1000; none comes twice. */
   function wholeTimesteps(times) {
     const whole = times.map((t) => clip(Math.round(1000 * t) - 1, 0, 999));
     for (let k = 1; k < whole.length; k++) whole[k] = Math.min(whole[k], whole[k - 1] - 1);
@@ -224,7 +229,10 @@
   }
 
   function pasted(text, levels) {
-    const words = text.replace(/[[\]()]/g, " ").split(/[\s,;]+/).filter(Boolean);
+    const words = text
+      .replace(/[[\]()]/g, " ")
+      .split(/[\s,;]+/)
+      .filter(Boolean);
     const values = words.map(Number);
     const expected = `expected ${levels + 1} positive numbers, finest band first`;
     const odd = words.find((_, i) => !(values[i] > 0 && values[i] < Infinity));
@@ -247,12 +255,24 @@
     if (!fits(settings)) throw new Wrong(culprit, rule, Object.values(settings).join(", "));
     const schedule = makeSchedule(name, settings);
     if ([0.01, 0.5, 0.99].some((part) => !(Math.abs(make(settings).logSnr(part * schedule.end)) < 1e4)))
-      throw new Wrong(given[0], "these numbers leave a curve that a computer cannot hold", Object.values(settings).join(", "));
+      throw new Wrong(
+        given[0],
+        "these numbers leave a curve that a computer cannot hold",
+        Object.values(settings).join(", "),
+      );
 
-    const size = Number(choice({ size: 64, ...texts }, "size", SIZES.map(String), `size must be one of ${SIZES.join(", ")}`));
+    const size = Number(
+      choice({ size: 64, ...texts }, "size", SIZES.map(String), `size must be one of ${SIZES.join(", ")}`),
+    );
     const most = depth(size);
     const whole = (value) => Number.isInteger(value) && value >= 1;
-    const levels = number(texts, "levels", most, (value) => whole(value) && value <= most, `levels must be 1 to ${most}`);
+    const levels = number(
+      texts,
+      "levels",
+      most,
+      (value) => whole(value) && value <= most,
+      `levels must be 1 to ${most}`,
+    );
     const spectrum = choice(texts, "spectrum", ["paper", "photographs", "pasted"]);
     let variances = null;
     if (spectrum === "photographs") variances = merged(photographs[size], levels);
@@ -272,12 +292,21 @@
   /* The part of the address after #, without what is usual: short to share, and it reads back to the same view. */
   function address(view) {
     const { schedule, bands, variances, ...chosen } = view;
-    const usual = { ...defaults(schedule.name), size: 64, levels: depth(view.size), spectrum: "paper", t: schedule.end / 2 };
+    const usual = {
+      ...defaults(schedule.name),
+      size: 64,
+      levels: depth(view.size),
+      spectrum: "paper",
+      t: schedule.end / 2,
+    };
     Object.assign(usual, { steps: 27, equal: "error", view: "lines" });
     const others = Object.entries({ ...schedule.settings, ...chosen }).filter(([key, value]) => value !== usual[key]);
     const named = schedule.name === "cosine" ? [] : [["schedule", schedule.name]];
     const last = view.spectrum === "pasted" ? [["variances", variances.join(",")]] : [];
-    return [...named, ...others, ...last].map(([key, value]) => `${key}=${value}`).join("&").replaceAll("+", "");
+    return [...named, ...others, ...last]
+      .map(([key, value]) => `${key}=${value}`)
+      .join("&")
+      .replaceAll("+", "");
   }
 
   const texts = (hash) => Object.fromEntries(new URLSearchParams(hash.replace(/^#/, "")));
@@ -290,7 +319,9 @@
   /* Python that computes what is shown. */
   function python({ schedule, size, levels, spectrum, variances, t }) {
     const { until, ...settings } = schedule.settings;
-    const call = Object.entries(settings).map(([key, value]) => `${key}=${float(value)}`).join(", ");
+    const call = Object.entries(settings)
+      .map(([key, value]) => `${key}=${float(value)}`)
+      .join(", ");
     const names = { paper: "the paper's variances 4^m", photographs: "photographs", pasted: "your own" };
     const end = float(schedule.end);
     return [
@@ -327,12 +358,29 @@
     const digits = times.map((t) => t.toFixed(6));
     if (name === "natural") return list("times", digits);
     // The scheduler applies its shift to the sigmas it is given, and t is sigma before the shift.
-    if (name === "flow_matching") return `# for a scheduler with shift=${float(settings.shift)}\n${list("sigmas", digits)}`;
+    if (name === "flow_matching")
+      return `# for a scheduler with shift=${float(settings.shift)}\n${list("sigmas", digits)}`;
     return list("timesteps", wholeTimesteps(times).map(String));
   }
 
   root.ScheduleLab = {
-    SCHEDULES, SIZES, POINTS, makeSchedule, depth, bandNames, merged, bandsOf, shares, kept, grid,
-    designedTimesteps, wholeTimesteps, read, address, texts, python, timestepList,
+    SCHEDULES,
+    SIZES,
+    POINTS,
+    makeSchedule,
+    depth,
+    bandNames,
+    merged,
+    bandsOf,
+    shares,
+    kept,
+    grid,
+    designedTimesteps,
+    wholeTimesteps,
+    read,
+    address,
+    texts,
+    python,
+    timestepList,
   };
 })(globalThis);
