@@ -90,7 +90,7 @@ def test_the_page_runs_at_the_papers_settings(hub_id, root, tmp_path):
     page = "figures/prompt-switching"
     profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())[page]
     assert profile["model_id"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    small = {"model_id": hub_id, "device": "cpu", "precision": "float32", "steps": 4, "unguided": 1, "more": ["cat"]}
+    small = {"model_id": hub_id, "device": "cpu", "precision": "float32", "steps": 4, "more": ["cat"]}
     output, source = tmp_path / "out.ipynb", root / "notebooks" / f"{page}.md"
     execute(source, output, {**profile, **small}, root)
     shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
