@@ -1,7 +1,9 @@
 """Small models that diffusers loads like any other: with captions an IFPipeline with its own T5 encoder, or without."""
 
+from pathlib import Path
 from typing import Any
 
+from reschrom.designed import designed_schedule, scheduler_for
 from reschrom.training.dvdp import staged_pipeline
 from reschrom.training.recipe import Recipe
 
@@ -26,6 +28,9 @@ def build(recipe: Recipe) -> Any:
             f"{recipe.channels} and {recipe.attentive}"
         )
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
+    if recipe.schedule != "cosine":
+        betas = scheduler_for(designed_schedule(recipe.size, Path(recipe.schedule))).config.trained_betas
+        ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         if recipe.kind == "t2i":

@@ -37,6 +37,8 @@ class Recipe:
     ema: decay of the averaged weights, which are the ones that are kept.
     unconditional: share of pictures whose caption t2i leaves out, so that guidance has something to compare with.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
+    schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
+        equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
         that of full resolution and doubles with every halving.
     precision: "no" (float32) or "bf16".
@@ -61,6 +63,7 @@ class Recipe:
     unconditional: float = 0.1
     snr_limit: float = 5.0
     alpha_floor: float = 0.01
+    schedule: str = "cosine"
     turning_points: tuple[int, ...] = (300, 611)
     attenuation: float = 0.18
     treatment: str = "continue"
