@@ -36,6 +36,7 @@ RANKS = {
     "measure": 7,
     "prompts": 5,
     "scales": 5,
+    "blocks": 5,
     "editing": 6,
     "distances": 4,
     "thresholding": 4,
