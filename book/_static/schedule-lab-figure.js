@@ -57,23 +57,27 @@
       Array.from({ length: Math.floor(high / 0.2 + 1e-9) + 1 }, (_, i) => [0.2 * i, (0.2 * i).toFixed(1)]);
 
     /* Names at the peaks; where these crowd together the names climb a staircase, each on a thin line from its peak. */
-    function peakNames({ x, y }, { times, shares, names, ink }) {
-      let [last, height] = [Infinity, 0];
+    function peakNames({ x, y, margin, inner }, { times, shares, names, ink }) {
+      const placed = [];
+      const apart = (a, b) => Math.max(a.left - b.left - b.wide, b.left - a.left - a.wide);
+      const meets = (a, b) => apart(a, b) < 10 && Math.abs(a.foot - b.foot) < 14;
       return shares.map((share, m) => {
         const peak = share.indexOf(Math.max(...share));
         const [at, own] = [x(times[peak]), y(share[peak])];
-        const crowded = last - at < 48;
-        height = crowded ? Math.min(own, height - 15) : own;
-        last = at;
-        const anchor = crowded || peak === 0 ? "start" : peak === times.length - 1 ? "end" : "middle";
-        const stem = height < own ? `<path d="M${fixed(at)},${fixed(own)}V${fixed(height)}" stroke="${ink[m]}"/>` : "";
-        const words = text(
-          at + (anchor === "start" ? 3 : 0),
-          height - 4,
-          names[m],
-          `text-anchor="${anchor}" style="fill:${ink[m]}" class="name"`,
-        );
-        return { top: height - 14, markup: stem + words };
+        const wide = 7 * names[m].length;
+        const left = Math.min(Math.max(at - wide / 2, margin + 3), margin + inner - wide);
+        const name = { at, left, wide, foot: own - 4, climbs: false };
+        const last = placed[m - 1];
+        const stairs = last?.climbs && last.at - at < 30; // a step above the last name, not beside it
+        if (stairs || placed.some((other) => meets(name, other))) {
+          Object.assign(name, { left: at + 3, climbs: true });
+          if (stairs) name.foot = Math.min(name.foot, last.foot - 15);
+          while (placed.some((other) => meets(name, other))) name.foot -= 3;
+        }
+        placed.push(name);
+        const stem = `<path d="M${fixed(at)},${fixed(own)}V${fixed(name.foot)}" stroke="${ink[m]}"/>`;
+        const words = text(name.left, name.foot, names[m], `style="fill:${ink[m]}" class="name"`);
+        return { top: name.foot - 13, markup: (name.climbs ? stem : "") + words };
       });
     }
 
