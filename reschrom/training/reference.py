@@ -1,8 +1,9 @@
-"""What comparisons need to know of the photographs behind the models without captions: quantiles, spectra, noise.
+"""What comparisons need to know of the photographs behind the models: quantiles, spectra, noise.
 
 `python -m reschrom.training.reference --config data/pocket-direct-64.yaml --data ZIP --out
 data/reference/fruit-bands.safetensors` measures the photographs that models learn from, and those held out. The
 quantiles are those of random mixtures of pixels, each sorted on its own: no photograph can be had back from them.
+Of a model that reads captions it is the photographs among its pictures, `data/reference/t2i-bands.safetensors`.
 """
 
 import argparse
@@ -103,11 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=2400, help="pictures drawn of each set")
     parser.add_argument("--out", required=True, help="safetensors file")
     given = parser.parse_args(arguments)
-    recipe = Recipe.load(given.config)
+    captioned = Recipe.load(given.config).kind == "t2i"
+    recipe = Recipe.load(given.config, kind="image")  # photographs, whatever else the model draws
     provenance = {
         "made by": "python -m reschrom.training.reference",
         "data": Path(given.data).name,
-        "sources": [source for source in SOURCES if "Fruits" in source],
+        "sources": [source for source in SOURCES if captioned or "Fruits" in source],
         "contents": recipe.contents,
         "pictures drawn of each set": given.count,
     }
