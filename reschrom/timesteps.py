@@ -7,14 +7,17 @@ generation rate per unit of the clock, relative to its own amplitude. So equal s
 the least error.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from reschrom.chromatogram import Chromatogram
 from reschrom.schedules import Schedule
+from reschrom.spectrum import Spectrum, variances
 
 EQUAL = ("error", "signal")
 
@@ -86,3 +89,52 @@ def _distinct(timesteps: np.ndarray, least: int) -> list[int]:
         below = chosen[-1] - 1 if chosen else timestep
         chosen.append(int(max(min(timestep, below), least + len(timesteps) - 1 - index)))
     return chosen
+
+
+def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
+    """Return the lists that others take for so many steps, by name, from noise to image.
+
+    scheduler: a diffusers scheduler with alphas_cumprod.
+    "leading" and "trailing" are the uniform lists of diffusers. "Karras" is even in sigma^(1/7) from 80 to 0.002, as
+    far as the scheduler reaches (Karras et al., 2022). "AYS" has the noise levels that Align Your Steps (Sabour et al.,
+    2024) chose for Stable Diffusion, with the logarithm of sigma interpolated to other numbers of steps. Both take the
+    nearest whole timesteps. With 27 or 50 steps the lists "fast27", "smart27" and "smart50" of DeepFloyd IF join them.
+    """
+    from diffusers import DDIMScheduler
+    from diffusers.pipelines.deepfloyd_if import timesteps as deepfloyd
+    from diffusers.schedulers import AysSchedules
+
+    schedule = Schedule.from_diffusers(scheduler)
+    lists = {}
+    for spacing in ("leading", "trailing"):
+        uniform: Any = DDIMScheduler.from_config(scheduler.config, timestep_spacing=spacing)
+        uniform.set_timesteps(steps)
+        lists[spacing] = [int(timestep) for timestep in uniform.timesteps]
+    high, low = (float(-schedule.log_snr(t)) / 2 for t in (schedule.end, 0.0))
+    share = np.linspace(0, 1, steps)
+    karras = [min(math.exp(high), 80.0) ** (1 / 7), max(math.exp(low), 0.002) ** (1 / 7)]
+    ays = np.log(AysSchedules["StableDiffusionSigmas"][:-1])
+    for name, log_sigma in {
+        "Karras": 7 * np.log(karras[0] + share * (karras[1] - karras[0])),
+        "AYS": np.interp(share, np.linspace(0, 1, len(ays)), ays),
+    }.items():
+        nearest = np.rint(schedule.time_at(-2 * np.clip(log_sigma, low, high))).astype(int)
+        lists[name] = _distinct(nearest, 0)
+    by_hand = [name for name in ("fast27", "smart27", "smart50") if name.endswith(str(steps))]
+    return lists | {name: list(getattr(deepfloyd, f"{name}_timesteps")) for name in by_hand}
+
+
+def gaussian_errors(timesteps: Sequence[int], schedule: Schedule, spectrum: Spectrum) -> Float[np.ndarray, " bands"]:
+    """Return the exact error that DDIM makes of every band of a Gaussian field, relative to its amplitude.
+
+    timesteps: falling; the first state is white noise, and the step from the last leads to the image.
+    spectrum: variance per coefficient of each band, finest first.
+    With infinitely many steps from pure noise it is 0. Negative where the band comes out too weak.
+    """
+    power = np.asarray(variances(spectrum), dtype=np.float64)
+    sigma = np.append(np.exp(-schedule.log_snr(np.asarray(timesteps, dtype=np.float64)) / 2), 0.0)
+    amplitude = np.full(len(power), math.hypot(1.0, sigma[0]))
+    for now, after in itertools.pairwise(sigma):
+        # The noise prediction of a band is sigma / (S + sigma^2) times what it holds, x_t / sqrt(alpha).
+        amplitude *= 1 + (after - now) * now / (power + now**2)
+    return amplitude / np.sqrt(power) - 1

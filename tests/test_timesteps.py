@@ -9,7 +9,18 @@ import pipelines
 import pytest
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from reschrom import Chromatogram, GaussianField, GaussianMixture, Schedule, ddim, designed_timesteps, scheduler_for
+from reschrom import (
+    Chromatogram,
+    GaussianField,
+    GaussianMixture,
+    Schedule,
+    bands,
+    ddim,
+    designed_timesteps,
+    gaussian_errors,
+    scheduler_for,
+    usual_timesteps,
+)
 from reschrom.cli import main
 
 SPECTRUM = np.array([0.02, 0.5, 12.0, 400.0])  # as steep as that of 64x64 photographs
@@ -27,15 +38,6 @@ def uniform(steps):
     scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     return scheduler.timesteps.tolist()
-
-
-def band_errors(timesteps, spectrum=SPECTRUM):
-    """The error that DDIM makes of every band of a Gaussian field from white noise, relative to its amplitude."""
-    sigma = np.sqrt(COSINE.noise(np.array(timesteps, float)) / COSINE.alpha(np.array(timesteps, float)))
-    amplitude = np.sqrt(1 + sigma[0] ** 2) * np.ones(len(spectrum))
-    for now, after in zip(sigma, [*sigma[1:], 0.0], strict=True):
-        amplitude *= 1 + (after - now) * now / (spectrum + now**2)
-    return amplitude / np.sqrt(spectrum) - 1
 
 
 @pytest.mark.parametrize("equal", ["error", "signal"])
@@ -74,9 +76,38 @@ def test_each_step_makes_an_equal_share_of_the_error():
     assert even < 0.2 * other[5:-2].std() / other[5:-2].mean()
 
 
+def test_the_error_of_a_gaussian_field_is_that_of_sampling_it():
+    timesteps = [999, 700, 400, 120, 10]
+    start = np.random.default_rng(0).standard_normal((2, 1, 8, 8))
+    *_, last = ddim(GaussianField(SPECTRUM, channels=1).denoise, start, COSINE.alpha(np.array([*timesteps, -1.0])))
+    errors = gaussian_errors(timesteps, COSINE, SPECTRUM)
+    for m, (got, noise) in enumerate(zip(bands(last.x_t), bands(start), strict=True)):
+        # White noise has variance 1 per coefficient: so does the field's amplitude over sqrt(S).
+        np.testing.assert_allclose(got, (1 + errors[m]) * np.sqrt(SPECTRUM[m]) * noise, rtol=1e-9)
+
+
+def test_the_lists_of_others_are_those_of_diffusers():
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    for steps, more in ((10, set()), (27, {"fast27", "smart27"}), (50, {"smart50"})):
+        lists = usual_timesteps(scheduler, steps)
+        assert set(lists) == {"leading", "trailing", "Karras", "AYS"} | more
+        assert lists["trailing"] == uniform(steps)
+        for chosen in lists.values():
+            assert len(chosen) == steps
+            assert all(now > after for now, after in itertools.pairwise(chosen))
+        scheduler.set_timesteps(steps)
+        assert lists["leading"] == scheduler.timesteps.tolist()
+    stable = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    expected = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
+    np.testing.assert_allclose(usual_timesteps(stable, 10)["AYS"], expected, atol=2)
+
+
 @pytest.mark.parametrize("steps", [10, 20])
 def test_half_the_steps_reach_the_error_of_uniform_ones_on_a_gaussian_field(steps):
-    half, whole = band_errors(designed_timesteps(predicted(), COSINE, steps)), band_errors(uniform(2 * steps))
+    half, whole = (
+        gaussian_errors(timesteps, COSINE, SPECTRUM)
+        for timesteps in (designed_timesteps(predicted(), COSINE, steps), uniform(2 * steps))
+    )
     assert np.sqrt(np.mean(half**2)) < np.sqrt(np.mean(whole**2))
     assert np.abs(half).max() < np.abs(whole).max()
 
