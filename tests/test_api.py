@@ -42,6 +42,7 @@ RANKS = {
     "thresholding": 4,
     "cascade": 4,
     "dvdp": 4,
+    "dvdp_bound": 5,
     "dvdp_scheduler": 6,
     "dvdp_pipeline": 7,
     "cascade_unet": 6,

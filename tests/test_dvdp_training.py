@@ -9,8 +9,7 @@ import pytest
 import torch
 from pipelines import TINY
 
-from reschrom import band_sizes, bands, downsample, load_pipeline, spectral_turning_points
-from reschrom.dvdp import error_bound
+from reschrom import band_sizes, bands, downsample, error_bound, load_pipeline, spectral_turning_points
 from reschrom.training import Recipe, train
 from reschrom.training.dvdp import draw
 from reschrom.training.loop import _Batches, loss_weight
