@@ -82,7 +82,7 @@ def survival_strip(
         axes.plot(grid, curve, color=colour, label=name)
     for time, (low, share, high) in measured.items():
         for band, colour in enumerate(band_colours(side)):
-            at = time + half * 0.05 * (band - len(low) / 2)  # side by side
+            at = time + half * 0.02 * (band - len(low) / 2)  # side by side
             axes.plot([at, at], [low[band], high[band]], color=colour, linewidth=1)
             axes.plot(at, share[band], "o", color=colour, markersize=4.5)
     axes.axhline(0, color="#999999", linewidth=0.8)
