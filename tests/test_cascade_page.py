@@ -24,10 +24,10 @@ def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_
         column.append({"bytes": file.getvalue(), "path": None})
     (tmp_path / "faces").mkdir()
     parquet.write_table(pa.table({"image": column}), tmp_path / "faces" / "train-00000.parquet", row_group_size=16)
-    profile = yaml.safe_load((root / "drafts" / "paper.yaml").read_text())["figures/cascade"]
+    profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())["figures/cascade"]
     ids = {name: str(tmp_path / profile[name]) for name in ("low_id", "residual_id", "direct_id")}
     here = {"data": str(tmp_path / "faces"), "trained": list(ids.values()), "settings": profile["settings"] | TINY}
-    output, source = tmp_path / "out.ipynb", root / "drafts" / "figures" / "cascade.md"
+    output, source = tmp_path / "out.ipynb", root / "notebooks" / "figures" / "cascade.md"
     execute(source, output, {**profile, **SMALL, **ids, **here}, root)
     shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
     figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
