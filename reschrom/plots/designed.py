@@ -1,6 +1,7 @@
 """Figures of designed timesteps and schedules: where lists put their steps, what error they make, who gets the time."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +20,7 @@ _OTHERS = (
     ("#8a4f9e", THEORY, "v"),
     ("#8c564b", PAPER, "P"),
     ("#c1440e", THEORY, "X"),
+    ("#222222", PAPER, "*"),
 )
 
 
@@ -49,11 +51,13 @@ def errors_by_steps(errors: Mapping[str, Mapping[int, float]], quantity: str, ti
     """
     figure = Figure(figsize=(WIDTH, 3.9))
     axes = figure.subplots()
-    others = iter(_OTHERS)
+    others, dashes = cycle(_OTHERS), cycle((MEASURED, PAPER))
     for name, by_steps in errors.items():
         steps, values = list(by_steps), list(by_steps.values())
         if "designed" in name:
-            axes.plot(steps, values, color=INK["gaussian"], linestyle=MEASURED, marker="o", linewidth=2.2, label=name)
+            axes.plot(
+                steps, values, color=INK["gaussian"], linestyle=next(dashes), marker="o", linewidth=2.2, label=name
+            )
         else:
             colour, dash, marker = next(others)
             axes.plot(steps, values, color=colour, linestyle=dash, marker=marker, markersize=5, label=name)
@@ -111,7 +115,7 @@ def noise_levels(
     for mark, colour, name in zip(marks, band_colours(side), band_names(side), strict=True):
         axes.axhline(mark, color=colour, linewidth=1)
         axes.text(0.995, mark + 0.12, name, color=colour, fontsize=8, ha="left", fontweight="bold")
-    others = iter(_OTHERS)
+    others = cycle(_OTHERS)
     for name, schedule in schedules.items():
         designed = "designed" in name
         colour, dash, _ = (INK["gaussian"], MEASURED, "") if designed else next(others)
@@ -119,6 +123,6 @@ def noise_levels(
     axes.set_ylim(float(marks.min()) - 3, float(marks.max()) + 3)
     time_axis(axes, 0.0, 1.0)
     axes.set_ylabel("log signal-to-noise ratio")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
