@@ -34,6 +34,7 @@ _HOME = {
     "FiniteDataset": "posteriors",
     "ScaleMixture": "scales",
     "BlockEnergies": "blocks",
+    "Recall": "blocks",
     "Chromatograph": "measure",
     "band_losses": "denoising",
     "ddim": "denoising",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reschrom import Chromatogram, GaussianField, Schedule, bands, from_bands
-from reschrom.blocks import BlockEnergies
+from reschrom.blocks import BlockEnergies, Recall
 
 SPECTRUM = [0.02, 0.3, 2.0, 9.0]
 EDGES = np.linspace(0, 1, 65)
@@ -69,3 +69,21 @@ def test_contrast_brings_every_band_forward(generator):
 def test_one_image_tells_nothing_of_what_varies():
     with pytest.raises(ValueError, match=r"two or more square images .* got \(1, 3, 4, 4\)"):
         BlockEnergies.of(np.zeros((1, 3, 4, 4)))
+
+
+def test_copies_of_training_images_are_recalled_all_at_once(generator):
+    field, schedule = GaussianField([0.02, 0.05, 0.1, 0.1], channels=2), Schedule.cosine()
+    training = field.sample(30, generator)
+    recall = Recall.of(training, training[:10, :, :, ::-1])  # as in a mirror
+    np.testing.assert_allclose(recall.left, 0, atol=1e-9)
+    edges = np.linspace(0, 1, 401)
+    when = recall.predicted(schedule, edges).centroids()
+    np.testing.assert_allclose(when, float(schedule.time_at(recall.log_snr)), atol=0.01)
+
+
+def test_images_unlike_the_training_set_are_predicted_from_their_blocks(generator):
+    field, schedule = GaussianField([1.0, 1.0, 1.0, 1.0], channels=2), Schedule.cosine()
+    recall = Recall.of(field.sample(20, generator), field.sample(200, generator))
+    assert recall.left[0] > 0.9
+    found = recall.predicted(schedule, EDGES).centroids()[0]
+    assert found == pytest.approx(recall.fresh.predicted(schedule, EDGES).centroids()[0], abs=0.03)
