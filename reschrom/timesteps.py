@@ -102,7 +102,7 @@ def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
     """
     from diffusers import DDIMScheduler
     from diffusers.pipelines.deepfloyd_if import timesteps as deepfloyd
-    from diffusers.schedulers import AysSchedules
+    from diffusers.schedulers.scheduling_utils import AysSchedules
 
     schedule = Schedule.from_diffusers(scheduler)
     lists = {}
@@ -113,7 +113,7 @@ def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
     high, low = (float(-schedule.log_snr(t)) / 2 for t in (schedule.end, 0.0))
     share = np.linspace(0, 1, steps)
     karras = [min(math.exp(high), 80.0) ** (1 / 7), max(math.exp(low), 0.002) ** (1 / 7)]
-    ays = np.log(AysSchedules["StableDiffusionSigmas"][:-1])
+    ays = np.log(np.array(AysSchedules["StableDiffusionSigmas"])[:-1])
     for name, log_sigma in {
         "Karras": 7 * np.log(karras[0] + share * (karras[1] - karras[0])),
         "AYS": np.interp(share, np.linspace(0, 1, len(ays)), ays),

@@ -38,7 +38,8 @@ def timestep_lists(lists: Mapping[str, Sequence[int]], chromatogram: Chromatogra
     below.set_yticks(-np.arange(len(lists)), list(lists))
     below.tick_params(axis="y", length=0)
     below.set_ylim(-len(lists) + 0.45, 0.55)
-    time_axis(below, *chromatogram.edges[[0, -1]], "timestep   (noise on the left, image on the right)")
+    start, end = chromatogram.edges[[0, -1]]
+    time_axis(below, start, end, "timestep   (noise on the left, image on the right)")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
 
@@ -117,9 +118,11 @@ def noise_levels(
         axes.text(0.995, mark + 0.12, name, color=colour, fontsize=8, ha="left", fontweight="bold")
     others = cycle(_OTHERS)
     for name, schedule in schedules.items():
-        designed = "designed" in name
-        colour, dash, _ = (INK["gaussian"], MEASURED, "") if designed else next(others)
-        axes.plot(t, schedule.log_snr(t), color=colour, linestyle=dash, linewidth=2.4 if designed else 1.4, label=name)
+        if "designed" in name:
+            axes.plot(t, schedule.log_snr(t), color=INK["gaussian"], linewidth=2.4, label=name)
+        else:
+            ink, dash, _ = next(others)
+            axes.plot(t, schedule.log_snr(t), color=ink, linestyle=dash, linewidth=1.4, label=name)
     axes.set_ylim(float(marks.min()) - 3, float(marks.max()) + 3)
     time_axis(axes, 0.0, 1.0)
     axes.set_ylabel("log signal-to-noise ratio")
