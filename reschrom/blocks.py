@@ -87,7 +87,7 @@ class Recall:
 
     A model can know a picture because it knows one like it. Then all bands come at once, when noise leaves the log N
     nats that tell which of the N training images it is. Only what differs from the neighbour comes later, by its own
-    block energies. Each band is predicted to come by whichever of the two ways is earlier on average.
+    block energies. At each time the band holds what the better of the two ways tells.
 
     fresh: block energies of images that are not in the training set, about its mean.
     left: share of each band's energy that differs from the nearest training image, seen as in a mirror or not.
@@ -124,9 +124,8 @@ class Recall:
         """Predict the generation rate of every resolution on a time grid of the schedule."""
         alpha, left = schedule.alpha(edges), self.left[:, None]
         recognised = schedule.log_snr(edges) >= self.log_snr
-        alone, recalled = self.fresh.held(alpha), (1 - left) * recognised + left * self.rest.held(alpha)
-        earlier = np.trapezoid(recalled, edges) > np.trapezoid(alone, edges)
-        held = self.fresh.band_energies[:, None] * np.where(earlier[:, None], recalled, alone)
+        recalled = (1 - left) * recognised + left * self.rest.held(alpha)
+        held = self.fresh.band_energies[:, None] * np.maximum(self.fresh.held(alpha), recalled)
         return Chromatogram.from_signal(held, edges, 2 ** (len(held) - 1), name)
 
 
