@@ -76,9 +76,11 @@ def test_copies_of_training_images_are_recalled_all_at_once(generator):
     training = field.sample(30, generator)
     recall = Recall.of(training, training[:10, :, :, ::-1])  # as in a mirror
     np.testing.assert_allclose(recall.left, 0, atol=1e-9)
-    edges = np.linspace(0, 1, 401)
-    when = recall.predicted(schedule, edges).centroids()
-    np.testing.assert_allclose(when, float(schedule.time_at(recall.log_snr)), atol=0.01)
+    found, known = recall.predicted(schedule, EDGES), float(schedule.time_at(recall.log_snr))
+    np.testing.assert_allclose(found.rates[:, EDGES[1:] < known], 0, atol=1e-6)
+    # what is held before is what the blocks tell without a neighbour
+    alone = recall.fresh.predicted(schedule, EDGES)
+    np.testing.assert_allclose(found.rates[:, EDGES[:-1] > known], alone.rates[:, EDGES[:-1] > known])
 
 
 def test_images_unlike_the_training_set_are_predicted_from_their_blocks(generator):

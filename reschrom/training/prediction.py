@@ -73,7 +73,7 @@ def save(path: str | Path, known: Mapping[str, Recall], provenance: Mapping[str,
     """Write what was measured by name as safetensors, in single precision."""
     from safetensors.numpy import save_file
 
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for number, each in enumerate(known.values()):
         parts = {"left": each.left, "log_snr": np.array([each.log_snr])}
         parts |= {f"{of}.{key}": getattr(getattr(each, of), key) for of in _PARTS for key in _TENSORS}
