@@ -101,8 +101,8 @@ def parser() -> Parser:
         "--equal",
         choices=EQUAL,
         default=EQUAL[0],
-        help="what every step has the same share of: the error that DDIM makes, or the generated signal (default: "
-        "error)",
+        help="what every step has the same share of: the error that DDIM makes, the variance that ancestral sampling "
+        "(DDPM) loses, or the generated signal (default: error)",
     )
     timesteps.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="of the bands, finest first (default: equal)"

@@ -4,7 +4,8 @@ DDIM, and Euler on a flow-matching path, which is the same, keeps the noise pred
 log sigma = log((1 - alpha) / alpha) / 2 a step of width h makes the error h^2 / 2 times the change of the estimate
 E[x_0 | x_t] per unit of that clock. For a Gaussian band, what this leaves in the image is h^2 / 4 times the band's
 generation rate per unit of the clock, relative to its own amplitude. So equal steps in the square root of the rate make
-the least error.
+the least error. Ancestral sampling (DDPM) loses variance instead: 2 h^2 times the rate times the share of its signal
+that the band holds already.
 """
 
 import itertools
@@ -19,7 +20,7 @@ from reschrom.chromatogram import Chromatogram
 from reschrom.schedules import Schedule
 from reschrom.spectrum import Spectrum, variances
 
-EQUAL = ("error", "signal")
+EQUAL = ("error", "variance", "signal")
 
 
 def designed_timesteps(
@@ -35,18 +36,18 @@ def designed_timesteps(
     schedule: of the scheduler, `Schedule.from_diffusers`.
     steps: how many timesteps; the first is the noisiest, and the step from the last leads to the image.
     weights: of the bands, finest first; equal ones by default. A band counts by the share of its own signal.
-    equal: "signal", so that each step generates an equal share of signal, or "error", so that each makes an equal share
-        of the error of DDIM: the square root of signal per unit of log sigma.
+    equal: "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral
+        sampling (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
     Returns distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`.
     """
     if equal not in EQUAL:
-        raise ValueError(f"steps can be equal in {' or '.join(EQUAL)}; got {equal!r}")
+        raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
     weight = band_weights(weights, len(chromatogram.rates))
     whole = np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
     least = int(whole[0]) + 1
     if not 1 <= steps <= whole[-1] - least + 1:
         raise ValueError(f"there are {whole[-1] - least + 1} timesteps from {whole[-1]} to {least}; got {steps} steps")
-    done = np.concatenate([[0.0], np.cumsum(_work(weight @ _shares(chromatogram, whole), schedule, whole, equal))])
+    done = np.concatenate([[0.0], np.cumsum(_work(_shares(chromatogram, whole), weight, schedule, whole, equal))])
     if not done[-1] > 0:
         raise ValueError("the chosen bands generate no signal at any timestep")
     wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], whole)
@@ -71,15 +72,19 @@ def _shares(chromatogram: Chromatogram, whole: np.ndarray) -> Float[np.ndarray, 
     return gained / np.where(total > 0, total, 1)
 
 
-def _work(gained: np.ndarray, schedule: Schedule, whole: np.ndarray, equal: str) -> Float[np.ndarray, " steps"]:
+def _work(
+    gained: np.ndarray, weight: np.ndarray, schedule: Schedule, whole: np.ndarray, equal: str
+) -> Float[np.ndarray, " steps"]:
     if equal == "signal":
-        return gained
+        return weight @ gained
+    if equal == "variance":
+        gained = gained * (1 - np.cumsum(gained, axis=1) + gained / 2)  # times what is held in the middle of the step
     with np.errstate(invalid="ignore"):
         widths = -np.diff(schedule.log_snr(whole.astype(np.float64))) / 2
     # Near the image the signal that is missing grows as sigma^2, and the integral of the root of its rate is the root
     # of twice the signal, although the clock has no end there. Near pure noise there is nothing to gain.
     widths[0] = 2.0 if np.isinf(widths[0]) else widths[0]
-    return np.sqrt(gained * np.where(np.isfinite(widths), widths, 0.0))
+    return np.sqrt(weight @ gained * np.where(np.isfinite(widths), widths, 0.0))
 
 
 def _distinct(timesteps: np.ndarray, least: int) -> list[int]:

@@ -40,7 +40,7 @@ def uniform(steps):
     return scheduler.timesteps.tolist()
 
 
-@pytest.mark.parametrize("equal", ["error", "signal"])
+@pytest.mark.parametrize("equal", ["error", "variance", "signal"])
 @pytest.mark.parametrize("schedule", [COSINE, FLOW], ids=["cosine", "flow"])
 @pytest.mark.parametrize("steps", [1, 2, 5, 27, 300, 1000])
 def test_timesteps_are_whole_distinct_and_fall_from_the_noisiest(schedule, steps, equal):
@@ -110,6 +110,21 @@ def test_half_the_steps_reach_the_error_of_uniform_ones_on_a_gaussian_field(step
     )
     assert np.sqrt(np.mean(half**2)) < np.sqrt(np.mean(whole**2))
     assert np.abs(half).max() < np.abs(whole).max()
+
+
+def test_ancestral_sampling_loses_least_variance_with_its_own_list():
+    def lost(timesteps):
+        """The exact loss for a Gaussian field: the chain forgets what is unsure of x_0 in each step."""
+        sigma = np.exp(-COSINE.log_snr(np.array(timesteps, float)) / 2)
+        variance = (1 + sigma[0] ** 2) * np.ones(len(SPECTRUM))
+        for now, after in itertools.pairwise([*sigma, 0.0]):
+            kept = (after / now) ** 2
+            factor = kept + (1 - kept) * SPECTRUM / (SPECTRUM + now**2)
+            variance = factor**2 * variance + after**2 * (1 - kept)
+        return np.mean(1 - variance / SPECTRUM)
+
+    chosen = {equal: lost(designed_timesteps(predicted(), COSINE, 50, equal=equal)) for equal in ("variance", "error")}
+    assert 0 < chosen["variance"] < chosen["error"] < lost(uniform(50))
 
 
 def test_no_other_power_of_the_rate_makes_less_error():
@@ -203,7 +218,7 @@ def test_the_command_measures_a_model(tmp_path, capsys):
         ({"weights": [1.0]}, r"4 weights are needed, .* got \[1\.0\]"),
         ({"weights": [0.0] * 4}, r"not all 0"),
         ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"none negative"),
-        ({"equal": "time"}, r"equal in error or signal; got 'time'"),
+        ({"equal": "time"}, r"equal in error, variance, signal; got 'time'"),
         ({"chromatogram": Chromatogram(np.zeros((4, 1)), np.array([0.0, 9.0]), 8, "none")}, r"generate no signal"),
     ],
 )
