@@ -155,7 +155,7 @@ TEXT = {
 # (module, function, what is there, what is put in its place, a notebook that must notice)
 CODE = {
     "exponent in chromatography": ("rates", "chromatography", "** 2", "** 3", "chromatography"),
-    "index in chromatography": ("rates", "_powers_and_weights", "4.0**m", "4.0 ** (m + 1)", "chromatography"),
+    "index in chromatography": ("rates", "powers_and_weights", "4.0**m", "4.0 ** (m + 1)", "chromatography"),
     "sign of the clock shift": ("scaling", "matched_time", ") + whole_level", ") - whole_level", "natural-schedule"),
     "exponent of the intensity scale": ("scaling", "intensity_scale", "2.0 **", "4.0 **", "cascade-algebra"),
     "exponent of the matched power": ("scaling", "matched_alpha", "4.0 **", "2.0 **", "scaling-relation"),
