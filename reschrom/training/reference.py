@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._files import replacing
+from reschrom._files import replacing, shipped
 from reschrom.distances import BandQuantiles, noise_levels, pairwise_distance
 from reschrom.resolution import band_spectrum
 from reschrom.training.pictures import batch, gallery, photographs
@@ -86,7 +86,7 @@ def load(path: str | Path) -> dict[str, RealImages]:
 
     known = {}
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(shipped(path), framework="numpy") as file:
             for name, (side, seed) in json.loads(file.metadata()["about"])["sets"].items():
                 quantiles, spectrum, noise, pairwise = (file.get_tensor(f"{name}.{key}") for key in _TENSORS)
                 along = BandQuantiles(quantiles.astype(np.float64), side, seed)
