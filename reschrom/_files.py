@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _CHECKOUT = Path(__file__).parents[1]
 
@@ -11,6 +12,21 @@ _CHECKOUT = Path(__file__).parents[1]
 def shipped(path: str | Path) -> Path:
     """Return where a file or folder is: at `path`, or else at that path in the checkout of this package."""
     return next((place for place in (Path(path), _CHECKOUT / path) if place.exists()), Path(path))
+
+
+@contextmanager
+def opened_tensors(path: str | Path, missing: str) -> Iterator[Any]:
+    """Open a safetensors file that may ship, for NumPy.
+
+    missing: what the ValueError says that the file holds, where it or what the block looks for in it is wrong.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shipped(path), framework="numpy") as file:
+            yield file
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds {missing}: {error}") from error
 
 
 @contextmanager

@@ -4,10 +4,9 @@ Time is the fraction t / T of the scheduler's own timesteps: 1 is noise, 0 the i
 """
 
 import contextlib
-import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Float
 
 from reschrom.bootstrap import StreamingMean
 from reschrom.chromatogram import Chromatogram
+from reschrom.networks import replaced_method
 from reschrom.resolution import band_names, bands, depth, from_bands
 from reschrom.schedules import Schedule, is_flow
 
@@ -106,8 +106,8 @@ class PromptSchedule:
 
     def __enter__(self) -> "PromptSchedule":
         """Begin to speak for the prompts."""
-        self._open.enter_context(_instead(self._pipeline, "encode_prompt", self._encode_all))
-        self._open.enter_context(_instead(self._denoiser, "forward", self._predict_mixed))
+        self._open.enter_context(replaced_method(self._pipeline, "encode_prompt", self._encode_all))
+        self._open.enter_context(replaced_method(self._denoiser, "forward", self._predict_mixed))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,24 +174,6 @@ class PromptSchedule:
         self._unit = self._unit or (steps if told <= 1 and is_flow(scheduler, scheduler.config) else 1.0)
         timesteps = scheduler.timesteps.cpu().double().numpy()
         return float(timesteps[np.argmin(np.abs(timesteps - told * self._unit))]) / steps
-
-
-@contextlib.contextmanager
-def _instead(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function in the place of a method of one object, and take it away again."""
-    own = vars(owner).get(name)  # such as a wrapper that moves weights between devices
-
-    @functools.wraps(getattr(owner, name))  # what calls it may ask for its signature
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        delattr(owner, name)
-        if own is not None:
-            setattr(owner, name, own)
 
 
 def _tensors(said: Any) -> list[Any]:

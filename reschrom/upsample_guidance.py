@@ -14,8 +14,7 @@ from array_api_compat import array_namespace
 from jaxtyping import Float
 
 from reschrom._arrays import Array
-from reschrom.networks import estimate_and_noise
-from reschrom.prompts import _instead
+from reschrom.networks import estimate_and_noise, replaced_method
 from reschrom.schedules import Schedule, is_flow
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class UpsampleGuidance:
     def __enter__(self) -> "UpsampleGuidance":
         """Begin to guide."""
         self._predict = self._unet.forward
-        self._open.enter_context(_instead(self._unet, "forward", self._predict_guided))
+        self._open.enter_context(replaced_method(self._unet, "forward", self._predict_guided))
         return self
 
     def __exit__(self, *_: object) -> None:

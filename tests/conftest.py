@@ -1,7 +1,9 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import config
@@ -28,3 +30,17 @@ def book_html(root: Path) -> Path:
     """The folder of the rendered pages, made from the records; nothing is run."""
     subprocess.run([sys.executable, "-m", "reschrom.book", "preview"], cwd=root, check=True, stdin=subprocess.DEVNULL)
     return root / "_build" / "preview" / "html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium, without a window."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no browser: chromium is not on the path")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -78,19 +78,6 @@ VIEWS = [
 pytestmark = pytest.mark.xdist_group("browser")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no browser: chromium is not on the path")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(scope="module", params=["node", "chromium"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Call a JavaScript function beside the lab's numbers with a list of arguments, and return what each gives."""

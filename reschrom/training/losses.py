@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._files import replacing, shipped
+from reschrom._files import opened_tensors, replacing
 from reschrom.denoising import BandLosses, band_losses
 from reschrom.networks import network_denoiser
 from reschrom.pipelines import load_pipeline
@@ -79,17 +79,12 @@ def save(
 
 def load(path: str | Path) -> tuple[Float[np.ndarray, " times"], dict[str, HeldOut]]:
     """Read the times, and the losses of every caption. Raises ValueError, naming the file, where there are none."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(shipped(path), framework="numpy") as file:
-            times, measured = file.get_tensor("times"), {}
-            for number, (caption, count) in enumerate(json.loads(file.metadata()["pictures"]).items()):
-                names = (*BandLosses._fields, "energies")
-                *losses, energies = (file.get_tensor(f"{number}.{name}").astype(np.float64) for name in names)
-                measured[caption] = HeldOut(BandLosses(*losses), energies, count)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no losses: {error}") from error
+    with opened_tensors(path, "no losses") as file:
+        times, measured = file.get_tensor("times"), {}
+        for number, (caption, count) in enumerate(json.loads(file.metadata()["pictures"]).items()):
+            names = (*BandLosses._fields, "energies")
+            *losses, energies = (file.get_tensor(f"{number}.{name}").astype(np.float64) for name in names)
+            measured[caption] = HeldOut(BandLosses(*losses), energies, count)
     return times, measured
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from reschrom._files import replacing, shipped
+from reschrom._files import opened_tensors, replacing
 from reschrom.blocks import BlockEnergies, Recall
 from reschrom.denoising import band_losses
 from reschrom.pipelines import load_pipeline
@@ -43,10 +43,8 @@ def measure(recipe: Recipe, source: str, captions: Sequence[str], most: int, see
         raise ValueError(f"captions of the recipe are needed; got {', '.join(unknown)}")
     training, (fresh, numbers), measured = gallery(recipe, source), held_out(recipe, source), {}
     for caption in ("", *captions):
-        which = (
-            slice(None) if not caption else slice(recipe.captions.index(caption), recipe.captions.index(caption) + 1)
-        )
-        own = np.flatnonzero(np.isin(numbers, np.arange(len(training))[which]))
+        which = [recipe.captions.index(caption)] if caption else list(range(len(training)))
+        own = np.flatnonzero(np.isin(numbers, which))
         own = np.random.default_rng(seed).permutation(own)[:most]
         known, new = (
             downsample(np.moveaxis(each, -1, 1).astype(np.float32) / 127.5 - 1, recipe.level)
@@ -85,19 +83,12 @@ def save(path: str | Path, known: Mapping[str, Recall], provenance: Mapping[str,
 
 def load(path: str | Path) -> dict[str, Recall]:
     """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
-    from safetensors import SafetensorError, safe_open
-
     known = {}
-    try:
-        with safe_open(shipped(path), framework="numpy") as file:
-            for number, name in enumerate(json.loads(file.metadata()["about"])["names"]):
-                keys = [f"{of}.{key}" for of in _PARTS for key in _TENSORS]
-                *parts, left, log_snr = (
-                    file.get_tensor(f"{number}.{key}").astype(np.float64) for key in (*keys, "left", "log_snr")
-                )
-                known[name] = Recall(BlockEnergies(*parts[:2]), left, BlockEnergies(*parts[2:]), float(log_snr[0]))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no block energies: {error}") from error
+    keys = [*(f"{of}.{key}" for of in _PARTS for key in _TENSORS), "left", "log_snr"]
+    with opened_tensors(path, "no block energies") as file:
+        for number, name in enumerate(json.loads(file.metadata()["about"])["names"]):
+            *parts, left, log_snr = (file.get_tensor(f"{number}.{key}").astype(np.float64) for key in keys)
+            known[name] = Recall(BlockEnergies(*parts[:2]), left, BlockEnergies(*parts[2:]), float(log_snr[0]))
     return known
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._files import replacing, shipped
+from reschrom._files import opened_tensors, replacing
 from reschrom.distances import BandQuantiles, noise_levels, pairwise_distance
 from reschrom.resolution import band_spectrum
 from reschrom.training.pictures import batch, gallery, photographs
@@ -82,17 +82,12 @@ def save(path: str | Path, known: dict[str, RealImages], provenance: dict[str, A
 
 def load(path: str | Path) -> dict[str, RealImages]:
     """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
-    from safetensors import SafetensorError, safe_open
-
     known = {}
-    try:
-        with safe_open(shipped(path), framework="numpy") as file:
-            for name, (side, seed) in json.loads(file.metadata()["about"])["sets"].items():
-                quantiles, spectrum, noise, pairwise = (file.get_tensor(f"{name}.{key}") for key in _TENSORS)
-                along = BandQuantiles(quantiles.astype(np.float64), side, seed)
-                known[name] = RealImages(along, spectrum, noise, float(pairwise[0]))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds nothing about real images: {error}") from error
+    with opened_tensors(path, "nothing about real images") as file:
+        for name, (side, seed) in json.loads(file.metadata()["about"])["sets"].items():
+            quantiles, spectrum, noise, pairwise = (file.get_tensor(f"{name}.{key}") for key in _TENSORS)
+            along = BandQuantiles(quantiles.astype(np.float64), side, seed)
+            known[name] = RealImages(along, spectrum, noise, float(pairwise[0]))
     return known
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reschrom._files import replacing, shipped
+from reschrom._files import opened_tensors, replacing
 from reschrom.posteriors import GaussianField, GaussianMixture
 from reschrom.resolution import band_sizes, bands
 from reschrom.training.pictures import batch, gallery
@@ -94,14 +94,9 @@ def save(path: str | Path, statistics: Statistics, provenance: dict[str, str]) -
 
 def load(path: str | Path) -> Statistics:
     """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(shipped(path), framework="numpy") as file:
-            captions = json.loads(file.metadata()["captions"])
-            means, covariances = (file.get_tensor(name).astype(np.float64) for name in ("means", "covariances"))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no statistics of pictures: {error}") from error
+    with opened_tensors(path, "no statistics of pictures") as file:
+        captions = json.loads(file.metadata()["captions"])
+        means, covariances = (file.get_tensor(name).astype(np.float64) for name in ("means", "covariances"))
     return Statistics(tuple(captions), means, covariances)
 
 
