@@ -33,6 +33,8 @@ _HOME = {
     "denoising_strip": "samples",
     "mean_times": "samples",
     "sample_grid": "samples",
+    "quality_by_compute": "shrinking",
+    "staircases": "shrinking",
     "divergences": "related",
     "shrinking_path": "related",
     "time_maps": "related",
