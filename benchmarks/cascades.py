@@ -1,53 +1,44 @@
-"""Seconds per image of a cascade and of a direct model, in turn. `python benchmarks/cascades.py [FOLDER OF MODELS]`.
+"""Seconds per image of a cascade and of a direct model, in turn. `python benchmarks/cascades.py --out JSON`."""
 
-Prints the median over rounds with its 95 % bootstrap interval, for batches of 8 images and 20 steps of DDIM.
-"""
-
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DDIMPipeline
+from timing import arguments, in_turn, report
 
 from reschrom import CascadedUNet, load_pipeline
 
-ROUNDS, IMAGES, STEPS = 10, 8, 20
+ROUNDS, IMAGES, STEPS = 8, 8, 20
 
 
-def timed(pipeline, seed: int) -> float:
-    """Return the seconds that one image takes."""
-    start = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
-    pipeline(batch_size=IMAGES, num_inference_steps=STEPS, generator=generator, output_type="np")
-    return (time.perf_counter() - start) / IMAGES
+def drawing(pipeline: Any) -> Callable[[int], object]:
+    """Return what draws a batch of images."""
+    pipeline.set_progress_bar_config(disable=True)
+
+    def draw(seed: int) -> object:
+        generator = torch.Generator().manual_seed(seed + 1)
+        return pipeline(batch_size=IMAGES, num_inference_steps=STEPS, generator=generator, output_type="np")
+
+    return draw
 
 
 def main() -> None:
     """Measure and print."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/models")
+    given = arguments(__doc__)
     low, low16, res32, res64, direct = (
-        load_pipeline(folder / f"pocket-{name}")
+        load_pipeline(Path(given.models) / f"pocket-{name}")
         for name in ("lowres-32", "lowres-16", "residual-32", "residual-64", "direct-64")
     )
     pipelines = {
-        "direct, 64": direct,
-        "cascade, 32 -> 64": DDIMPipeline(CascadedUNet(low, res64), direct.scheduler),
-        "cascade, 16 -> 32 -> 64": DDIMPipeline(CascadedUNet(low16, res32, res64), direct.scheduler),
-        "low-resolution model alone, 32": low,
+        "low-resolution model": low,
+        "cascade of 2": DDIMPipeline(CascadedUNet(low, res64), direct.scheduler),
+        "cascade of 3": DDIMPipeline(CascadedUNet(low16, res32, res64), direct.scheduler),
+        "direct model": direct,
     }
-    for pipeline in pipelines.values():
-        pipeline.set_progress_bar_config(disable=True)
-        timed(pipeline, 0)
-    # Round by round, so that a drift of the machine is the same for all.
-    rounds = [{name: timed(pipeline, seed) for name, pipeline in pipelines.items()} for seed in range(ROUNDS)]
-    print(f"{torch.get_num_threads()} threads, batches of {IMAGES}, {STEPS} steps; seconds per image:")
-    for name in pipelines:
-        seconds = np.array([each[name] for each in rounds])
-        draws = np.random.default_rng(0).choice(seconds, (2000, ROUNDS))
-        low_end, high_end = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
-        print(f"{name:32}{np.median(seconds):.3f} ({low_end:.3f} to {high_end:.3f})")
+    found = in_turn({name: drawing(each) for name, each in pipelines.items()}, ROUNDS, IMAGES)
+    report("cascades.py", f"batches of {IMAGES} images, {STEPS} steps", found, given.out)
 
 
 if __name__ == "__main__":
