@@ -239,8 +239,15 @@ def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learne
         card.main([str(model), *given, "--hardware", "one abacus", "--hours", "0.5"])
 
 
-@pytest.mark.parametrize("kind", ["image", "residual"])
-def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "about"),
+    [
+        ("image", "`DDIMPipeline`, DDIM, 64 pictures seen"),
+        ("residual", "`DDIMPipeline`, CascadedUNet, 64 pictures seen"),
+        ("dvdp", "`DVDPPipeline`, Ancestral, DVDPPipeline.from_pretrained, twice as many at half the side"),
+    ],
+)
+def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, kind, about):
     from reschrom.training.models import build
 
     level = replace(RECIPE, kind=kind, size=8, level=1)
@@ -251,9 +258,10 @@ def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, ki
     given = ["--config", str(recipe), "--log", str(tmp_path / "log.csv"), "--hardware", "one abacus", "--hours", "0.5"]
     card.main([str(folder), *given])
     text = (folder / "README.md").read_text(encoding="utf-8")
-    for part in ("one abacus", "30\nminutes", "64 pictures seen", "MIT", "8x8 pixels", "averaged over 2x2", "0.7000"):
+    for part in ("one abacus", "30\nminutes", "MIT", "8x8 pixels", "averaged over 2x2", "0.7000", *about.split(", ")):
         assert part in text
-    assert ("samples.png" in text) == (kind == "image")
+    assert ("samples.png" in text) == (kind != "residual")
+    assert ("turning_points" in text) == (kind == "dvdp")
     assert "text_width" not in text
     assert json.loads((folder / "weights.json").read_text()) == card.file_hashes(folder)
     recipe.write_text(json.dumps(RECIPE.as_dict()))

@@ -19,7 +19,13 @@ def quality():
     return plots.quality_by_compute({"pixels": curves, "hours": {"a": curves["a"]}}, {"real": 0.05}, "distance", "Q")
 
 
-@pytest.mark.parametrize("draw", [stairs, quality], ids=lambda draw: draw.__name__)
+def differences():
+    cost, less = np.array([0.2, 0.5]), np.array([-0.1, 0.2])
+    curve = (cost, less, np.stack([less - 0.05, less + 0.1]))
+    return plots.differences_by_compute({"all": {"a": curve, "b": curve}, "one": {"a": curve}}, "pixels", "less", "D")
+
+
+@pytest.mark.parametrize("draw", [stairs, quality, differences], ids=lambda draw: draw.__name__)
 def test_a_figure_is_the_same_every_time(draw):
     assert draw()._repr_mimebundle_() == draw()._repr_mimebundle_()
 
@@ -46,3 +52,16 @@ def test_quality_is_drawn_with_intervals_beside_what_is_real():
     np.testing.assert_allclose(ends, [[0.27, 0.36], [0.18, 0.24], [0.09, 0.12]])
     assert set(second.lines[-1].get_ydata()) == {0.05}
     assert second.get_ylim()[0] == 0
+
+
+def test_differences_stand_beside_zero_with_their_intervals():
+    first, second = differences().axes
+    assert [len(axes.containers) for axes in (first, second)] == [2, 1]
+    assert [tick.get_text() for tick in first.get_xticklabels()] == ["0.2", "0.5"]
+    assert set(first.lines[0].get_ydata()) == {0}
+    drawn = second.containers[0]
+    np.testing.assert_allclose(drawn.lines[0].get_xydata(), [[0, -0.1], [1, 0.2]])
+    ends = np.array([segment[:, 1] for segment in drawn.lines[2][0].get_segments()])
+    np.testing.assert_allclose(ends, [[-0.15, 0.0], [0.15, 0.3]])
+    one, other = (container.lines[0].get_xdata() for container in first.containers)
+    assert np.all(one < other), "markers at one place do not hide each other"

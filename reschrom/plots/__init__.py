@@ -33,6 +33,7 @@ _HOME = {
     "denoising_strip": "samples",
     "mean_times": "samples",
     "sample_grid": "samples",
+    "differences_by_compute": "shrinking",
     "quality_by_compute": "shrinking",
     "staircases": "shrinking",
     "divergences": "related",

@@ -11,12 +11,8 @@ from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled, time_axis
 from reschrom.plots.chromatograms import heat_map
 
 _LINES = (("#ffffff", "-"), ("#7fd4ff", (0, (5, 2))), ("#9be58b", (0, (1.5, 1.5))))
-_CURVES = (
-    (INK["gaussian"], "o", "-"),
-    (INK["paper"], "s", (0, (5, 2))),
-    (INK["guidance"], "^", (0, (1.5, 1.5))),
-)
-# From compute to the mean distance, and the ends of its interval.
+_CURVES = (("#777777", "s"), (INK["gaussian"], "o"), (INK["guidance"], "^"))
+# What is computed, a distance for each, and the ends of its interval.
 Curve = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, "2 points"]]
 
 
@@ -55,11 +51,9 @@ def quality_by_compute(
     figure = Figure(figsize=(WIDTH, 3.7))
     columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (label, curves) in zip(columns, panels.items(), strict=True):
-        for (name, (cost, distance, ends)), (colour, mark, dash) in zip(curves.items(), _CURVES, strict=False):
+        for (name, (cost, distance, ends)), (colour, mark) in zip(curves.items(), _CURVES, strict=False):
             errors = np.abs(ends - distance)
-            axes.errorbar(
-                cost, distance, errors, color=colour, marker=mark, linestyle=dash, markersize=5, capsize=2, label=name
-            )
+            axes.errorbar(cost, distance, errors, color=colour, marker=mark, markersize=5, capsize=2, label=name)
         for (name, height), shade in zip(floors.items(), ("#888888", "#bbbbbb"), strict=False):
             axes.axhline(height, color=shade, linestyle=THEORY, linewidth=1.2, label=name)
         axes.set_xscale("log")
@@ -70,6 +64,33 @@ def quality_by_compute(
         axes.set_xlabel(label)
         axes.grid(True)
     columns[0].set_ylim(bottom=0)
+    columns[0].set_ylabel(quantity)
+    figure.legend(*columns[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    return figure
+
+
+@styled
+def differences_by_compute(panels: Mapping[str, Mapping[str, Curve]], label: str, quantity: str, title: str) -> Figure:
+    """Draw differences of distances against what is computed, with intervals, one panel for each part of the images.
+
+    panels: panel title -> name -> its curve; below zero is better.
+    label, quantity: of the axes.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6))
+    columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (panel, curves) in zip(columns, panels.items(), strict=True):
+        axes.axhline(0, color="#888888", linewidth=1)
+        for index, ((name, (cost, less, ends)), (colour, mark)) in enumerate(
+            zip(curves.items(), _CURVES, strict=False)
+        ):
+            at = np.arange(len(cost)) + 0.16 * (index - (len(curves) - 1) / 2)
+            errors = np.abs(ends - less)
+            axes.errorbar(at, less, errors, color=colour, fmt=mark, markersize=5, capsize=2, label=name)
+        axes.set_xticks(np.arange(len(cost)), [f"{each:g}" for each in cost])
+        axes.set_title(panel, fontsize=10, fontweight="normal")
+        axes.set_xlabel(label)
+        axes.grid(True, axis="y")
     columns[0].set_ylabel(quantity)
     figure.legend(*columns[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)

@@ -90,6 +90,12 @@ def _card_of_level(folder: Path, recipe: Recipe, losses: Sequence[float], hardwa
     size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
     halved = f", averaged over {2**recipe.level}x{2**recipe.level} pixels" if recipe.level else ""
+    pipeline, sampler, counted = "DDIMPipeline", "DDIM, 20 steps", f"{len(losses) * recipe.batch:,} pictures seen"
+    imported = "from diffusers import DiffusionPipeline\n\npipeline = DiffusionPipeline"
+    if recipe.kind == "dvdp":
+        pipeline, sampler = "DVDPPipeline", "Ancestral sampling, 20 steps"
+        counted = "twice as many at half the side, and so on"
+        imported = "from reschrom import DVDPPipeline\n\npipeline = DVDPPipeline"
     if recipe.kind == "residual":
         use = f"""It predicts the noise of an image of {size}x{size} pixels less the averages of that noise over 2x2
 pixels (Eqs. 21 and 23 of the paper), so it draws nothing on its own: it is the finer level of a cascade.
@@ -105,17 +111,15 @@ cascade = CascadedUNet(low, load_pipeline("data/models/{folder.name}"))
 
 ![Samples that nobody chose](samples.png)
 
-The samples are the first that were drawn, none was chosen. DDIM, 20 steps.
+The samples are the first that were drawn, none was chosen. {sampler}.
 
 ```python
-from diffusers import DiffusionPipeline
-
-pipeline = DiffusionPipeline.from_pretrained("data/models/{folder.name}")
+{imported}.from_pretrained("data/models/{folder.name}")
 pipeline(num_inference_steps=20).images[0]
 ```"""
     return f"""# {folder.name}
 
-A small `DDIMPipeline` for measuring, {weights:.1f} MiB in half precision. {use}
+A small `{pipeline}` for measuring, {weights:.1f} MiB in half precision. {use}
 
 ## Data
 
@@ -129,7 +133,7 @@ this source.
 
 ## Training
 
-{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen, in {60 * hours:.0f}
+{len(losses):,} steps of {recipe.batch} pictures, {counted}, in {60 * hours:.0f}
 minutes on {hardware}. `reschrom train {recipe.kind}` with this recipe makes it again; no other model is needed for it.
 The kept weights are a running average. Mean loss of the last tenth of the steps: {sum(tail) / len(tail):.4f}.
 
