@@ -13,13 +13,13 @@ from reschrom import CascadedUNet, load_pipeline
 ROUNDS, IMAGES, STEPS = 8, 8, 20
 
 
-def drawing(pipeline: Any) -> Callable[[int], object]:
+def drawing(pipeline: Any, images: int) -> Callable[[int], object]:
     """Return what draws a batch of images."""
     pipeline.set_progress_bar_config(disable=True)
 
     def draw(seed: int) -> object:
         generator = torch.Generator().manual_seed(seed + 1)
-        return pipeline(batch_size=IMAGES, num_inference_steps=STEPS, generator=generator, output_type="np")
+        return pipeline(batch_size=images, num_inference_steps=STEPS, generator=generator, output_type="np")
 
     return draw
 
@@ -37,7 +37,7 @@ def main() -> None:
         "cascade of 3": DDIMPipeline(CascadedUNet(low16, res32, res64), direct.scheduler),
         "direct model": direct,
     }
-    found = in_turn({name: drawing(each) for name, each in pipelines.items()}, ROUNDS, IMAGES)
+    found = in_turn({name: drawing(each, IMAGES) for name, each in pipelines.items()}, ROUNDS, IMAGES)
     report("cascades.py", f"batches of {IMAGES} images, {STEPS} steps", found, given.out)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from cascades import IMAGES, ROUNDS, STEPS, drawing
+from cascades import ROUNDS, STEPS, drawing
 from timing import arguments, in_turn, report
 
 from reschrom import load_pipeline
 
 BATCH = 16  # in the first stage, as in the recipes
+IMAGES = 32  # drawn together: with few, small images do not fill the processor
 
 
 def training(unet: Any, side: int, count: int) -> Callable[[int], object]:
@@ -41,7 +42,7 @@ def main() -> None:
     given = arguments(__doc__)
     load = lambda name: load_pipeline(Path(given.models) / f"pocket-{name}")  # noqa: E731
     pipelines = {"full size": load("direct-64"), "shrinking": load("dvdp-64")}
-    found = in_turn({f"sampling, {name}": drawing(each) for name, each in pipelines.items()}, ROUNDS, IMAGES)
+    found = in_turn({f"sampling, {name}": drawing(each, IMAGES) for name, each in pipelines.items()}, ROUNDS, IMAGES)
     process = pipelines["shrinking"].scheduler.process
     lasts = np.diff([0, *process.turning_points, process.schedule.end + 1]) / (process.schedule.end + 1)
     unet = load("dvdp-64").unet

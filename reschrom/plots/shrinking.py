@@ -57,9 +57,9 @@ def quality_by_compute(
         for (name, height), shade in zip(floors.items(), ("#888888", "#bbbbbb"), strict=False):
             axes.axhline(height, color=shade, linestyle=THEORY, linewidth=1.2, label=name)
         axes.set_xscale("log")
-        ticks = sorted({round(float(cost), 2) for curve in curves.values() for cost in curve[0]})
-        kept = [tick for tick, after in zip(ticks, [*ticks[1:], np.inf], strict=True) if after > 1.18 * tick]
-        axes.set_xticks(kept, [f"{tick:g}" for tick in kept])
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in np.outer(10.0 ** np.arange(-2, 5), (1, 2, 5)).ravel() if low <= tick <= high]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set_xlabel(label)
         axes.grid(True)
