@@ -29,6 +29,7 @@ from reschrom import (
 from reschrom.cli import CONSTRUCTORS, PARAMETERS
 from reschrom.plots import band_colours
 from reschrom.prompts import predicted_share
+from reschrom.spectrum import MeasuredSpectrum
 from reschrom.timesteps import designed_timesteps
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +67,8 @@ NUMBERS = """([texts, parts, photographs]) => {
     shares: ScheduleLab.shares(schedule.alpha(t), bands), kept: ScheduleLab.kept(schedule.alpha(t), bands, noise),
   }));
 }"""
+# As `reschrom spectrum` writes it.
+SPECTRUM_FILE = ROOT / "data" / "reference" / "fruit-16-spectrum.json"
 VIEWS = [
     {},
     {"schedule": "linear", "beta_end": "30", "size": "16", "levels": "2", "t": "0.437", "view": "stacked"},
@@ -73,6 +76,7 @@ VIEWS = [
     {"schedule": "scaled_linear", "beta_start": "1e-7", "spectrum": "photographs", "levels": "4", "equal": "signal"},
     {"schedule": "natural", "until": "9.5", "t": "0.12345678901234567", "steps": "50"},
     {"schedule": "flow_matching", "shift": "3", "spectrum": "pasted", "size": "8", "variances": "0.1, 2e-1 7e22 [1.5]"},
+    {"spectrum": "pasted", "size": "16", "variances": SPECTRUM_FILE.read_text()},
 ]
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -227,6 +231,8 @@ def test_an_address_reads_back_to_the_same_view(engine: Any) -> None:
     assert found[0][0] == ""
     assert found[1][0] == "schedule=linear&beta_end=30&size=16&levels=2&t=0.437&view=stacked"
     assert found[5][0] == "schedule=flow_matching&shift=3&size=8&spectrum=pasted&variances=0.1,0.2,7e22,1.5"
+    measured = MeasuredSpectrum.load(SPECTRUM_FILE).variance
+    assert found[6][0] == "size=16&spectrum=pasted&variances=" + ",".join(map(repr, measured.tolist()))
 
 
 def test_the_python_code_gives_what_is_shown(engine: Any) -> None:

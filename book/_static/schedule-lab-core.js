@@ -229,10 +229,10 @@
   }
 
   function pasted(text, levels) {
-    const words = text
-      .replace(/[[\]()]/g, " ")
-      .split(/[\s,;]+/)
-      .filter(Boolean);
+    // The file of `reschrom spectrum`, or a plain list.
+    const filed = [...text.matchAll(/"variance":\s*([^\s,}]+)/g)].map((found) => found[1]);
+    const listed = text.replace(/[[\]()]/g, " ").split(/[\s,;]+/);
+    const words = (filed.length ? filed : listed).filter(Boolean);
     const values = words.map(Number);
     const expected = `expected ${levels + 1} positive numbers, finest band first`;
     const odd = words.find((_, i) => !(values[i] > 0 && values[i] < Infinity));
