@@ -1,6 +1,7 @@
 """Figures of images that lose pixels on their way to noise: when they do, and what quality that costs or saves."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +29,7 @@ def staircases(chromatogram: Chromatogram, turning_points: Mapping[str, Sequence
     figure.colorbar(mesh, ax=axes, label="share of generated signal", pad=0.01)
     start, end = chromatogram.edges[[0, -1]]
     top = len(chromatogram.shares) - 0.5
-    for index, ((name, points), (colour, dash)) in enumerate(zip(turning_points.items(), _LINES, strict=False)):
+    for index, ((name, points), (colour, dash)) in enumerate(zip(turning_points.items(), cycle(_LINES), strict=False)):
         times = np.repeat([start, *points, end], 2)[1:-1]
         heights = np.repeat(top - np.arange(len(points) + 1), 2) - 0.06 - 0.09 * index  # side by side where they meet
         outline = [withStroke(linewidth=4, foreground="#222222"), Normal()]
@@ -51,10 +52,10 @@ def quality_by_compute(
     figure = Figure(figsize=(WIDTH, 3.7))
     columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (label, curves) in zip(columns, panels.items(), strict=True):
-        for (name, (cost, distance, ends)), (colour, mark) in zip(curves.items(), _CURVES, strict=False):
+        for (name, (cost, distance, ends)), (colour, mark) in zip(curves.items(), cycle(_CURVES), strict=False):
             errors = np.abs(ends - distance)
             axes.errorbar(cost, distance, errors, color=colour, marker=mark, markersize=5, capsize=2, label=name)
-        for (name, height), shade in zip(floors.items(), ("#888888", "#bbbbbb"), strict=False):
+        for (name, height), shade in zip(floors.items(), cycle(("#888888", "#bbbbbb")), strict=False):
             axes.axhline(height, color=shade, linestyle=THEORY, linewidth=1.2, label=name)
         axes.set_xscale("log")
         low, high = axes.get_xlim()
@@ -82,7 +83,7 @@ def differences_by_compute(panels: Mapping[str, Mapping[str, Curve]], label: str
     for axes, (panel, curves) in zip(columns, panels.items(), strict=True):
         axes.axhline(0, color="#888888", linewidth=1)
         for index, ((name, (cost, less, ends)), (colour, mark)) in enumerate(
-            zip(curves.items(), _CURVES, strict=False)
+            zip(curves.items(), cycle(_CURVES), strict=False)
         ):
             at = np.arange(len(cost)) + 0.16 * (index - (len(curves) - 1) / 2)
             errors = np.abs(ends - less)
