@@ -151,6 +151,35 @@ class GaussianMixture:
             )
         self.fields, self.weights = list(fields), weights
 
+    @classmethod
+    def fit(cls, images: Images, classes: int, generator: np.random.Generator) -> "GaussianMixture":
+        """Sort images, two or more for each class, into classes that are fields with colour.
+
+        From two starts, k-means of the pixels and of the energies of bands, each image moves eight times to the field
+        that fits it best; the likelier end is returned.
+        """
+        from sklearn.cluster import KMeans
+
+        if classes < 1 or len(images) < 2 * classes:
+            raise ValueError(f"each class needs two or more images; got {len(images)} images for {classes} classes")
+        finite("images", images)
+        energies = np.stack([np.square(b).mean(axis=(-2, -1)) for b in bands(images - images.mean(axis=0))], axis=-1)
+        # The log of a mean of n squares has the standard deviation sqrt(2 / n): so all bands scatter alike.
+        scattered = np.sqrt(np.array(band_sizes(images.shape[-1])) / 2) * np.log(energies + LEAST_NOISE)
+        ends, noised = [], bands(images)
+        for features in (images, scattered):
+            kinds = KMeans(classes, n_init=4, random_state=int(generator.integers(2**31)))
+            labels = kinds.fit_predict(features.reshape(len(images), -1))
+            for _ in range(8):
+                sizes = np.bincount(labels)
+                kept = np.flatnonzero(sizes > 1)  # one image alone is no field
+                fields = [GaussianField.fit(images[labels == k], colour=True) for k in kept]
+                mixture = cls(fields, sizes[kept] / sizes[kept].sum())
+                logs = mixture._logs(noised, 1.0)
+                labels = logs.argmax(axis=0)
+            ends.append((logs.max(axis=0).sum(), mixture))
+        return max(ends, key=lambda end: end[0])[1]
+
     def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "classes images"]:
         """Return the probability of each class given the noised image."""
         return self._responsibilities(self._noised(x_t), one_signal_power(alpha))
@@ -230,8 +259,11 @@ class GaussianMixture:
         return bands(noised_images(x_t, self.fields[0].mean.shape))
 
     def _responsibilities(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
+        return _softmax(self._logs(noised, alpha))
+
+    def _logs(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
         logs = np.stack([field._log_density(noised, alpha) for field in self.fields])
-        return _softmax(logs + np.log(self.weights)[:, None])
+        return logs + np.log(self.weights)[:, None]
 
 
 class FiniteDataset:

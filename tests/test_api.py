@@ -36,7 +36,7 @@ RANKS = {
     "measure": 7,
     "prompts": 5,
     "scales": 5,
-    "blocks": 5,
+    "windows": 5,
     "editing": 6,
     "distances": 4,
     "thresholding": 4,

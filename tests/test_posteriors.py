@@ -106,6 +106,20 @@ def test_a_mixture_of_point_masses_is_a_finite_dataset(generator):
         np.testing.assert_allclose(points.denoise(x_t, alpha), FiniteDataset(images).denoise(x_t, alpha), atol=1e-12)
 
 
+@pytest.mark.parametrize("differ", ["strength", "mean"])
+def test_a_mixture_is_found_in_its_own_images(differ, generator):
+    spectra = [[0.5, 2.0, 1.0, 1.0], [2.0, 0.5, 1.0, 1.0]] if differ == "strength" else [[1.0, 1.0, 1.0, 1.0]] * 2
+    means = [0.0, 0.0] if differ == "strength" else [-0.8, 0.8]
+    fields = [GaussianField(s, np.full((1, 8, 8), m)) for s, m in zip(spectra, means, strict=True)]
+    true = GaussianMixture(fields, [0.3, 0.7])
+    found = GaussianMixture.fit(true.sample(800, generator), 2, generator)
+    order = np.argsort(found.weights)
+    np.testing.assert_allclose(found.weights[order], [0.3, 0.7], atol=0.05)  # 3 standard errors
+    for k, field in zip(order, fields, strict=True):
+        np.testing.assert_allclose(found.fields[k].spectrum[:2], field.spectrum[:2], rtol=0.1)
+        assert found.fields[k].mean.mean() == pytest.approx(field.mean.mean(), abs=0.1)
+
+
 def test_limits_pure_noise_says_nothing_and_a_clean_image_everything(field, mixture, generator):
     dataset = FiniteDataset(mixture.sample(6, generator))
     overall = sum(w * f.mean for w, f in zip(mixture.weights, mixture.fields, strict=True))
@@ -256,6 +270,10 @@ def test_never_rising_leaves_falling_signals_and_averages_the_rest():
 PAIR = GaussianMixture([GaussianField([1, 1]), GaussianField([2, 2])])
 NOISED = r"shape \(N, 3, 2, 2\) are needed; got "
 BAD = {
+    "more classes than pairs of images": (
+        lambda: GaussianMixture.fit(np.zeros((5, 1, 4, 4)), 3, np.random.default_rng(0)),
+        "two or more images; got 5 images for 3 classes",
+    ),
     "a spectrum of the wrong shape": (lambda: GaussianField(np.ones((3, 2))), r"one variance, .* got \(3, 2\)"),
     "a spectrum of one number": (lambda: GaussianField(1.0), r"one variance, .* got \(\)"),
     "covariances of other channels": (
