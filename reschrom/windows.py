@@ -69,7 +69,7 @@ class NearestImage:
     Which one it is, is the nearest to the noised image, seen as in a mirror or not. How much of it to take, and what
     the rest is like, is learned from the nearest neighbours within the set.
 
-    images: three or more, shape (N, C, S, S).
+    images: three or more, shape (N, C, S, S); thousands rather than millions, since several copies stay in memory.
     generator, components, windows: as for `WindowMixture`.
     """
 
