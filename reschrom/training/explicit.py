@@ -1,8 +1,8 @@
-"""How well denoisers that can be written down do on pictures held out: a bound on when a network can be.
+"""How well denoisers that can be written down do on pictures held out: they predict when a network generates.
 
 `python -m reschrom.training.explicit RECIPE --data ZIP --out FILE` fits them to the training pictures of a recipe and
-measures the denoising losses of each on pictures held out. The network of
-the recipe is not used. The formula that loses least predicts the rates of a good model of these pictures.
+measures the denoising losses of each on pictures held out. The network of the recipe is not used. The formula that
+loses least predicts the rates of a good model of these pictures.
 """
 
 import argparse
