@@ -82,6 +82,7 @@ def write_card(
 
 def _settings(recipe: Recipe) -> str:
     strange = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
+    strange |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in strange)
     return "\n".join(rows)
 

@@ -1,12 +1,12 @@
-"""The denoising losses of a trained model on pictures it has not seen, band by band, for chosen captions.
+"""The denoising losses of a trained model on pictures it has not seen, band by band, for all or for chosen captions.
 
-`python -m reschrom.training.losses MODEL --data ZIP --captions "a photo of a motorbike" "" --out FILE` measures them.
-The empty caption stands for all held-out pictures, seen without a caption.
+`python -m reschrom.training.losses MODEL --config RECIPE --data ZIP --out FILE` measures them. The empty caption stands
+for all held-out pictures, seen without a caption. A model that reads no captions sees every picture without one.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from reschrom._files import opened_tensors, replacing
 from reschrom.denoising import BandLosses, band_losses
 from reschrom.networks import network_denoiser
 from reschrom.pipelines import load_pipeline
-from reschrom.resolution import band_energies
+from reschrom.resolution import band_energies, downsample
 from reschrom.schedules import Schedule
 from reschrom.training.card import file_hashes
 from reschrom.training.evaluation import held_out
@@ -52,18 +52,20 @@ def measure(
         raise ValueError(f"captions of the recipe, or an empty one, are needed; got {', '.join(unknown)}")
     pictures, numbers = held_out(recipe, source)
     schedule, measured = Schedule.from_diffusers(pipeline.scheduler), {}
+    reads = recipe.kind == "t2i"
     for caption in captions:
         generator = np.random.default_rng(seed)
         which = np.flatnonzero(numbers == recipe.captions.index(caption)) if caption else np.arange(len(numbers))
         which = generator.permutation(which)[:most]
-        images = np.moveaxis(pictures[which], -1, 1) / 127.5 - 1
-        losses = band_losses(network_denoiser(pipeline, caption), images, schedule, times, generator)
+        images = downsample(np.moveaxis(pictures[which], -1, 1) / 127.5 - 1, recipe.level)
+        denoise = network_denoiser(pipeline, caption if reads else None)
+        losses = band_losses(denoise, images, schedule, times, generator)
         measured[caption] = HeldOut(losses, band_energies(images).mean(axis=1), len(images))
     return measured
 
 
 def save(
-    path: str | Path, times: Float[np.ndarray, " times"], measured: dict[str, HeldOut], provenance: dict[str, str]
+    path: str | Path, times: Float[np.ndarray, " times"], measured: dict[str, HeldOut], provenance: Mapping[str, Any]
 ) -> None:
     """Write losses as safetensors, in single precision."""
     from safetensors.numpy import save_file
@@ -72,16 +74,16 @@ def save(
     for number, each in enumerate(measured.values()):
         parts = {**each.losses._asdict(), "energies": each.energies}
         tensors |= {f"{number}.{name}": value.astype(np.float32) for name, value in parts.items()}
-    counts = {caption: each.pictures for caption, each in measured.items()}
+    about = {"pictures": {caption: each.pictures for caption, each in measured.items()}, **provenance}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {"pictures": json.dumps(counts), **provenance})
+        save_file(tensors, temporary, {"about": json.dumps(about)})  # one entry: several come in any order
 
 
 def load(path: str | Path) -> tuple[Float[np.ndarray, " times"], dict[str, HeldOut]]:
     """Read the times, and the losses of every caption. Raises ValueError, naming the file, where there are none."""
     with opened_tensors(path, "no losses") as file:
         times, measured = file.get_tensor("times"), {}
-        for number, (caption, count) in enumerate(json.loads(file.metadata()["pictures"]).items()):
+        for number, (caption, count) in enumerate(json.loads(file.metadata()["about"])["pictures"].items()):
             names = (*BandLosses._fields, "energies")
             *losses, energies = (file.get_tensor(f"{number}.{name}").astype(np.float64) for name in names)
             measured[caption] = HeldOut(BandLosses(*losses), energies, count)
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
-    parser.add_argument("--captions", nargs="+", required=True)
+    parser.add_argument("--captions", nargs="+", default=[""], help="all pictures, without a caption, unless given")
     parser.add_argument("--times", type=int, default=25, help="times, evenly over the schedule of the model")
     parser.add_argument("--most", type=int, default=300, help="pictures of a caption, where there are more")
     parser.add_argument("--out", required=True, help="safetensors file")
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe, pipeline = Recipe.load(given.config), load_pipeline(given.model)
     times = np.linspace(0, pipeline.scheduler.config.num_train_timesteps - 1, given.times)
     measured = measure(pipeline, recipe, given.data, given.captions, times, given.most)
-    provenance = {"model": given.model.name, "weights": json.dumps(file_hashes(given.model))}
+    provenance = {"model": given.model.name, "weights": file_hashes(given.model)}
     save(given.out, times, measured, {"made by": "python -m reschrom.training.losses", **provenance})
 
 

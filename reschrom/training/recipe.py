@@ -25,8 +25,8 @@ class Recipe:
 
     kind: what the network predicts, one of `KINDS`.
     contents: what the pictures show, each with its article: "a grand piano".
-    pieces: pictures made for each content and style; photographs of rare contents are cut more than once. Only t2i
-        has other styles than the photograph.
+    pieces: pictures made for each content and style; photographs of rare contents are cut more than once.
+    every_style: whether all of `STYLES` are shown where no caption tells them, as t2i shows them, or photographs only.
     size: pixels along one side of what the network sees.
     level: how often pictures of `size * 2^level` pixels are halved, by averages of 2x2 pixels, to become so small.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
@@ -48,6 +48,7 @@ class Recipe:
     contents: tuple[str, ...]
     kind: str = "t2i"
     pieces: int = 400
+    every_style: bool = False
     size: int = 64
     level: int = 0
     channels: tuple[int, ...] = (16, 32, 64, 128, 152)
@@ -124,8 +125,8 @@ class Recipe:
 
     @property
     def styles(self) -> dict[str, Callable[[Picture, np.random.Generator], Picture]]:
-        """The ways in which pictures are shown: all of `STYLES` where a caption can tell them, else the photograph."""
-        return dict(STYLES if self.kind == "t2i" else list(STYLES.items())[:1])
+        """The ways in which pictures are shown: all of `STYLES` where captions tell them or the recipe says so."""
+        return dict(STYLES if self.kind == "t2i" or self.every_style else list(STYLES.items())[:1])
 
     @property
     def captions(self) -> list[str]:
