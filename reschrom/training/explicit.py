@@ -1,8 +1,8 @@
-"""How well denoisers that can be written down do on pictures held out: they predict when a network generates.
+"""How well denoisers that can be written down do on pictures held out: when a network generates, as formulas tell it.
 
 `python -m reschrom.training.explicit RECIPE --data ZIP --out FILE` fits them to the training pictures of a recipe and
 measures the denoising losses of each on pictures held out. The network of the recipe is not used. The formula that
-loses least predicts the rates of a good model of these pictures.
+loses least is nearest to the best denoiser there is of these pictures.
 """
 
 import argparse
