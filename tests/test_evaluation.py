@@ -231,6 +231,7 @@ def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learne
         "0.7000",
     ):
         assert part in text
+    assert "every_style" not in text
     assert json.loads((model / "weights.json").read_text()) == card.file_hashes(model)
 
     result["weights"] = {}
@@ -263,6 +264,7 @@ def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, ki
     assert ("samples.png" in text) == (kind != "residual")
     assert ("turning_points" in text) == (kind == "dvdp")
     assert "text_width" not in text
+    assert "| every_style | False |" in text
     assert json.loads((folder / "weights.json").read_text()) == card.file_hashes(folder)
     recipe.write_text(json.dumps(RECIPE.as_dict()))
     with pytest.raises(ValueError, match="an evaluation of the weights"):

@@ -56,3 +56,19 @@ def test_shipped_losses_are_of_the_weights_that_ship(path):
     with safe_open(path, "numpy") as file:
         about = json.loads(file.metadata()["about"])
     assert about["weights"] == json.loads((DATA / "models" / about["model"] / "weights.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ("scout-64", "pocket-t2i-64"),
+        ("scout-fruit-64", "pocket-direct-64"),
+        ("scout-fruit-32", "pocket-lowres-32"),
+        ("scout-fruit-16", "pocket-lowres-16"),
+        ("scout-fruit-16", "pocket-designed-16"),
+    ],
+)
+def test_a_small_network_sees_the_pictures_of_its_model(small, large):
+    one, other = (Recipe.load(DATA / f"{name}.yaml") for name in (small, large))
+    for name in ("contents", "styles", "pieces", "seed", "size", "level"):
+        assert getattr(one, name) == getattr(other, name)

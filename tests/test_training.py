@@ -97,11 +97,12 @@ def test_a_noised_picture_is_made_of_the_picture_and_its_noise(drawn):
     torch.testing.assert_close(seen.weight, torch.from_numpy(loss_weight(TINY, alpha.numpy()).reshape(-1)))
 
 
-def test_small_pictures_are_averages_of_the_large_ones_and_photographs_alone(drawn):
+def test_small_pictures_are_averages_of_the_large_ones_and_photographs_alone_unless_asked(drawn):
     large, small = replace(TINY, kind="image"), replace(TINY, kind="image", size=4, level=2)
     photos_only = gallery(large, "photos")
     assert np.array_equal(photos_only, gallery(small, "photos"))
     assert photos_only.shape == (2, 3, 16, 16, 3)
+    assert np.array_equal(gallery(replace(large, every_style=True), "photos"), drawn)
     seen = _Batches(build(small), photos_only, small, 1).draw(0, 0, torch.device("cpu"))
     alpha = build(small).scheduler.alphas_cumprod[seen.timesteps][:, None, None, None]
     x_0, _ = batch(photos_only, 8, np.random.default_rng([TINY.seed, 0, 0]))
