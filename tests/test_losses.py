@@ -51,7 +51,11 @@ def test_a_model_that_reads_no_captions_is_measured_on_the_pictures_of_one(model
         losses.measure(pipeline, recipe, "photos", ["a cat"], times, 4)
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("reference/[!s]*-losses.safetensors")), ids=lambda path: path.stem)
+# Those of small networks, which are sent ahead and do not ship, are called scouts.
+SHIPPED = [path for path in sorted(DATA.glob("reference/*-losses.safetensors")) if not path.name.startswith("scout")]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_losses_are_of_the_weights_that_ship(path):
     with safe_open(path, "numpy") as file:
         about = json.loads(file.metadata()["about"])

@@ -52,13 +52,12 @@ def measure(
         raise ValueError(f"captions of the recipe, or an empty one, are needed; got {', '.join(unknown)}")
     pictures, numbers = held_out(recipe, source)
     schedule, measured = Schedule.from_diffusers(pipeline.scheduler), {}
-    reads = recipe.kind == "t2i"
     for caption in captions:
         generator = np.random.default_rng(seed)
         which = np.flatnonzero(numbers == recipe.captions.index(caption)) if caption else np.arange(len(numbers))
         which = generator.permutation(which)[:most]
         images = downsample(np.moveaxis(pictures[which], -1, 1) / 127.5 - 1, recipe.level)
-        denoise = network_denoiser(pipeline, caption if reads else None)
+        denoise = network_denoiser(pipeline, caption if recipe.kind == "t2i" else None)
         losses = band_losses(denoise, images, schedule, times, generator)
         measured[caption] = HeldOut(losses, band_energies(images).mean(axis=1), len(images))
     return measured
