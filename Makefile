@@ -24,13 +24,14 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 book: $(READY)  ## run every notebook and render the book into _build/html (PROFILE=paper for the paper's models)
-	@$(BIN)/python -m reschrom.book build --profile $(PROFILE)
+	@$(BIN)/python -m reschrom.companion build --profile $(PROFILE)
 
 test: lint types unit records  ## check everything: style, types, unit and browser tests, every record
 
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
 types: $(READY)
 	@$(BIN)/mypy
@@ -45,13 +46,13 @@ records: $(READY)
 	    --nbval-sanitize-with tests/nbval.cfg notebooks
 
 record: $(READY)  ## run every notebook and renew the records that changed, notebooks/*/NAME.ipynb
-	@$(BIN)/python -m reschrom.book record
+	@$(BIN)/python -m reschrom.companion record
 
 preview: $(READY)  ## render the book from the records, running nothing, into _build/preview/html
-	@$(BIN)/python -m reschrom.book preview
+	@$(BIN)/python -m reschrom.companion preview
 
 serve: $(READY)  ## show the book on this machine
-	@$(BIN)/python -m reschrom.book serve
+	@$(BIN)/python -m reschrom.companion serve
 
 bench: $(READY)  ## measure the package's speed
 	@$(BIN)/python -m pytest -q benchmarks --benchmark-only

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from reschrom.book.plan import DEFAULTS, Plan, PlanError
+from reschrom.companion.build.plan import DEFAULTS, Plan, PlanError
 
 try:
     PLAN = Plan.read(Path.cwd(), config.get("profile", "cpu"))
@@ -66,7 +66,7 @@ rule execute:
         mem_mb=4000,
         runtime=60,
     shell:
-        "{PYTHON} -m reschrom.book.execute {input.source} {output} --parameters {params.overrides:q} 2>&1 | tee {log}"
+        "{PYTHON} -m reschrom.companion.build.execute {input.source} {output} --parameters {params.overrides:q} 2>&1 | tee {log}"
 
 
 rule html:
@@ -78,7 +78,7 @@ rule html:
     log:
         "_build/log/html.log",
     shell:
-        "{PYTHON} -m reschrom.book.stage _build/html {input.notebooks} 2>&1 | tee {log}"
+        "{PYTHON} -m reschrom.companion.build.stage _build/html {input.notebooks} 2>&1 | tee {log}"
 
 
 rule html_of_records:
@@ -90,4 +90,4 @@ rule html_of_records:
     log:
         "_build/log/preview.log",
     shell:
-        "{PYTHON} -m reschrom.book.stage _build/preview/html {input.notebooks} 2>&1 | tee {log}"
+        "{PYTHON} -m reschrom.companion.build.stage _build/preview/html {input.notebooks} 2>&1 | tee {log}"

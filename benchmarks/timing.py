@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reschrom.training.card import write_json
+from reschrom._files import write_json
 
 
 def in_turn(things: Mapping[str, Callable[[int], object]], rounds: int, images: int) -> dict[str, dict[str, float]]:

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
+from jaxtyping import Float
 
 # jaxtyping reads `Any` as "anything with a shape and a dtype": NumPy arrays and torch tensors.
 Array = Any
 Number = int | float
+Images = Float[np.ndarray, "images channels side side"]
 
 
 def floating(value: Array) -> tuple[Array, Any]:

@@ -28,7 +28,9 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def book_html(root: Path) -> Path:
     """The folder of the rendered pages, made from the records; nothing is run."""
-    subprocess.run([sys.executable, "-m", "reschrom.book", "preview"], cwd=root, check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "reschrom.companion", "preview"], cwd=root, check=True, stdin=subprocess.DEVNULL
+    )
     return root / "_build" / "preview" / "html"
 
 

@@ -14,47 +14,14 @@ import reschrom
 
 PACKAGE = Path(reschrom.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-TESTS = sorted(Path(__file__).parent.glob("test_*.py"))
-# A module may import modules of a lower rank only. What is not named here is the subpackage's own affair.
-RANKS = {
-    "_arrays": 0,
-    "_files": 0,
-    "bootstrap": 0,
-    "proof": 0,
-    "schedules": 1,
-    "resolution": 1,
-    "scaling": 2,
-    "spectrum": 2,
-    "rates": 3,
-    "data": 3,
-    "chromatogram": 4,
-    "posteriors": 4,
-    "networks": 4,
-    "latents": 4,
-    "timesteps": 5,
-    "denoising": 5,
-    "measure": 7,
-    "prompts": 5,
-    "scales": 5,
-    "windows": 5,
-    "editing": 6,
-    "distances": 4,
-    "thresholding": 4,
-    "cascade": 4,
-    "dvdp": 4,
-    "dvdp_bound": 5,
-    "dvdp_scheduler": 6,
-    "dvdp_pipeline": 7,
-    "cascade_unet": 6,
-    "designed": 6,
-    "upsample_guidance": 6,
-    "pipelines": 8,
-    "training": 9,
-    "sampling": 9,
-    "options": 8,
-    "plots": 6,
-    "book": 7,
-    "cli": 10,
+TESTS = sorted(Path(__file__).parent.rglob("test_*.py"))
+ROOT = PACKAGE.parent
+# Public name -> the module that the stub says it is loaded from.
+HOMES = {
+    alias.name: f"reschrom.{node.module}"
+    for node in ast.parse((PACKAGE / "__init__.pyi").read_text()).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
 }
 HEAVY = {
     "diffusers",
@@ -68,22 +35,6 @@ HEAVY = {
     "skimage",
     "sklearn",
 }
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-
-
-def imports(nodes: list[ast.stmt]) -> set[str]:
-    """Return the full names of what these statements import, `from a import b` as a.b."""
-    names = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
 
 
 def public_functions() -> list:
@@ -104,16 +55,14 @@ def public_functions() -> list:
 
 
 @pytest.mark.parametrize("name", reschrom.__all__)
-def test_every_public_name_comes_from_the_module_that_defines_it(name):
-    exported = getattr(reschrom, name)
-    home = importlib.import_module(f"reschrom.{reschrom._HOME[name]}")
-    assert exported is vars(home)[name]
-    assert exported.__module__ == home.__name__
+def test_every_public_name_is_loaded_from_the_module_that_the_stub_names(name):
+    home = importlib.import_module(HOMES[name])
+    assert getattr(reschrom, name) is vars(home)[name]
     assert name in dir(reschrom)
 
 
 def test_no_public_name_is_hidden_by_a_module_of_the_same_name():
-    assert not {path.stem for path in SOURCES} & set(reschrom.__all__)
+    assert not {path.stem for path in PACKAGE.iterdir()} & set(reschrom.__all__)
 
 
 @pytest.mark.parametrize("function", public_functions())
@@ -150,23 +99,8 @@ def test_using_the_theory_loads_neither_torch_nor_diffusers_nor_plots():
         "Chromatogram.predicted(Schedule.cosine(), 64).shares; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "reschrom.chromatogram" in loaded
+    assert "reschrom.theory.chromatogram" in loaded
     assert not {"torch", "diffusers", "matplotlib", "reschrom.plots"} & set(loaded)
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_modules_import_only_what_stands_below_them(path):
-    tree, (_, *own) = ast.parse(path.read_text(encoding="utf-8")), module_of(path).split(".")
-    assert not own or own[0] in RANKS, f"give {module_of(path)} a rank"
-    everywhere = imports([node for node in ast.walk(tree) if isinstance(node, ast.stmt)])
-    everywhere -= {"reschrom.plots"} - imports(tree.body)  # what can draw itself may ask for plots when it does
-    for name in everywhere:
-        root, *rest = name.split(".")
-        if own and root == "reschrom" and rest and rest[0] != own[0]:
-            below = rest[0] if rest[0] in RANKS else reschrom._HOME.get(rest[0], "")
-            assert RANKS.get(below, -1) < RANKS[own[0]], f"{module_of(path)} imports {name}"
-    if own and own[0] in RANKS and RANKS[own[0]] < RANKS["plots"]:
-        assert not {name.split(".")[0] for name in imports(tree.body)} & HEAVY
 
 
 def checks(function: ast.FunctionDef, helpers: dict[str, ast.FunctionDef], seen: frozenset[str] = frozenset()) -> bool:

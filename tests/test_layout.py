@@ -16,10 +16,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from reschrom import cli
-from reschrom.book.execute import ENVIRONMENT
-from reschrom.book.notebook import declared_parameters, read_source
-from reschrom.training.card import read_json
-from reschrom.training.recipe import Recipe
+from reschrom._files import read_json
+from reschrom.companion.build.execute import ENVIRONMENT
+from reschrom.companion.build.notebook import declared_parameters, read_source
+from reschrom.train.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 TEXT = {".cff", ".cfg", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}

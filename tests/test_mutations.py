@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from reschrom.book.notebook import code_cells, read_source
-from reschrom.proof import HOW
+from reschrom.companion.build.notebook import code_cells, read_source
+from reschrom.companion.proof import HOW
 
 ROOT = Path(__file__).parent.parent
 THEORY = ROOT / "notebooks" / "theory"

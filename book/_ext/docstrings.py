@@ -10,7 +10,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from reschrom.book.ledger import MENTION
+from reschrom.companion.build.ledger import MENTION
 
 _ARRAY = re.compile(r"~?(?:\w+\.)*(?:Num|Float|Int|Bool|Integer|Shaped)\[~?[\w.]+, '([^']*)'\]")
 _CODE = re.compile(r"(`[^`]+`)")

@@ -11,9 +11,9 @@ from docstrings import linked
 from sphinx.util import logging
 
 import reschrom
-from reschrom.book.figures import figure_table
-from reschrom.book.ledger import ledger_table, mentions, problems, public_docstrings, read_ledger
-from reschrom.book.pages import contents
+from reschrom.companion.build.figure_table import figure_table
+from reschrom.companion.build.ledger import ledger_table, mentions, problems, public_docstrings, read_ledger
+from reschrom.companion.build.pages import contents
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def objects():
     """Return the API reference: one table of everything public, then each module with its objects."""
     cited = {name: mentions(text) for name, text in public_docstrings()}
     modules = {}
-    for name in reschrom._HOME:
+    for name in reschrom.__all__:
         modules.setdefault(inspect.getmodule(getattr(reschrom, name)), []).append(name)
     table = ["| object | what it does | paper |", "| --- | --- | --- |"]
     parts = []

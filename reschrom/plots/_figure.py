@@ -12,7 +12,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 
-from reschrom.resolution import band_names
+from reschrom.theory.bands import band_names
 
 P = ParamSpec("P")
 R = TypeVar("R")

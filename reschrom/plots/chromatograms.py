@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from reschrom.chromatogram import Chromatogram
 from reschrom.plots._figure import WIDTH, Figure, band_colours, resolution_axis, styled, time_axis
+from reschrom.theory.chromatogram import Chromatogram
 
 
 def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> QuadMesh:

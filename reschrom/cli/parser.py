@@ -1,0 +1,238 @@
+"""What the command line understands: every command and its options."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from reschrom.design.timesteps import EQUAL
+from reschrom.theory.schedules import Schedule
+
+CONSTRUCTORS = {
+    "cosine": Schedule.cosine,
+    "flow_matching": Schedule.flow_matching,
+    "linear": Schedule.linear,
+    "natural": Schedule.natural,
+    "scaled_linear": Schedule.scaled_linear,
+    "sigmoid": Schedule.sigmoid,
+}
+# Every parameter of these, and what it means.
+PARAMETERS = {
+    "s": "cosine: the offset that enlarges the first steps",
+    "shift": "flow_matching: above 1, more of the time is spent in noise",
+    "beta_start": "linear, scaled_linear: the rate of noise at the image",
+    "beta_end": "linear, scaled_linear: the rate of noise at the end",
+    "start": "sigmoid: where the curve begins",
+    "end": "sigmoid: where the curve ends",
+    "temperature": "sigmoid: how soft the curve is",
+}
+WORDS = """\
+words:
+  t      how noised an image is: 0 is the image, the last time is pure noise. A named schedule ends at t = 1 (the
+         natural one never), a diffusers scheduler counts its timesteps, 1000 as a rule. Generation runs backwards.
+  level  how often the sides of an image are halved: 0 is full resolution; 64x64 pixels are one pixel at level 6.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with one line, where argparse would print the usage first."""
+        self.exit(2, f"reschrom: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> Parser:
+    """Build the parser; what it returns says in `command` which command was given."""
+    whole = Parser(
+        prog="reschrom",
+        description="Which resolution does a diffusion model generate at each step?",
+        epilog=f"{WORDS}\neach command has its own help: reschrom time --help",
+    )
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+
+    chromatogram = _command(
+        commands,
+        "chromatogram",
+        "draw or tabulate which resolution is generated at each time",
+        "reschrom chromatogram --schedule cosine --size 64 --out chromatogram.png",
+    )
+    _add_schedule(chromatogram)
+    chromatogram.add_argument("--size", type=int, required=True, help="pixels along one side, a power of two")
+    chromatogram.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything)",
+    )
+    _add_spectrum(chromatogram)
+    chromatogram.add_argument("--until", type=float, help="the last time to show, needed by the natural schedule only")
+
+    spectrum = _command(
+        commands,
+        "spectrum",
+        "measure the variance of each resolution band of a data set, for the commands that take --spectrum",
+        "reschrom spectrum photos --size 64 --images 500 --out spectrum.json",
+    )
+    spectrum.add_argument(
+        "source",
+        metavar="ZIP|FOLDER|photos|ID",
+        help="pictures in folders of any depth; photos are those of the installed packages, 1000 random pieces unless "
+        "--images says more; an ID is fetched from the hub. A picture is cut to its middle square",
+    )
+    spectrum.add_argument("--size", type=int, required=True, help="pixels along one side, a power of two")
+    spectrum.add_argument("--images", type=int, help="at most so many, in the order of their names (default: all)")
+    spectrum.add_argument(
+        "--model", metavar="ID|FOLDER", help="measure the latents of this latent model instead of the pictures"
+    )
+    spectrum.add_argument("--seed", type=int, default=0, help="of the latents (default: 0)")
+    spectrum.add_argument("--out", type=Path, metavar="JSON", help="the file to write; without it nothing is written")
+
+    timesteps = _command(
+        commands,
+        "timesteps",
+        "choose timesteps that spend the steps where signal is generated, for timesteps= of a diffusers pipeline",
+        "reschrom timesteps --schedule data/models/pocket-t2i-64 --size 64 --spectrum spectrum.json --steps 27\n"
+        "  reschrom timesteps --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --steps 27",
+    )
+    timesteps.add_argument("--steps", type=int, required=True, help="how many timesteps to choose")
+    timesteps.add_argument(
+        "--equal",
+        choices=EQUAL,
+        default=EQUAL[0],
+        help="what every step has the same share of: the error that DDIM makes, the variance that ancestral sampling "
+        "(DDPM) loses, or the generated signal (default: error)",
+    )
+    timesteps.add_argument(
+        "--weights", type=float, nargs="+", metavar="W", help="of the bands, finest first (default: equal)"
+    )
+    _add_schedule(timesteps, required=False)
+    timesteps.add_argument("--size", type=int, help="with --schedule: pixels along one side, a power of two")
+    _add_spectrum(timesteps)
+    by_model = timesteps.add_argument_group("measured instead, on what a model draws without guidance in 50 steps")
+    by_model.add_argument("--model", metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
+    by_model.add_argument("--prompt", help="what to draw; not for an unconditional pipeline")
+    _add_drawing(by_model)
+
+    measure = _command(
+        commands,
+        "measure",
+        "measure which resolution a diffusers pipeline generates at each step",
+        "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out chromatogram.png",
+    )
+    measure.add_argument("--prompt", help="what to draw; not for an unconditional pipeline")
+    measure.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything). With guidance it shows the "
+        "energy of guidance, Eq. (19), without guidance the growth of the estimate",
+    )
+    _add_sampling(measure)
+
+    switch = _command(
+        commands,
+        "switch",
+        "tell at which step to change the prompt so that coarse resolutions keep the first",
+        "reschrom switch --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' "
+        "--prompt 'a painting of a motorbike' --band 16",
+    )
+    switch.add_argument("--prompt", action="append", required=True, help="twice: to begin with, and to switch to")
+    switch.add_argument(
+        "--band",
+        type=int,
+        required=True,
+        help="resolutions coarser than BAND x BAND keep the first prompt: they must have 95 %% of what they gain with "
+        "it, by the growth of the model's own estimate without guidance. The answer is then tried, with guidance: "
+        "the table shows how much of each band stays as the first prompt alone makes it. The bands of a latent model "
+        "are those of its latents",
+    )
+    _add_sampling(switch)
+
+    train = commands.add_parser("train", help="train a small model").add_subparsers(required=True, metavar="KIND")
+    for kind, summary, name in (
+        ("t2i", "train a text-to-image model", "t2i-64"),
+        ("image", "train a model of images without captions, or the lowest level of a cascade", "lowres-32"),
+        ("residual", "train one level of a cascade to predict what averaging 2x2 pixels hides", "residual-64"),
+        ("dvdp", "train a model of images without captions that starts from small noise", "dvdp-64"),
+    ):
+        learn = _command(
+            train,
+            kind,
+            f"{summary}; or go on where training was stopped",
+            f"reschrom train {kind} --config data/pocket-{name}.yaml --data open-mix-64.zip --out runs/pocket\n"
+            f"  accelerate launch -m reschrom.cli train {kind} ...   on more than one GPU",
+        )
+        learn.add_argument("--config", type=Path, required=True, metavar="YAML", help="the recipe of the model")
+        learn.add_argument(
+            "--data",
+            required=True,
+            metavar="ZIP|FOLDER|photos|ID",
+            help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
+        )
+        learn.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log, samples")
+        learn.add_argument("--steps", type=int, help="instead of those of the recipe")
+        learn.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default: 250)")
+        learn.add_argument("--show-every", type=int, default=1000, help="steps between sample grids (default: 1000)")
+        learn.set_defaults(command="train", kind=kind)
+
+    time = _command(
+        commands,
+        "time",
+        "tell at what time a smaller image is as noisy as the averaged large one",
+        "reschrom time --schedule cosine --level 1 --t 0.5",
+    )
+    _add_schedule(time)
+    time.add_argument("--level", type=int, required=True, help="how often the sides are halved: 0, 1, 2, ...")
+    time.add_argument("--t", type=float, required=True, help="time of the large image")
+    return whole
+
+
+def _command(commands: "argparse._SubParsersAction[Parser]", name: str, summary: str, example: str) -> Parser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"{WORDS}\nexample:\n  {example}",
+    )
+    command.set_defaults(command=name)
+    return command
+
+
+def _add_sampling(command: Parser) -> None:
+    add = command.add_argument
+    add("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
+    add("--steps", type=int, default=50, help="steps of the pipeline's own scheduler (default: 50)")
+    add("--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)")
+    _add_drawing(command)
+
+
+def _add_drawing(command: Any) -> None:
+    add = command.add_argument
+    add("--images", type=int, default=16, help="how many to average over (default: 16)")
+    add("--seed", type=int, default=0, help="of the first image; the next has the next (default: 0)")
+    add("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
+    add("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
+
+
+def _add_spectrum(command: Parser) -> None:
+    command.add_argument(
+        "--spectrum",
+        nargs="+",
+        metavar="FILE|S",
+        help="strength of the images' signal in each resolution: the file that reschrom spectrum wrote, or the "
+        "variance of a coefficient, finest first, one number for every level from 0 to a single pixel. Without it the "
+        "paper's formula is used, which needs none",
+    )
+
+
+def _add_schedule(command: Parser, required: bool = True) -> None:
+    command.add_argument(
+        "--schedule",
+        required=required,
+        metavar="NAME|PATH",
+        help=f"{', '.join(CONSTRUCTORS)}; or a diffusers scheduler or pipeline on disk, its folder or its JSON file",
+    )
+    settings = command.add_argument_group("settings of one schedule, all with a usual value")
+    for name, meaning in PARAMETERS.items():
+        settings.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=meaning)

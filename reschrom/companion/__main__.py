@@ -1,0 +1,36 @@
+"""Build the book: `python -m reschrom.companion build|preview|record|serve`."""
+
+import argparse
+import os
+import sys
+
+from reschrom.companion.build.graph import HTML, build, preview, record
+from reschrom.companion.build.serve import serve
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, preview, record or show the book from the command line; return 0 when it succeeds."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reschrom.companion", description="Build the book of this checkout."
+    )
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="notebooks to run side by side")
+    tasks = parser.add_subparsers(dest="task", required=True)
+    one = tasks.add_parser("build", help="run the notebooks and render the book into _build/html")
+    one.add_argument("--profile", default="cpu", help="parameters of the run, profiles/PROFILE.yaml")
+    tasks.add_parser("preview", help="render the book from the committed records into _build/preview/html")
+    tasks.add_parser("record", help="run the notebooks and renew the records beside their sources")
+    tasks.add_parser("serve", help="show the book on this machine")
+    options = parser.parse_args(arguments)
+    try:
+        if options.task == "build":
+            return build(options.profile, options.cores)
+        if options.task == "serve":
+            return serve(HTML)
+        return preview(options.cores) if options.task == "preview" else record(options.cores)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"\nnothing was made:\n{error}\n", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""The model card of a trained model, and the checksums of its weights.
+
+`python -m reschrom.companion.card FOLDER --evaluation JSON --log CSV --hardware "2 CPU cores" --hours 1.7` writes
+`README.md` and `weights.json` into the folder of the model. A model without captions is not evaluated here, so it needs
+no `--evaluation`.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reschrom._files import file_hashes, replacing, write_json
+from reschrom.train.recipe import Recipe
+
+_FRUITS = """\
+- Fruits-360: M. Oltean, H. Muresan; *Fruit recognition from images using deep learning*, Acta Universitatis
+  Sapientiae, Informatica 10 (2018). MIT."""
+_SOURCES = f"""\
+- Caltech-101: F.-F. Li, M. Andreeto, M. Ranzato, P. Perona; CaltechDATA, 2022, doi:10.22002/D1.20086. CC BY 4.0.
+- Clothing dataset: A. Grigorev and contributors; github.com/alexeygrigorev/clothing-dataset. CC0 1.0.
+{_FRUITS}"""
+# Settings that mean nothing to other kinds of models.
+_OF_KIND = {
+    "t2i": ("text_width", "text_layers", "unconditional"),
+    "dvdp": ("turning_points", "attenuation", "treatment"),
+}
+# Contents that are told less often than this are named among the failures.
+_DOUBTFUL = 0.8
+
+
+def write_card(
+    folder: Path,
+    recipe: Recipe,
+    evaluation: dict[str, Any] | None,
+    losses: Sequence[float],
+    hardware: str,
+    hours: float,
+) -> None:
+    """Write `README.md` and `weights.json` of a model.
+
+    evaluation: what `reschrom.companion.judging.evaluation` measured of these very weights;
+        None for a model without captions.
+    losses: of every training step.
+    Raises ValueError when the evaluation is of other weights, or is missing.
+    """
+    hashes = file_hashes(folder)
+    if recipe.kind != "t2i":
+        text = _card_of_level(folder, recipe, losses, hardware, hours)
+    elif evaluation is None or evaluation["weights"] != hashes:
+        raise ValueError(f"an evaluation of the weights in {folder} is needed; got none, or one of other weights")
+    else:
+        text = _card(folder, recipe, evaluation, losses, hardware, hours)
+    write_json(folder / "weights.json", hashes)
+    with replacing(folder / "README.md") as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _settings(recipe: Recipe) -> str:
+    strange = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
+    strange |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
+    rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in strange)
+    return "\n".join(rows)
+
+
+def _card_of_level(folder: Path, recipe: Recipe, losses: Sequence[float], hardware: str, hours: float) -> str:
+    size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
+    halved = f", averaged over {2**recipe.level}x{2**recipe.level} pixels" if recipe.level else ""
+    pipeline, sampler, counted = "DDIMPipeline", "DDIM, 20 steps", f"{len(losses) * recipe.batch:,} pictures seen"
+    imported = "from diffusers import DiffusionPipeline\n\npipeline = DiffusionPipeline"
+    if recipe.kind == "dvdp":
+        pipeline, sampler = "DVDPPipeline", "Ancestral sampling, 20 steps"
+        counted = "twice as many at half the side, and so on"
+        imported = "from reschrom import DVDPPipeline\n\npipeline = DVDPPipeline"
+    if recipe.kind == "residual":
+        use = f"""It predicts the noise of an image of {size}x{size} pixels less the averages of that noise over 2x2
+pixels (Eqs. 21 and 23 of the paper), so it draws nothing on its own: it is the finer level of a cascade.
+
+```python
+from reschrom import CascadedUNet, load_pipeline
+
+low = load_pipeline("data/models/pocket-lowres-{size // 2}")
+cascade = CascadedUNet(low, load_pipeline("data/models/{folder.name}"))
+```"""
+    else:
+        use = f"""It draws images of {size}x{size} pixels without a caption.
+
+![Samples that nobody chose](samples.png)
+
+The samples are the first that were drawn, none was chosen. {sampler}.
+
+```python
+{imported}.from_pretrained("data/models/{folder.name}")
+pipeline(num_inference_steps=20).images[0]
+```"""
+    return f"""# {folder.name}
+
+A small `{pipeline}` for measuring, {weights:.1f} MiB in half precision. {use}
+
+## Data
+
+Photographs of {len(recipe.contents)} kinds of fruit, {recipe.pieces} of each, on white: {", ".join(recipe.contents)}.
+They were mirrored and moved by up to three pixels of {recipe.picture_size} by chance{halved}. They come from:
+
+{_FRUITS}
+
+They are not in this repository. The weights carry the licence of the repository; whoever passes on the model names
+this source.
+
+## Training
+
+{len(losses):,} steps of {recipe.batch} pictures, {counted}, in {60 * hours:.0f}
+minutes on {hardware}. `reschrom train {recipe.kind}` with this recipe makes it again; no other model is needed for it.
+The kept weights are a running average. Mean loss of the last tenth of the steps: {sum(tail) / len(tail):.4f}.
+
+| setting | value |
+| --- | --- |
+{_settings(recipe)}
+
+## Known failures
+
+- It has seen frames of turntable films on white, and little variety within a kind.
+- A short training: outlines and surface texture are often wrong.
+"""
+
+
+def _card(
+    folder: Path, recipe: Recipe, evaluation: dict[str, Any], losses: Sequence[float], hardware: str, hours: float
+) -> str:
+    sampler, told, real = evaluation["sampler"], evaluation["recognised"], evaluation["classifier"]
+    pixels, features = (evaluation["memorisation"][space] for space in ("pixels", "features"))
+    size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
+    seen = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
+    contents = "\n".join(
+        f"| {name} | {_percent(share['content'])} | {_percent(share['style'])} | "
+        f"{_percent(real['per content'][name]['content'])} |"
+        for name, share in told["per content"].items()
+    )
+    return f"""# {folder.name}
+
+A small text-to-image model of {size}x{size} pixels, for measuring: an `IFPipeline` whose network predicts noise, with
+the T5 encoder that was trained with it. {weights:.1f} MiB in half precision. Captions are a style and a content:
+"a photo of a motorbike", "an oil painting of a pineapple", "a pencil sketch of a grand piano".
+
+![One sample of each caption: a column for a content, a row for a style](samples.png)
+
+One sample of each caption: contents in the order of the table below, rows are photo, oil painting and pencil sketch.
+They are the first that were drawn, none was chosen. {sampler["scheduler"]}, {sampler["steps"]}
+steps, guidance scale {sampler["guidance scale"]:g}.
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("data/models/{folder.name}")
+pipeline(
+    "an oil painting of a pineapple",
+    guidance_scale={sampler["guidance scale"]:g},
+    num_inference_steps={sampler["steps"]},
+).images[0]
+```
+
+## Data
+
+{len(recipe.contents)} contents, {recipe.pieces} pictures each. Photographs of rare contents were cut more than once.
+Oil paintings and pencil sketches are made from the photographs by filters (`reschrom.train.styles`). Pictures were
+mirrored and moved by up to three pixels by chance. The photographs are centre-cropped squares of:
+
+{_SOURCES}
+
+They are not in this repository. The weights carry the licence of the repository; whoever passes on the model names
+these sources.
+
+## Training
+
+{seen}, in {hours:.1f} hours on {hardware}. `reschrom train t2i` with this recipe makes it again. Captions were left
+out of {_percent(recipe.unconditional)} of the pictures. The kept weights are a running average. Mean loss of the last
+tenth of the steps: {sum(tail) / len(tail):.4f}.
+
+| setting | value |
+| --- | --- |
+{_settings(recipe)}
+
+## What it draws
+
+A classifier learned the same training pictures. It names the content of {_percent(real["content"])} and the style of
+{_percent(real["style"])} of held-out pictures (content, photographs only:
+{_percent(real["photographs"]["content, captions alike"])}; all captions count alike). Of
+{sampler["samples per caption"]} samples of each caption it names the content right for **{_percent(told["content"])}**
+and the style for **{_percent(told["style"])}**.
+
+| content | samples: content | samples: style | held-out pictures: content |
+| --- | --- | --- | --- |
+{contents}
+
+Distance to the nearest training picture of the same style (mirrored and moved copies included, fruit left out), median
+over samples divided by the median over held-out pictures: **{pixels["ratio of medians"]:.2f}** in pixels
+({pixels["samples"]["median"]:.3f} to {pixels["held out"]["median"]:.3f}), **{features["ratio of medians"]:.2f}** in
+the features of the classifier. A model that copies its training set has a ratio near 0.
+
+## Known failures
+
+{_failures(evaluation)}
+"""
+
+
+def _failures(evaluation: dict[str, Any]) -> str:
+    per_content = evaluation["recognised"]["per content"]
+    doubtful = sorted((share["content"], name) for name, share in per_content.items() if share["content"] < _DOUBTFUL)
+    lines = [
+        "- Words outside the captions are spelled letter by letter and mean nothing to it.",
+        "- Fine structure is often wrong: spokes, keys, rigging, straps.",
+        "- Fruits are frames of turntable films on white; the model has seen little else of them.",
+    ]
+    if doubtful:
+        names = ", ".join(f"{name} ({_percent(share)})" for share, name in doubtful)
+        lines.append(f"- Told by the classifier in fewer than {_percent(_DOUBTFUL)} of the samples: {names}.")
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command of this module's documentation."""
+    parser = argparse.ArgumentParser(prog="python -m reschrom.companion.card", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the model; samples.png is expected beside the card")
+    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--evaluation", type=Path, help="JSON file of reschrom.companion.judging.evaluation")
+    parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run")
+    parser.add_argument("--hardware", required=True, help="what the model was trained on")
+    parser.add_argument("--hours", required=True, type=float, help="wall time of training")
+    given = parser.parse_args(arguments)
+    with given.log.open(newline="", encoding="utf-8") as stream:
+        losses = [float(row["loss"]) for row in csv.DictReader(stream)]
+    evaluation = json.loads(given.evaluation.read_text(encoding="utf-8")) if given.evaluation else None
+    write_card(given.folder, Recipe.load(given.config), evaluation, losses, given.hardware, given.hours)
+
+
+if __name__ == "__main__":
+    main()

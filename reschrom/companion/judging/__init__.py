@@ -1,0 +1,1 @@
+"""How samples of the shipped models are judged: a classifier, distances from real images, and the evaluation."""

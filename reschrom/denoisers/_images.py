@@ -1,0 +1,37 @@
+"""What exact denoisers share: the least noise, and the checks of what they are given."""
+
+from typing import Protocol
+
+import numpy as np
+
+from reschrom._arrays import Images, finite, one_signal_power
+
+# At alpha = 1 each posterior is its limit, reached at a noise of standard deviation 1e-12.
+LEAST_NOISE = 1e-24
+
+
+class Posterior(Protocol):
+    """A distribution of images whose denoising problem is solved exactly."""
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t], the best estimate of the image in a noised image: Eq. (7)."""
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images x_0 from the distribution."""
+
+
+def noised_images(x_t: Images, shape: tuple[int, ...]) -> Images:
+    """Return noised images, after checking that they are finite and that each has the given shape."""
+    x_t = np.asarray(x_t, dtype=np.float64)
+    if x_t.ndim != 4 or x_t.shape[1:] != shape:
+        raise ValueError(f"noised images of the shape (N, {', '.join(map(str, shape))}) are needed; got {x_t.shape}")
+    finite("noised images", x_t)
+    return x_t
+
+
+def noise_power(alpha: float) -> float:
+    """Return `1 - alpha`, after checking that there is noise to predict."""
+    noise = 1 - one_signal_power(alpha)
+    if noise == 0:
+        raise ValueError("an image without noise holds no noise to predict: alpha must be below 1")
+    return noise

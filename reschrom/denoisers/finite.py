@@ -1,0 +1,39 @@
+"""The exact denoiser of a finite set of images: their mean, weighted by the probability of each (Eq. 7)."""
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._arrays import Images, one_signal_power
+from reschrom.denoisers._images import LEAST_NOISE, noised_images
+
+
+class FiniteDataset:
+    """The images of a set, each as likely as any other: what a network that fits its training set perfectly generates.
+
+    images: shape (N, C, S, S).
+    """
+
+    def __init__(self, images: Images) -> None:
+        images = np.asarray(images, dtype=np.float64)
+        if images.ndim != 4 or not len(images) or not np.all(np.isfinite(images)):
+            raise ValueError(f"a dataset holds one or more finite images, shape (N, C, S, S); got {images.shape}")
+        self.images = images
+        self._flat = self.images.reshape(len(images), -1)
+        self._energies = np.square(self._flat).sum(axis=1)
+
+    def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "dataset images"]:
+        """Return the probability of each image of the set given the noised image."""
+        x_t, alpha = noised_images(x_t, self.images.shape[1:]), one_signal_power(alpha)
+        from scipy.special import softmax
+
+        # -||x_t - sqrt(alpha) x||^2 / 2 up to a term that all images of the set share.
+        closeness = np.sqrt(alpha) * self._flat @ x_t.reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
+        return softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, LEAST_NOISE), axis=0)
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t]: the images of the set, weighted by their probability."""
+        return (self.responsibilities(x_t, alpha).T @ self._flat).reshape(-1, *self.images.shape[1:])
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images of the set, with replacement."""
+        return self.images[generator.integers(len(self.images), size=count)]

@@ -1,0 +1,281 @@
+"""Exact denoisers: E[x_0 | x_t] of Gaussian fields and of mixtures of them (Eq. 7).
+
+No network is trained, so nothing here has training error. Images have the shape (N, C, S, S), float64; alpha is one
+number in [0, 1], the signal power of Eq. (1).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from reschrom._arrays import Images, finite, one_signal_power, signal_power
+from reschrom.denoisers._images import LEAST_NOISE, noise_power, noised_images
+from reschrom.theory.bands import band_sizes, bands, depth, from_bands
+
+
+class GaussianField:
+    """Images whose resolution bands are independent Gaussian noise, each band with its own strength.
+
+    spectrum: variance per coefficient of every band, finest first, shape (levels + 1,); or the covariance of the
+        channels in every band, shape (levels + 1, C, C). Zero variance is allowed.
+    mean: the mean image, shape (C, S, S) with S = 2^levels, or one number for all pixels.
+    channels: how many, when the spectrum and the mean do not say.
+    """
+
+    def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3) -> None:
+        spectrum, mean = np.asarray(spectrum, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+        if spectrum.ndim not in (1, 3):
+            raise ValueError(
+                f"a spectrum holds one variance, or one covariance of the channels, per band; got {spectrum.shape}"
+            )
+        side = 2 ** max(len(spectrum) - 1, 0)
+        channels = mean.shape[0] if mean.ndim else spectrum.shape[-1] if spectrum.ndim == 3 else channels
+        if spectrum.ndim == 1:
+            spectrum = spectrum[:, None, None] * np.eye(channels)
+        if (
+            not spectrum.size
+            or spectrum.shape[1:] != (channels, channels)
+            or mean.shape not in ((), (channels, side, side))
+        ):
+            raise ValueError(
+                f"a field of {side}x{side} pixels and {channels} channels needs one variance or one {channels}x"
+                f"{channels} covariance per band, and a mean image of its size; got {spectrum.shape}, {mean.shape}"
+            )
+        if not np.allclose(spectrum, spectrum.swapaxes(1, 2), equal_nan=True):
+            raise ValueError("the covariances of channels must be symmetric")
+        finite("the mean image", mean)
+        # Each band in the channel directions in which it is uncorrelated.
+        variances, self._directions = np.linalg.eigh(np.nan_to_num(spectrum))
+        if not np.all(np.isfinite(spectrum)) or np.any(variances < -1e-12 * variances.max()):
+            raise ValueError("the variances of a Gaussian field must be numbers, none of them negative")
+        self._variances = np.maximum(variances, 0)
+        self._sizes = np.array(band_sizes(side))
+        self._mean = bands(np.broadcast_to(mean, (channels, side, side)))
+        self.mean = from_bands(self._mean)
+
+    @classmethod
+    def fit(cls, images: Images, colour: bool = False) -> "GaussianField":
+        """Return the field with the mean image and the band spectrum of two or more images.
+
+        colour: whether to measure the covariance of the channels in every band, or only their mean variance.
+        """
+        covariance = channel_covariance(images)
+        spectrum = covariance if colour else np.trace(covariance, axis1=1, axis2=2) / images.shape[1]
+        return cls(spectrum, images.mean(axis=0))
+
+    @property
+    def spectrum(self) -> Float[np.ndarray, " bands"]:
+        """The variance per coefficient of every band, finest first, averaged over channels."""
+        return self._variances.mean(axis=1)
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t]: the mean, plus every band of the rest times its Wiener gain."""
+        return from_bands(self._denoise(bands(noised_images(x_t, self.mean.shape)), one_signal_power(alpha)))
+
+    def losses(self, alpha: ArrayLike) -> Float[np.ndarray, "bands *alphas"]:
+        """Return the band-resolved mmse in closed form, `n_m S (1 - alpha) / (alpha S + 1 - alpha)` over channels.
+
+        alpha: one number or an array of them.
+        """
+        alpha = np.asarray(signal_power(alpha)[0])[..., None]
+        noise = np.maximum(1 - alpha, LEAST_NOISE)
+        return np.stack(
+            [n * (s * noise / (alpha * s + noise)).sum(-1) for n, s in zip(self._sizes, self._variances, strict=True)]
+        )
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images from the field."""
+        white = bands(generator.standard_normal((count, *self.mean.shape)))
+        coloured = [
+            _mix(directions * np.sqrt(variances), b)
+            for b, variances, directions in zip(white, self._variances, self._directions, strict=True)
+        ]
+        return self.mean + from_bands(coloured)
+
+    def _denoise(self, noised: list[np.ndarray], alpha: float) -> list[np.ndarray]:
+        noise = max(1 - alpha, LEAST_NOISE)
+        gains = np.sqrt(alpha) * self._variances / (alpha * self._variances + noise)
+        return [
+            mean + _mix((directions * gain) @ directions.T, b - np.sqrt(alpha) * mean)
+            for b, mean, gain, directions in zip(noised, self._mean, gains, self._directions, strict=True)
+        ]
+
+    def _precision(self, band: int, alpha: float) -> np.ndarray:
+        """Return the inverse covariance of the channels in one band of a noised image."""
+        variances = alpha * self._variances[band] + max(1 - alpha, LEAST_NOISE)
+        return (self._directions[band] / variances) @ self._directions[band].T
+
+    def _log_density(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
+        """Return the log density of noised images, in nats, up to a constant that all fields share."""
+        variances = alpha * self._variances + max(1 - alpha, LEAST_NOISE)
+        total = np.zeros(len(noised[0]))
+        for m, (b, mean) in enumerate(zip(noised, self._mean, strict=True)):
+            rest = _mix(self._directions[m].T, b - np.sqrt(alpha) * mean)
+            energy = 4.0**m * np.square(rest).sum(axis=(-2, -1))
+            total -= (energy / variances[m] + self._sizes[m] * np.log(variances[m])).sum(axis=-1) / 2
+        return total
+
+
+class GaussianMixture:
+    """Images of several classes, each class a Gaussian field.
+
+    fields: one field per class, all of one shape.
+    weights: the share of each class; equal unless given.
+    """
+
+    def __init__(self, fields: Sequence[GaussianField], weights: ArrayLike | None = None) -> None:
+        shapes = {field.mean.shape for field in fields}
+        if len(shapes) != 1:
+            raise ValueError(f"a mixture needs one or more fields of one shape; got {sorted(shapes)}")
+        weights = np.full(len(fields), 1 / len(fields)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if weights.shape != (len(fields),) or not np.all(weights > 0) or not np.isclose(weights.sum(), 1):
+            raise ValueError(
+                f"a mixture of {len(fields)} fields needs as many positive weights of sum 1; got {weights}"
+            )
+        self.fields, self.weights = list(fields), weights
+
+    @classmethod
+    def fit(cls, images: Images, classes: int, generator: np.random.Generator) -> "GaussianMixture":
+        """Sort images, two or more for each class, into classes that are fields with colour.
+
+        From two starts, k-means of the pixels and of the energies of bands, each image moves eight times to the field
+        that fits it best; the likelier end is returned.
+        """
+        from sklearn.cluster import KMeans
+
+        if classes < 1 or len(images) < 2 * classes:
+            raise ValueError(f"each class needs two or more images; got {len(images)} images for {classes} classes")
+        finite("images", images)
+        energies = np.stack([np.square(b).mean(axis=(-2, -1)) for b in bands(images - images.mean(axis=0))], axis=-1)
+        # The log of a mean of n squares has the standard deviation sqrt(2 / n): so all bands scatter alike.
+        scattered = np.sqrt(np.array(band_sizes(images.shape[-1])) / 2) * np.log(energies + LEAST_NOISE)
+        ends, noised = [], bands(images)
+        for features in (images, scattered):
+            kinds = KMeans(classes, n_init=4, random_state=int(generator.integers(2**31)))
+            labels = kinds.fit_predict(features.reshape(len(images), -1))
+            for _ in range(8):
+                sizes = np.bincount(labels)
+                kept = np.flatnonzero(sizes > 1)  # one image alone is no field
+                fields = [GaussianField.fit(images[labels == k], colour=True) for k in kept]
+                mixture = cls(fields, sizes[kept] / sizes[kept].sum())
+                logs = mixture._logs(noised, 1.0)
+                labels = logs.argmax(axis=0)
+            ends.append((logs.max(axis=0).sum(), mixture))
+        return max(ends, key=lambda end: end[0])[1]
+
+    def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "classes images"]:
+        """Return the probability of each class given the noised image."""
+        return self._responsibilities(self._noised(x_t), one_signal_power(alpha))
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return E[x_0 | x_t] with the class unknown: the estimates of the classes, weighted by their probability."""
+        noised, alpha = self._noised(x_t), one_signal_power(alpha)
+        shares = self._responsibilities(noised, alpha)[..., None, None, None]
+        estimates = [field._denoise(noised, alpha) for field in self.fields]
+        return from_bands(
+            [sum(s * e for s, e in zip(shares, band, strict=True)) for band in zip(*estimates, strict=True)]
+        )
+
+    def guidance(self, x_t: Images, alpha: float, label: int) -> Images:
+        """Return the guidance term `eps(x_t, t; c) - eps(x_t, t)` of Eqs. (5) and (19) for one class.
+
+        alpha: signal power below 1.
+        """
+        field_of_class = self._field(label)
+        noise, noised = noise_power(alpha), self._noised(x_t)
+        shares = self._responsibilities(noised, alpha)
+        own = field_of_class._denoise(noised, alpha)
+        # Differences first: the sum keeps its precision when the class is almost certain and guidance almost gone.
+        difference = [np.zeros_like(b) for b in own]
+        for share, field in zip(shares, self.fields, strict=True):
+            if field is not field_of_class:
+                for total, other, mine in zip(difference, field._denoise(noised, alpha), own, strict=True):
+                    total += share[:, None, None, None] * (other - mine)
+        return np.sqrt(alpha / noise) * from_bands(difference)
+
+    def guidance_energies(
+        self,
+        label: int,
+        alphas: Float[np.ndarray, " alphas"],
+        moments: Float[np.ndarray, "classes classes alphas"] | None = None,
+    ) -> Float[np.ndarray, "bands alphas"]:
+        """Return the expected band energies of the guidance term, Eq. (19), over noised images of one class.
+
+        Exact when the probabilities of the classes do not depend on the image, as at high noise.
+
+        alphas: signal powers.
+        moments: mean products of the probabilities of every two classes given the image; of `weights` unless given.
+        """
+        own, alphas = self._field(label), signal_power(alphas)[0]
+        prior = np.multiply.outer(np.outer(self.weights, self.weights), np.ones(len(alphas)))
+        moments = prior if moments is None else moments
+        if moments.shape != prior.shape:
+            raise ValueError(f"mean products of probabilities have the shape {prior.shape}; got {moments.shape}")
+        distances = [bands(own.mean - field.mean) for field in self.fields]
+        energies = np.empty((len(own.spectrum), len(alphas)))
+        for index, alpha in enumerate(alphas):
+            for m, size in enumerate(own._sizes):
+                precisions = np.stack([field._precision(m, alpha) for field in self.fields])
+                shifts = [np.tensordot(q, d[m], 1).ravel() for q, d in zip(precisions, distances, strict=True)]
+                means = 4.0**m * np.stack(shifts) @ np.stack(shifts).T
+                changes = precisions[label] - precisions
+                spectra = size * np.einsum(
+                    "kab,lba->kl", changes, np.linalg.solve(precisions[label], changes), optimize=True
+                )
+                energies[m, index] = (1 - alpha) * np.sum(moments[..., index] * (alpha * means + spectra))
+        return energies
+
+    def sample(self, count: int, generator: np.random.Generator) -> Images:
+        """Draw images: first a class for each, then the image."""
+        labels = generator.choice(len(self.fields), size=count, p=self.weights)
+        images = np.empty((count, *self.fields[0].mean.shape))
+        for label, field in enumerate(self.fields):
+            images[labels == label] = field.sample(int((labels == label).sum()), generator)
+        return images
+
+    def _field(self, label: int) -> GaussianField:
+        if label not in range(len(self.fields)):
+            raise ValueError(f"the mixture has the classes 0 to {len(self.fields) - 1}; got {label}")
+        return self.fields[label]
+
+    def _noised(self, x_t: Images) -> list[np.ndarray]:
+        return bands(noised_images(x_t, self.fields[0].mean.shape))
+
+    def _responsibilities(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
+        return _softmax(self._logs(noised, alpha))
+
+    def _logs(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
+        logs = np.stack([field._log_density(noised, alpha) for field in self.fields])
+        return logs + np.log(self.weights)[:, None]
+
+
+def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels channels"]:
+    """Estimate the covariance of the channels in every band of two or more images, about their mean, unbiased.
+
+    Its trace divided by the number of channels is `band_spectrum`.
+    """
+    if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {images.shape}")
+    finite("images", images)
+    sizes = band_sizes(images.shape[-1])
+    pyramid = bands(images - images.mean(axis=0), depth(images.shape[-1]))
+    return np.stack(
+        [
+            4.0**m * np.einsum("ncij,ndij->cd", b, b, optimize=True) / (size * (len(images) - 1))
+            for m, (b, size) in enumerate(zip(pyramid, sizes, strict=True))
+        ]
+    )
+
+
+def _mix(matrix: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Multiply the channels of images (N, C, h, w) with a matrix."""
+    count, channels, height, width = images.shape
+    return (matrix @ images.reshape(count, channels, height * width)).reshape(images.shape)
+
+
+def _softmax(logs: np.ndarray) -> np.ndarray:
+    from scipy.special import softmax
+
+    return softmax(logs, axis=0)

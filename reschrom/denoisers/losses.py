@@ -1,0 +1,145 @@
+"""What any denoiser generates, resolution by resolution: from its loss on data, and along its own sampling.
+
+The signal of band m in the estimate E[x_0 | x_t] has the energy `E||b_m x_0||^2 - mmse_m(t)`, so the generation rate of
+a resolution is `-d mmse_m / dt`. It can be had from denoising losses on data, or from the growing band energy of the
+estimate while images are sampled. Both agree for an exact denoiser; for a network the difference is its training error.
+
+A denoiser is any function `(x_t, alpha) -> estimate of x_0`; images have the shape (N, C, S, S), float64. Where it has
+a method `precision(alphas)`, as that of a network does, this tells how much its estimates weigh. Images may come as one
+array or as batches, each of which is dropped after its turn.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._arrays import Images
+from reschrom.denoisers.sampling import Denoiser, Times, ddim, estimate_of
+from reschrom.theory.bands import band_energies
+from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.schedules import Schedule
+
+
+class BandLosses(NamedTuple):
+    """Denoising losses of every band at every time, finest first, and what chance does to them.
+
+    standard_error: over images.
+    replicates: the same losses for every bootstrap replicate of the images.
+    """
+
+    mean: Float[np.ndarray, "bands times"]
+    standard_error: Float[np.ndarray, "bands times"]
+    replicates: Float[np.ndarray, "replicates bands times"]
+
+
+def band_losses(
+    model: Denoiser, images: Images | Iterable[Images], schedule: Schedule, times: Times, generator: np.random.Generator
+) -> BandLosses:
+    """Measure the denoising loss of every band, `E||b_m (x_0 - estimate)||^2`, by noising images with Eq. (1).
+
+    model: any estimate of x_0; with E[x_0 | x_t] the loss is the band-resolved mmse.
+    images: at least two, drawn from the distribution whose loss is wanted. Each gets one noise, the same at every
+        time, so that the loss is a smooth function of time.
+    times: of `schedule`, in any order.
+    """
+    losses = _losses(model, images, schedule.alpha(times), generator)
+    return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:])
+
+
+def _losses(
+    denoise: Denoiser, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
+) -> StreamingMean:
+    """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times)."""
+    losses = StreamingMean()
+    for batch in _batches(images):
+        noise = generator.standard_normal(batch.shape)
+        kept = [band_energies(batch).T]
+        for alpha in alphas:
+            x_t = np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise
+            kept.append(band_energies(batch - estimate_of(denoise, x_t, alpha)).T)
+        losses.add(np.stack(kept, axis=-1), losses.count)
+    if losses.count < 2:
+        raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
+    return losses
+
+
+def rates_from_losses(
+    model: Denoiser,
+    images: Images | Iterable[Images],
+    schedule: Schedule,
+    edges: Times,
+    generator: np.random.Generator,
+    name: str,
+) -> Chromatogram:
+    """Measure generation rates from the denoising loss on images, `-d mmse_m / dt`; no image is generated.
+
+    Where a network loses more of a band than the images hold there, its estimate counts as holding nothing of it.
+
+    model, images, generator: as for `band_losses`.
+    edges: the time grid of the chromatogram, rising from image to noise.
+    """
+    alphas = schedule.alpha(edges)
+    losses = _losses(model, images, alphas, generator)
+    precision = _precision_of(model, alphas)
+    total, lost = np.split(losses.mean, [1], axis=-1)
+    totals, again = np.split(losses.replicates, [1], axis=-1)
+    if precision is not None:  # an exact estimate loses more than there is only by chance
+        lost, again = np.minimum(lost, total), np.minimum(again, totals)
+    return _from_signal(-lost, -again, edges, name, precision)
+
+
+def rates_from_sampling(
+    model: Denoiser, start: Images | Iterable[Images], schedule: Schedule, edges: Times, substeps: int, name: str
+) -> Chromatogram:
+    """Measure generation rates along DDIM sampling: the growth of the band energy of the estimate.
+
+    model: any estimate of x_0.
+    start: white noise, the state at the last time of `edges`.
+    substeps: DDIM steps for each step of the time grid. The error that finite steps make falls as 1 / substeps, and is
+        not in the intervals, which know of chance alone.
+    """
+    if substeps < 1:
+        raise ValueError(f"each step of the time grid takes one or more steps of DDIM; got {substeps}")
+    fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
+    alphas, energies = schedule.alpha(fine)[::-1], StreamingMean()
+    for x_t in _batches(start):
+        kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
+        energies.add(np.stack(kept[::-1], axis=-1), energies.count)
+    return _from_signal(energies.mean, energies.replicates, edges, name, _precision_of(model, schedule.alpha(edges)))
+
+
+def _batches(images: Images | Iterable[Images]) -> Iterable[Images]:
+    return [images] if isinstance(images, np.ndarray) else images
+
+
+def _from_signal(
+    signal: np.ndarray, replicates: np.ndarray, edges: Times, name: str, precision: Times | None
+) -> Chromatogram:
+    side = 2 ** (len(signal) - 1)
+    fitted, again = (never_rising(each, precision) for each in (signal, replicates))
+    return Chromatogram.from_signal(fitted, edges, side, name, again)
+
+
+def _precision_of(denoise: Denoiser, alphas: Times) -> Times | None:
+    """Return what a denoiser says of the precision of its estimates; an exact one says nothing."""
+    precision = getattr(denoise, "precision", None)
+    return None if precision is None else precision(alphas)
+
+
+def never_rising(
+    signal: Float[np.ndarray, "*bands times"], precision: Times | None = None
+) -> Float[np.ndarray, "*bands times"]:
+    """Return the nearest signal that never rises with time, by least squares, band by band.
+
+    The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
+    precision: the weight of each time; None for equal ones.
+    """
+    from scipy.optimize import isotonic_regression
+
+    rows = signal.reshape(-1, signal.shape[-1])
+    fitted = [isotonic_regression(band, weights=precision, increasing=False).x for band in rows]
+    return np.stack(fitted).reshape(signal.shape)

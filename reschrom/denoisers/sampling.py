@@ -1,0 +1,58 @@
+"""Sampling with any denoiser, a function `(x_t, alpha) -> estimate of x_0`; images are (N, C, S, S), float64."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._arrays import Images, signal_power
+from reschrom.denoisers._images import noise_power
+
+Denoiser = Callable[[np.ndarray, float], np.ndarray]
+Times = Float[np.ndarray, " times"]
+
+
+class Step(NamedTuple):
+    """One state of a generation: the signal power, the noised images and the estimate of the final ones."""
+
+    alpha: float
+    x_t: Images
+    estimate: Images
+
+
+def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
+    """Return the noise prediction that an estimate of the image implies: Eq. (7) solved for epsilon.
+
+    alpha: signal power below 1.
+    """
+    noise = noise_power(alpha)
+    return (x_t - np.sqrt(alpha) * estimate_of(denoise, x_t, alpha)) / np.sqrt(noise)
+
+
+def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
+    """Generate images with DDIM, Eq. (4), and yield every state on the way.
+
+    denoise: estimate of x_0 given x_t.
+    x_t: the state at the first alpha; white noise where that is 0.
+    alphas: rising signal powers; the last may be 1.
+    """
+    alphas, _ = signal_power(alphas)
+    if not alphas.size or not np.all(np.diff(alphas) > 0):
+        raise ValueError(f"generation runs from noise to image: alphas must rise; got {alphas}")
+    for now, after in zip(alphas, [*alphas[1:], None], strict=True):
+        estimate = estimate_of(denoise, x_t, now)
+        yield Step(now, x_t, estimate)
+        if after is not None:
+            noise = (x_t - np.sqrt(now) * estimate) / np.sqrt(1 - now)
+            x_t = np.sqrt(after) * estimate + np.sqrt(1 - after) * noise
+
+
+def estimate_of(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
+    estimate = denoise(x_t, alpha)
+    if np.shape(estimate) != x_t.shape or not np.all(np.isfinite(estimate)):
+        raise ValueError(
+            f"a denoiser must return finite images of the shape it is given, {x_t.shape}; got the shape "
+            f"{np.shape(estimate)}, at alpha = {alpha:g}"
+        )
+    return estimate

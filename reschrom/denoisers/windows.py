@@ -1,0 +1,194 @@
+"""Denoisers of real pictures that can be written down: a mixture of small windows, and the nearest picture of a set.
+
+The loss of any denoiser bounds the least one from above, so each of these says by when a band comes at the latest.
+Nothing is trained on noise: both are fitted to clean images, once for every noise level and schedule.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._arrays import Images, finite, one_signal_power
+from reschrom.denoisers._images import LEAST_NOISE, noised_images
+from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
+
+_WHOLE = 8  # an image of so many pixels is one window
+_LEAST = 1e-2  # added to the variances of a component: a hundredth of those of pure noise
+_ROUNDS = 4  # of expectation-maximisation; more did not lower the loss on other pictures
+_AT_ONCE = 4096  # windows that are denoised together
+_PAIRS = 2000  # images whose neighbours are compared to learn how much a neighbour tells
+
+
+class WindowMixture:
+    """Images whose windows are drawn from a mixture of Gaussians, at every resolution a mixture of its own.
+
+    The 2x2 block of a band is estimated from what is around it in the image of that resolution: 4x4 pixels, and the
+    ring around them, out to 8x8, in averages of 2x2. An image of 8x8 pixels or less is one window.
+
+    images: two or more, shape (N, C, S, S). Each is seen as in a mirror, too.
+    generator: draws the windows and the first components.
+    components: of each mixture; fewer where a component had fewer windows than a window has numbers. One is a linear
+        filter.
+    windows: drawn at each resolution to fit the mixture, where there are more.
+    """
+
+    def __init__(
+        self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
+    ) -> None:
+        if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
+            raise ValueError(f"windows are cut from two or more square images, shape (N, C, S, S); got {images.shape}")
+        if components < 1 or windows < 2:
+            raise ValueError(f"one or more components and two or more windows are needed; got {components}, {windows}")
+        finite("images", images)
+        self._shape, self._fine = images.shape[1:], max(depth(images.shape[-1]) - depth(_WHOLE), 0)
+        pooled = np.concatenate([images, images[..., ::-1]])
+        self._mixtures = []
+        for level in range(self._fine + 1):
+            cut = _windows if level < self._fine else _whole
+            self._mixtures.append(_Mixture.fit(_drawn(cut, pooled, windows, generator), components, generator))
+            pooled = 2 * downsample(pooled, 1) if level < self._fine else pooled  # noise keeps its variance
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return the estimate of x_0: every block from its window, the coarse image as a whole."""
+        x_t, alpha = noised_images(x_t, self._shape), one_signal_power(alpha)
+        details = []
+        for mixture in self._mixtures[:-1]:
+            details.append(_blocks_of(mixture.estimate(_windows(x_t), alpha, _block(len(x_t[0])))))
+            x_t = 2 * downsample(x_t, 1)
+        estimate = self._mixtures[-1].estimate(_whole(x_t), alpha).reshape(x_t.shape)
+        for blocks in reversed(details):
+            estimate = upsample(estimate / 2, 1) + blocks - upsample(downsample(blocks, 1), 1)
+        return estimate
+
+
+class NearestImage:
+    """Images that are like one of a set: in every band a share of it, plus a rest that is a `WindowMixture`.
+
+    Which one it is, is the nearest to the noised image, seen as in a mirror or not. How much of it to take, and what
+    the rest is like, is learned from the nearest neighbours within the set.
+
+    images: three or more, shape (N, C, S, S); thousands rather than millions, since several copies stay in memory.
+    generator, components, windows: as for `WindowMixture`.
+    """
+
+    def __init__(
+        self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
+    ) -> None:
+        if images.ndim != 4 or len(images) < 3:
+            raise ValueError(f"neighbours need three or more images, shape (N, C, S, S); got {images.shape}")
+        finite("images", images)
+        self.mean, count = images.mean(axis=0), len(images)
+        both = np.concatenate([images, images[..., ::-1]]) - self.mean
+        chosen = generator.permutation(count)[:_PAIRS]
+        flat = both.reshape(len(both), -1)
+        distances = np.square(flat).sum(axis=1) - 2 * flat[chosen] @ flat.T
+        distances[np.arange(len(chosen)), chosen] = distances[np.arange(len(chosen)), chosen + count] = np.inf
+        nearest, shares = distances.argmin(axis=1), []
+        pyramid = bands(both)
+        for band in pyramid:
+            own, other = band[chosen], band[nearest]
+            energy = np.square(other).sum()
+            shares.append(np.clip((own * other).sum() / energy, 0, 1) if energy else 0.0)
+        self.shares = np.array(shares)
+        self._scaled = from_bands([share * band for share, band in zip(shares, pyramid, strict=True)])
+        self._flat = self._scaled.reshape(len(both), -1)
+        self._energies = np.square(self._flat).sum(axis=1)
+        self.rest = WindowMixture(both[chosen] - self._scaled[nearest], generator, components, windows)
+
+    def denoise(self, x_t: Images, alpha: float) -> Images:
+        """Return the estimate of x_0: the share of the nearest image, and the rest estimated from its windows."""
+        x_t, alpha = noised_images(x_t, self.mean.shape), one_signal_power(alpha)
+        seen = (x_t - np.sqrt(alpha) * self.mean).reshape(len(x_t), -1)
+        nearest = (np.sqrt(alpha) * seen @ self._flat.T - alpha * self._energies / 2).argmax(axis=1)
+        known = self.mean + self._scaled[nearest]
+        return known + self.rest.denoise(x_t - np.sqrt(alpha) * known, alpha)
+
+
+class _Mixture(NamedTuple):
+    """A Gaussian mixture of vectors, each component in the directions in which it is uncorrelated."""
+
+    weights: Float[np.ndarray, " components"]
+    means: Float[np.ndarray, "components numbers"]
+    variances: Float[np.ndarray, "components numbers"]
+    directions: Float[np.ndarray, "components numbers numbers"]
+
+    @classmethod
+    def fit(cls, vectors: np.ndarray, components: int, generator: np.random.Generator) -> "_Mixture":
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        components = max(min(components, len(vectors) // vectors.shape[1]), 1)
+        seed = int(generator.integers(2**31))
+        mixture = GaussianMixture(components, reg_covar=_LEAST, max_iter=_ROUNDS, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # rounds are limited on purpose
+            mixture.fit(vectors.astype(np.float32))
+        covariances = np.asarray(mixture.covariances_, dtype=np.float64)
+        parts = (mixture.weights_, mixture.means_, *np.linalg.eigh(covariances))
+        return cls(*(np.asarray(part, dtype=np.float32) for part in parts))
+
+    def estimate(self, noised: np.ndarray, alpha: float, wanted: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """Return E[x_0 | x_t] of the wanted numbers of every vector, in single precision; the noise is white."""
+        flat = noised.reshape(-1, noised.shape[-1]).astype(np.float32)
+        parts = [self._estimate(part, alpha, wanted) for part in np.split(flat, range(_AT_ONCE, len(flat), _AT_ONCE))]
+        return np.concatenate(parts).reshape(*noised.shape[:-1], -1)
+
+    def _estimate(self, noised: np.ndarray, alpha: float, wanted: slice | np.ndarray) -> np.ndarray:
+        from scipy.special import softmax
+
+        signal, noise = np.float32(np.sqrt(alpha)), np.float32(max(1 - alpha, LEAST_NOISE))
+        logs, estimates = [], []
+        for weight, mean, variances, directions in zip(*self, strict=True):
+            total = signal**2 * variances + noise
+            seen = (noised - signal * mean) @ directions
+            logs.append(np.log(weight) - (np.square(seen) @ (1 / total) + np.log(total).sum()) / 2)
+            estimates.append(mean[wanted] + (seen * (signal * variances / total)) @ directions[wanted].T)
+        return np.einsum("kn,knd->nd", softmax(np.stack(logs), axis=0), np.stack(estimates), optimize=True)
+
+
+def _windows(images: np.ndarray) -> Float[np.ndarray, "images rows columns numbers"]:
+    """Return the window of every 2x2 block: 4x4 pixels about it, then the ring of twelve 2x2 averages about these."""
+    # Mirrored at the edge of the image; averages keep the variance of the noise.
+    padded = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)), mode="symmetric")
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), axis=(2, 3))[:, :, ::2, ::2]
+    pairs = seen.reshape(*seen.shape[:4], 4, 2, 4, 2).sum(axis=(-3, -1)) / 2
+    ring = np.ones((4, 4), dtype=bool)
+    ring[1:3, 1:3] = False
+    core = seen[..., 2:6, 2:6].reshape(*seen.shape[:4], 16)
+    numbers = np.concatenate([core, pairs[..., ring]], axis=-1)
+    return np.moveaxis(numbers, 1, 3).reshape(len(images), *seen.shape[2:4], -1)
+
+
+def _block(channels: int) -> np.ndarray:
+    """Return where the block is among the numbers of its window."""
+    return (28 * np.arange(channels)[:, None] + [5, 6, 9, 10]).ravel()
+
+
+def _blocks_of(numbers: np.ndarray) -> np.ndarray:
+    n, rows, columns, _ = numbers.shape
+    blocks = numbers.reshape(n, rows, columns, -1, 2, 2)
+    return np.moveaxis(blocks, (3, 4), (1, 3)).reshape(n, blocks.shape[3], 2 * rows, 2 * columns)
+
+
+def _whole(images: np.ndarray) -> Float[np.ndarray, "images numbers"]:
+    return images.reshape(len(images), -1)
+
+
+def _drawn(
+    cut: Callable[[np.ndarray], np.ndarray], images: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Return windows of the images, at most `count` by chance."""
+    windows = []
+    each = -(-count // len(images))
+    for part in np.array_split(images, max(len(images) // 256, 1)):
+        found = cut(part)
+        found = found.reshape(len(part), -1, found.shape[-1])
+        here = min(each, found.shape[1])
+        places = generator.permuted(np.tile(np.arange(found.shape[1]), (len(part), 1)), axis=1)[:, :here]
+        windows.append(np.take_along_axis(found, places[..., None], axis=1).reshape(-1, found.shape[-1]))
+    drawn = np.concatenate(windows)
+    return drawn[generator.permutation(len(drawn))[:count]] if len(drawn) > count else drawn

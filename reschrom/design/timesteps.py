@@ -1,0 +1,143 @@
+"""Designed timesteps: a list for a diffusers pipeline that spends its steps where signal is generated.
+
+DDIM, and Euler on a flow-matching path, which is the same, keeps the noise prediction fixed during a step. In the clock
+log sigma = log((1 - alpha) / alpha) / 2 a step of width h makes the error h^2 / 2 times the change of the estimate
+E[x_0 | x_t] per unit of that clock. For a Gaussian band, what this leaves in the image is h^2 / 4 times the band's
+generation rate per unit of the clock, relative to its own amplitude. So equal steps in the square root of the rate make
+the least error. Ancestral sampling (DDPM) loses variance instead: 2 h^2 times the rate times the share of its signal
+that the band holds already.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.schedules import Schedule
+from reschrom.theory.spectrum import Spectrum, variances
+
+EQUAL = ("error", "variance", "signal")
+
+
+def designed_timesteps(
+    chromatogram: Chromatogram,
+    schedule: Schedule,
+    steps: int,
+    weights: Sequence[float] | None = None,
+    equal: str = "error",
+) -> list[int]:
+    """Choose the whole timesteps at which each step of a sampler does an equal part of the work.
+
+    chromatogram: what is generated when, predicted or measured, in the timesteps of `schedule`.
+    schedule: of the scheduler, `Schedule.from_diffusers`.
+    steps: how many timesteps; the first is the noisiest, and the step from the last leads to the image.
+    weights: of the bands, finest first; equal ones by default. A band counts by the share of its own signal.
+    equal: "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral
+        sampling (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
+    Returns distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`.
+    """
+    if equal not in EQUAL:
+        raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
+    weight = band_weights(weights, len(chromatogram.rates))
+    whole = np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
+    least = int(whole[0]) + 1
+    if not 1 <= steps <= whole[-1] - least + 1:
+        raise ValueError(f"there are {whole[-1] - least + 1} timesteps from {whole[-1]} to {least}; got {steps} steps")
+    done = np.concatenate([[0.0], np.cumsum(_work(_shares(chromatogram, whole), weight, schedule, whole, equal))])
+    if not done[-1] > 0:
+        raise ValueError("the chosen bands generate no signal at any timestep")
+    wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], whole)
+    wanted[0] = whole[-1]
+    return _distinct(np.rint(wanted).astype(int), least)
+
+
+def band_weights(weights: Sequence[float] | None, bands: int) -> Float[np.ndarray, " bands"]:
+    """Return weights of the bands, finest first, whose sum is 1; equal ones for None."""
+    weight = np.ones(bands) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weight.shape != (bands,) or not np.all((weight >= 0) & np.isfinite(weight)) or not weight.any():
+        raise ValueError(f"{bands} weights are needed, finest first, none negative and not all 0; got {weights}")
+    return weight / weight.sum()
+
+
+def _shares(chromatogram: Chromatogram, whole: np.ndarray) -> Float[np.ndarray, "bands steps"]:
+    """Return the share of its signal that every band gains between whole timesteps, nothing outside what was seen."""
+    gained = np.stack([np.diff(np.interp(whole, chromatogram.edges, band)) for band in chromatogram.gained_share])
+    total = gained.sum(axis=1, keepdims=True)
+    return gained / np.where(total > 0, total, 1)
+
+
+def _work(
+    gained: np.ndarray, weight: np.ndarray, schedule: Schedule, whole: np.ndarray, equal: str
+) -> Float[np.ndarray, " steps"]:
+    if equal == "signal":
+        return weight @ gained
+    if equal == "variance":
+        gained = gained * (1 - np.cumsum(gained, axis=1) + gained / 2)  # times what is held in the middle of the step
+    with np.errstate(invalid="ignore"):
+        widths = -np.diff(schedule.log_snr(whole.astype(np.float64))) / 2
+    # Near the image the signal that is missing grows as sigma^2, and the integral of the root of its rate is the root
+    # of twice the signal, although the clock has no end there. Near pure noise there is nothing to gain.
+    widths[0] = 2.0 if np.isinf(widths[0]) else widths[0]
+    return np.sqrt(weight @ gained * np.where(np.isfinite(widths), widths, 0.0))
+
+
+def _distinct(timesteps: np.ndarray, least: int) -> list[int]:
+    """Return the nearest falling list without repetitions that ends at `least` or above."""
+    chosen: list[int] = []
+    for index, timestep in enumerate(timesteps):
+        below = chosen[-1] - 1 if chosen else timestep
+        chosen.append(int(max(min(timestep, below), least + len(timesteps) - 1 - index)))
+    return chosen
+
+
+def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
+    """Return the lists that others take for so many steps, by name, from noise to image.
+
+    scheduler: a diffusers scheduler with alphas_cumprod.
+    "leading" and "trailing" are the uniform lists of diffusers. "Karras" is even in sigma^(1/7) from 80 to 0.002, as
+    far as the scheduler reaches (Karras et al., 2022). "AYS" has the noise levels that Align Your Steps (Sabour et al.,
+    2024) chose for Stable Diffusion, with the logarithm of sigma interpolated to other numbers of steps. Both take the
+    nearest whole timesteps. With 27 or 50 steps the lists "fast27", "smart27" and "smart50" of DeepFloyd IF join them.
+    """
+    from diffusers import DDIMScheduler
+    from diffusers.pipelines.deepfloyd_if import timesteps as deepfloyd
+    from diffusers.schedulers.scheduling_utils import AysSchedules
+
+    schedule = Schedule.from_diffusers(scheduler)
+    lists = {}
+    for spacing in ("leading", "trailing"):
+        uniform: Any = DDIMScheduler.from_config(scheduler.config, timestep_spacing=spacing)
+        uniform.set_timesteps(steps)
+        lists[spacing] = [int(timestep) for timestep in uniform.timesteps]
+    high, low = (float(-schedule.log_snr(t)) / 2 for t in (schedule.end, 0.0))
+    share = np.linspace(0, 1, steps)
+    karras = [min(math.exp(high), 80.0) ** (1 / 7), max(math.exp(low), 0.002) ** (1 / 7)]
+    ays = np.log(np.array(AysSchedules["StableDiffusionSigmas"])[:-1])
+    for name, log_sigma in {
+        "Karras": 7 * np.log(karras[0] + share * (karras[1] - karras[0])),
+        "AYS": np.interp(share, np.linspace(0, 1, len(ays)), ays),
+    }.items():
+        nearest = np.rint(schedule.time_at(-2 * np.clip(log_sigma, low, high))).astype(int)
+        lists[name] = _distinct(nearest, 0)
+    by_hand = [name for name in ("fast27", "smart27", "smart50") if name.endswith(str(steps))]
+    return lists | {name: list(getattr(deepfloyd, f"{name}_timesteps")) for name in by_hand}
+
+
+def gaussian_errors(timesteps: Sequence[int], schedule: Schedule, spectrum: Spectrum) -> Float[np.ndarray, " bands"]:
+    """Return the exact error that DDIM makes of every band of a Gaussian field, relative to its amplitude.
+
+    timesteps: falling; the first state is white noise, and the step from the last leads to the image.
+    spectrum: variance per coefficient of each band, finest first.
+    With infinitely many steps from pure noise it is 0. Negative where the band comes out too weak.
+    """
+    power = np.asarray(variances(spectrum), dtype=np.float64)
+    sigma = np.append(np.exp(-schedule.log_snr(np.asarray(timesteps, dtype=np.float64)) / 2), 0.0)
+    amplitude = np.full(len(power), math.hypot(1.0, sigma[0]))
+    for now, after in itertools.pairwise(sigma):
+        # The noise prediction of a band is sigma / (S + sigma^2) times what it holds, x_t / sqrt(alpha).
+        amplitude *= 1 + (after - now) * now / (power + now**2)
+    return amplitude / np.sqrt(power) - 1

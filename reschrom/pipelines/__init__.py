@@ -1,0 +1,5 @@
+"""Everything that works with pipelines of diffusers: the only room that knows how they call their denoiser.
+
+Here belong the adapter, the chromatograph, prompt schedules, upsample guidance, thresholds, cascades and latents.
+A new scheduler or pipeline is taught to `adapter`, once. Not here: mathematics that needs no pipeline (`theory`).
+"""

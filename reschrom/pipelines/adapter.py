@@ -1,0 +1,205 @@
+"""How a pipeline of diffusers calls its denoiser: which module it is, at which timestep, and what its output means."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom.theory.schedules import Schedule, is_flow
+
+if TYPE_CHECKING:
+    import torch
+
+
+def denoiser_of(pipeline: Any, *kinds: str) -> Any:
+    """Return the network that a pipeline denoises with, after checking that it has one and a scheduler.
+
+    kinds: names that it may have; `unet` or `transformer` unless given.
+    Raises TypeError for anything else.
+    """
+    kinds = kinds or ("unet", "transformer")
+    found = [getattr(pipeline, kind, None) for kind in kinds]
+    denoiser = next((each for each in found if hasattr(each, "register_forward_hook")), None)
+    if denoiser is None or getattr(pipeline, "scheduler", None) is None:
+        named = " or ".join(f"`{kind}`" for kind in kinds)
+        raise TypeError(
+            f"a diffusers pipeline is needed with a denoiser, {named}, and a `scheduler`; "
+            f"got {type(pipeline).__name__}, which lacks one"
+        )
+    return denoiser
+
+
+class TimestepReader:
+    """Read the timesteps of the scheduler from what a pipeline passes to its denoiser.
+
+    A pipeline may round them to half precision, or count time in units of the whole schedule.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline, self._unit = pipeline, 0.0
+
+    def begin(self) -> None:
+        """Forget the unit of the run before."""
+        self._unit = 0.0
+
+    def read(self, passed: Any) -> float:
+        """Return the timestep that is meant: that of the scheduler's list which is nearest."""
+        scheduler = self._pipeline.scheduler
+        value = float(passed.flatten()[0]) if hasattr(passed, "flatten") else float(passed)
+        if not self._unit:
+            # A run begins at noise: passed 1 or less there, a flow counts time in units of the whole schedule.
+            whole = float(scheduler.config.num_train_timesteps)
+            self._unit = whole if value <= 1 and is_flow(scheduler, scheduler.config) else 1.0
+        timesteps = scheduler.timesteps.cpu().double().numpy()
+        return float(timesteps[np.argmin(np.abs(timesteps - value * self._unit))])
+
+
+def estimate_and_noise(
+    output: "torch.Tensor", x_t: "torch.Tensor", alpha: float, prediction_type: str
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Convert a network's output into its estimate of x_0 and its prediction of the noise: Eq. (7).
+
+    output: shape (N, C, ...) or, with a learned variance after the prediction, (N, 2C, ...), whose variance is cut off.
+    x_t: what the network was given, shape (N, C, ...): Eq. (1), or for "flow_prediction" the point
+        (1 - sigma) x_0 + sigma noise of a straight path.
+    alpha: signal power; for "flow_prediction" that of the Eq. (1) with the same signal-to-noise ratio.
+    prediction_type: the names of diffusers: epsilon, sample, v_prediction or flow_prediction (noise - x_0).
+    Returns two tensors of the shape of x_t, in float32 or better. Raises ValueError for any other type.
+    """
+    import torch
+
+    precise = torch.promote_types(x_t.dtype, torch.float32)
+    x_t, output = x_t.to(precise), output[:, : x_t.shape[1]].to(precise)
+    signal, noise = math.sqrt(alpha), math.sqrt(1 - alpha)
+    if prediction_type == "epsilon":
+        return (x_t - noise * output) / signal, output
+    if prediction_type == "sample":
+        return output, (x_t - signal * output) / noise
+    if prediction_type == "v_prediction":
+        return signal * x_t - noise * output, noise * x_t + signal * output
+    if prediction_type == "flow_prediction":
+        sigma = noise / (signal + noise)
+        return x_t - sigma * output, x_t + (1 - sigma) * output
+    raise ValueError(
+        "a network is needed that predicts epsilon, sample, v_prediction or flow_prediction; "
+        f"this one predicts {prediction_type}"
+    )
+
+
+def estimate_precision(alpha: Float[np.ndarray, " times"], prediction_type: str) -> Float[np.ndarray, " times"]:
+    """Return how precise the band energy of a network's estimate is: 1 / (1 + s^2)^2.
+
+    s: the error of the estimate of x_0 that an error of 1 in the output makes. A network that predicts the noise tells
+        little of the image where there is little of it.
+    """
+    import torch
+
+    one, nothing = torch.ones(1, 1), torch.zeros(1, 1)
+    reach = [float(estimate_and_noise(one, nothing, float(each), prediction_type)[0]) for each in alpha]
+    return 1 / (1 + np.square(reach)) ** 2
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """The estimate of x_0 that a network makes, a function of x_t and alpha, and how precise it is."""
+
+    _estimate: Callable[[np.ndarray, float], np.ndarray]
+    _prediction_type: str
+
+    def __call__(self, x_t: np.ndarray, alpha: float) -> np.ndarray:
+        """Return the estimate of x_0 in noised images, shape (N, C, S, S), of signal power alpha."""
+        return self._estimate(x_t, alpha)
+
+    def precision(self, alphas: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
+        """Return how precise the band energy of the estimate is at each signal power: `estimate_precision`."""
+        return estimate_precision(alphas, self._prediction_type)
+
+
+def network_denoiser(pipeline: Any, prompt: str | None = None, batch: int = 32) -> NetworkDenoiser:
+    """Build the estimate of x_0 that the network of a diffusers pipeline makes, without guidance: Eq. (7).
+
+    pipeline: with a `unet` in pixels or latents and nothing to know but a prompt: DDPM, DDIM, DeepFloyd IF (stage I),
+        Stable Diffusion 1 and 2. Its device and precision are used.
+    prompt: None for an unconditional pipeline, and for the empty caption of one that reads captions.
+    batch: images at a time.
+    Returns a function of x_t, shape (N, C, S, S), and alpha, which the schedule of the pipeline turns into its time.
+    Where the scheduler clips its estimates to the range of images (`clip_sample`), they are clipped to it here too:
+    from much noise a network's own would lie far outside.
+    Raises TypeError for another pipeline and ValueError for a prompt that it cannot read.
+    """
+    import torch
+
+    unet, settings = _drivable(pipeline), pipeline.scheduler.config
+    schedule = Schedule.from_diffusers(pipeline.scheduler)
+    furthest = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else math.inf
+    condition = {}
+    if hasattr(pipeline, "encode_prompt"):
+        with torch.no_grad():
+            condition["encoder_hidden_states"] = pipeline.encode_prompt(
+                prompt=prompt or "", device=unet.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )[0]
+    elif prompt is not None:
+        raise ValueError(f"{type(pipeline).__name__} is unconditional and reads no prompt; got {prompt!r}")
+
+    def denoise(x_t: np.ndarray, alpha: float) -> np.ndarray:
+        time = float(schedule.network_time(schedule.time(alpha)))
+        timestep = torch.tensor(time, dtype=torch.float32, device=unet.device)
+        estimates = []
+        for start in range(0, len(x_t), batch):
+            part = torch.tensor(x_t[start : start + batch])
+            given = {name: value.expand(len(part), -1, -1) for name, value in condition.items()}
+            with torch.no_grad():
+                output = unet(part.to(unet.device, unet.dtype), timestep, **given, return_dict=False)[0]
+            estimate, _ = estimate_and_noise(output.cpu(), part, float(alpha), settings.prediction_type)
+            estimates.append(estimate.clip(-furthest, furthest).numpy())
+        return np.concatenate(estimates)
+
+    return NetworkDenoiser(denoise, settings.prediction_type)
+
+
+def _drivable(pipeline: Any) -> Any:
+    """Return the network of a pipeline, after checking that it can be called with no more than a prompt."""
+    from diffusers import UNet2DConditionModel, UNet2DModel
+
+    unet = denoiser_of(pipeline, "unet")
+    config: Any = getattr(unet, "config", None)
+    plain = isinstance(unet, UNet2DModel) or (
+        isinstance(unet, UNet2DConditionModel)
+        and hasattr(pipeline, "encode_prompt")
+        and config.addition_embed_type in (None, "text")
+    )
+    if (
+        not plain
+        or config.class_embed_type is not None
+        or config.num_class_embeds is not None
+        or config.out_channels not in (config.in_channels, 2 * config.in_channels)
+        or pipeline.scheduler.config.get("prediction_type") not in ("epsilon", "sample", "v_prediction")
+    ):
+        raise TypeError(
+            "a pipeline is needed whose `unet` sees the noised image, the time and at most a prompt, and predicts "
+            f"epsilon, sample or v_prediction; got {type(pipeline).__name__}"
+        )
+    return unet
+
+
+@contextmanager
+def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Put a function in the place of a method of one object, and take it away again."""
+    own = vars(owner).get(name)  # such as a wrapper that moves weights between devices
+
+    @functools.wraps(getattr(owner, name))  # what calls it may ask for its signature
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
+        if own is not None:
+            setattr(owner, name, own)

@@ -1,0 +1,90 @@
+"""Pipelines of diffusers, loaded from safetensors files that are checked first."""
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reschrom._files import shipped
+
+
+def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
+    """Load a diffusers pipeline from its folder, or from the hub by its id.
+
+    model_id: a folder is looked for here, then in the checkout of this package ("data/models/pocket-t2i-64").
+    device: where it shall run, as torch names it.
+    dtype: torch type of its weights; float32 by default, whatever the files hold.
+
+    Only safetensors files are read, and for a folder nothing is asked of the network. Raises ValueError, naming the
+    file, for a folder in which a file is missing or damaged. Where the folder has `weights.json`, every file that it
+    lists must have the SHA-256 that it states.
+    """
+    import torch
+    from diffusers import DiffusionPipeline
+
+    import reschrom.dvdp.pipeline  # noqa: F401
+
+    # Diffusers imports no module because a folder names it.
+
+    place = shipped(model_id)
+    folder = place if place.is_dir() else None
+    if folder is not None:
+        _check(folder)
+    with _quiet():
+        pipeline: Any = DiffusionPipeline.from_pretrained(
+            str(folder or model_id),
+            dtype=dtype or torch.float32,
+            use_safetensors=True,
+            local_files_only=folder is not None,
+        )
+    return pipeline.to(device)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries from warning of packages nobody asked for, and from progress bars where nobody watches."""
+    import diffusers
+    import transformers
+
+    before = []
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        before.append((library, library.get_verbosity(), library.is_progress_bar_enabled()))
+        library.set_verbosity_error()
+        if not sys.stderr.isatty():
+            library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, verbosity, shown in before:
+            library.set_verbosity(verbosity)
+            if shown:
+                library.enable_progress_bar()
+
+
+def _check(folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    sums = folder / "weights.json"
+    try:
+        stated = json.loads(sums.read_text(encoding="utf-8")) if sums.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{sums} is damaged: {error}") from error
+    for name, expected in stated.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: weights.json lists it")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise ValueError(f"{path} is damaged: its SHA-256 is {found}, and weights.json says {expected}")
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,204 @@
+"""Time-dependent prompts: which prompt speaks at each time and in each resolution (Eqs. 6 and 25), and what it decides.
+
+Time is the fraction t / T of the scheduler's own timesteps: 1 is noise, 0 the image, and generation runs from 1 to 0.
+"""
+
+import contextlib
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom.pipelines.adapter import TimestepReader, denoiser_of, replaced_method
+from reschrom.theory.bands import band_names, bands, from_bands
+from reschrom.theory.schedules import Schedule
+from reschrom.theory.shares import fraction
+
+# t / T -> one weight for each prompt, or for each prompt (row) and each resolution band (column), finest first.
+Weights = Callable[[float], Any]
+
+
+def heaviside(eta: float) -> Weights:
+    """Return the weights of two prompts, the first while t > eta T and the second afterwards: Eq. (25).
+
+    Generation runs from t = T to 0, so the prompt that comes first is the c_2 of Eq. (25).
+    eta: 1 is the second prompt alone, 0 the first alone, at t = 0 too.
+    """
+    fraction("eta", eta)
+    return lambda t: (1.0, 0.0) if t > eta or eta == 0 else (0.0, 1.0)
+
+
+def ramp(start: float, end: float, kind: str = "linear") -> Weights:
+    """Return the weights of two prompts, the first up to t = start T, the second from t = end T on, mixed between.
+
+    start, end: 1 >= start > end >= 0, since generation runs from t = T to 0.
+    kind: "linear", or "cosine" for half a wave, which begins and ends smoothly.
+    """
+    fraction("start", start)
+    fraction("end", end)
+    if start <= end or kind not in ("linear", "cosine"):
+        raise ValueError(
+            f'a ramp, "linear" or "cosine", starts at a larger t than it ends; got {kind!r} from {start:g} to {end:g}'
+        )
+
+    def weights(t: float) -> tuple[float, float]:
+        second = min(max((start - t) / (start - end), 0.0), 1.0)
+        second = second if kind == "linear" else (1 - math.cos(math.pi * second)) / 2
+        return 1 - second, second
+
+    return weights
+
+
+def by_band(prompt_of: Sequence[int]) -> Weights:
+    """Return the weights that give every resolution band one prompt, at all times.
+
+    prompt_of: the number of the prompt of each band, counted from 0, finest band first.
+    """
+    return lambda _: np.eye(max(prompt_of) + 1)[:, list(prompt_of)]
+
+
+class PromptSchedule:
+    """Let several prompts guide a diffusers pipeline, each at its own times or in its own resolutions: Eq. (6).
+
+        with PromptSchedule(pipeline, ["a photo of a dress", "an oil painting of a dress"], heaviside(0.8)):
+            pipeline("a photo of a dress", num_inference_steps=50)
+
+    Inside the block the pipeline is called with any of the prompts, as text. Whichever it is, the denoiser hears all of
+    them: the prediction for the prompt becomes the sum of w_i(t) times that for prompt i. So classifier-free guidance
+    becomes Eq. (6) with the weights g w_i(t), where g is the guidance scale, and without guidance the predictions
+    themselves are mixed. A learned variance is mixed alike. Weights per band mix the orthogonal bands of the
+    predictions (`bands`), down to one pixel. Each step costs one pass of the denoiser for every prompt of which any
+    weight is not 0.
+
+    The conditional rows are found in the data: what `encode_prompt` returned for the prompt of the call, wherever the
+    denoiser is told it, except in the first part of a guided batch. After the block the pipeline is as it was.
+
+    pipeline: with `encode_prompt`, a `unet` or `transformer`, and a scheduler that `Schedule.from_diffusers` reads.
+    prompts: one or more.
+    weights: of t / T in [0, 1] as a function (`heaviside`, `ramp`, `by_band`, or any): one for each prompt, or shape
+        (prompts, bands), finest band first of the image or the latents. They sum to one, in every band.
+    Raises TypeError for a pipeline without text and ValueError for weights that do not fit.
+    """
+
+    def __init__(self, pipeline: Any, prompts: Sequence[str], weights: Weights) -> None:
+        denoiser = denoiser_of(pipeline)
+        if not hasattr(pipeline, "encode_prompt"):
+            raise TypeError(
+                f"a diffusers pipeline is needed that reads text (`encode_prompt`); got {type(pipeline).__name__}"
+            )
+        Schedule.from_diffusers(pipeline.scheduler)  # refuses times that are not counted like t
+        self._pipeline, self._denoiser, self._prompts, self._weights = pipeline, denoiser, list(prompts), weights
+        self._at(1.0)
+        self._encode, self._predict = pipeline.encode_prompt, denoiser.forward
+        self._signature = inspect.signature(denoiser.forward)
+        self._open = contextlib.ExitStack()
+        # Of the run in progress: what is said for the prompt of the call and for every prompt, and the time at which
+        # the denoiser last heard the prompt.
+        self._told: list[Any] = []
+        self._encoded: list[list[Any]] = []
+        self._timesteps = TimestepReader(pipeline)
+        self._heard: float | None = None
+
+    def __enter__(self) -> "PromptSchedule":
+        """Begin to speak for the prompts."""
+        self._open.enter_context(replaced_method(self._pipeline, "encode_prompt", self._encode_all))
+        self._open.enter_context(replaced_method(self._denoiser, "forward", self._predict_mixed))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the pipeline back its own."""
+        self._open.close()
+        self._told, self._encoded, self._heard = [], [], None
+
+    def _encode_all(self, *args: Any, **kwargs: Any) -> Any:
+        """Encode what the call asks for, and the prompts of the schedule with the same settings."""
+        said = self._encode(*args, **kwargs)
+        call = inspect.signature(self._encode).bind(*args, **kwargs)
+        asked = call.arguments.get("prompt")
+        # Anything else is the negative prompt, in a call of its own.
+        if asked is not None and set([asked] if isinstance(asked, str) else asked) <= set(self._prompts):
+            self._told, self._encoded, self._heard = _tensors(said), [], None
+            self._timesteps.begin()
+            for prompt in self._prompts:
+                call.arguments["prompt"] = prompt if isinstance(asked, str) else [prompt] * len(asked)
+                self._encoded.append(_tensors(self._encode(*call.args, **call.kwargs)))
+        return said
+
+    def _predict_mixed(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict with the prompts of this time, wherever the denoiser was told the prompt of the call."""
+        call = self._signature.bind(*args, **kwargs)
+        told = dict(call.arguments)
+        t = self._timesteps.read(call.arguments["timestep"]) / self._pipeline.scheduler.config.num_train_timesteps
+        weights = self._at(t)
+
+        def predicted(prompt: int) -> Any:
+            call.arguments.update(_exchanged(told, self._told, self._encoded[prompt]))
+            return self._predict(*call.args, **call.kwargs)
+
+        if not self._encoded or _exchanged(told, self._told, self._encoded[0]) is told:
+            if t == self._heard:  # the unconditional prediction, in a call of its own
+                return self._predict(*args, **kwargs)
+            raise ValueError(
+                "inside a PromptSchedule the pipeline must be called with one of its prompts, as text, and tell its "
+                f"denoiser what it encoded; the prompts are {self._prompts}"
+            )
+        self._heard = t
+        first, *others = np.flatnonzero(weights.any(axis=1)).tolist()
+        output = predicted(first)
+        if others:
+            parts = [output[0], *(predicted(other)[0] for other in others)]
+            output[0].copy_(_mixed(parts, weights[[first, *others]]))
+        return output
+
+    def _at(self, t: float) -> Float[np.ndarray, "prompts bands"]:
+        """Return the weights at a time, in one column for all bands or one for each."""
+        weights = np.asarray(self._weights(t), dtype=np.float64)
+        if len(weights) != len(self._prompts):
+            raise ValueError(
+                f"each of the {len(self._prompts)} prompts needs a weight; got {len(weights)} at t/T = {t:g}"
+            )
+        weights = weights.reshape(len(weights), -1)
+        if not np.allclose(weights.sum(axis=0), 1, rtol=0, atol=1e-6):
+            raise ValueError(f"the weights of the prompts must sum to one; at t/T = {t:g} they are {weights.tolist()}")
+        return weights
+
+
+def _tensors(said: Any) -> list[Any]:
+    return [each for each in said if hasattr(each, "shape")]
+
+
+def _exchanged(value: Any, told: list[Any], instead: list[Any]) -> Any:
+    """Return `value` with all rows that repeat a tensor of `told` exchanged; `value` itself where there are none."""
+    if isinstance(value, dict):
+        inner = {key: _exchanged(each, told, instead) for key, each in value.items()}
+        return inner if any(inner[key] is not value[key] for key in value) else value
+    if not getattr(value, "ndim", 0):
+        return value
+    import torch
+
+    parts = list(value.split(len(told[0])))
+    found = False
+    # The first part of a guided batch is the unconditional one, even where it is told the same words.
+    for place in range(1 if len(parts) > 1 else 0, len(parts)):
+        for before, after in zip(told, instead, strict=True):
+            if torch.equal(before.to(value), parts[place]):
+                parts[place], found = after.to(value), True
+                break
+    return torch.cat(parts) if found else value
+
+
+def _mixed(outputs: Sequence[Any], weights: Float[np.ndarray, "prompts bands"]) -> Any:
+    """Return the sum of weighted predictions, in each band if there is more than one column of weights."""
+    if weights.shape[1] == 1:
+        return sum(float(w) * output for w, output in zip(weights[:, 0], outputs, strict=True))
+    *_, side = shape = outputs[0].shape
+    if len(shape) != 4 or len(band_names(side)) != weights.shape[1]:
+        raise ValueError(
+            f"weights for {weights.shape[1]} bands need predictions of side {2 ** (weights.shape[1] - 1)}, shape "
+            f"(N, C, S, S); the denoiser's have the shape {tuple(shape)}"
+        )
+    pyramids = [bands(output) for output in outputs]
+    return from_bands([_mixed(band, weights[:, [m]]) for m, band in enumerate(zip(*pyramids, strict=True))])

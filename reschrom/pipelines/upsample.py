@@ -1,0 +1,150 @@
+"""Upsample Guidance (Hwang, Park, Jo; 2024, arXiv 2404.01709): larger images than a network was trained on.
+
+Shown a noised image of another size than its own, a network knows the detail and mistakes the whole. The same image,
+pooled to the network's size, is a noised image like those it learned from, of another time and intensity: Eqs. (10)
+and (13). What it says of that one takes the place of the coarse part of its estimate. Nothing is trained.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from array_api_compat import array_namespace
+from jaxtyping import Float
+
+from reschrom._arrays import Array
+from reschrom.pipelines.adapter import denoiser_of, estimate_and_noise, replaced_method
+from reschrom.theory.schedules import Schedule, is_flow
+
+if TYPE_CHECKING:
+    import torch
+
+# By how much the output of a network changes when its estimate of x_0 does, at a signal power: Eq. (7).
+_RESPONSES: dict[str, Callable[[float], float]] = {
+    "epsilon": lambda alpha: -math.sqrt(alpha / (1 - alpha)),
+    "sample": lambda alpha: 1.0,
+    "v_prediction": lambda alpha: -1 / math.sqrt(1 - alpha),
+}
+
+
+def coarse_correction(
+    denoise: Callable[[Array, float], Array],
+    x_t: Float[Array, "images channels height width"],
+    estimate: Float[Array, "images channels height width"],
+    alpha: float,
+    scale: int = 2,
+) -> Float[Array, "images channels height width"]:
+    """Return what Upsample Guidance of weight 1 adds to an estimate of x_0: `U[E_low] - UD[estimate]`.
+
+    E_low is what `denoise` says of the pooled image `D[x_t] / sqrt(P)`, `P = alpha + (1 - alpha) / scale^2`, whose
+    signal power is `alpha / P`: Eq. (13), for blocks of any size. In noise predictions it is
+    `U[eps_low / scale] - UD[eps]`, as its authors write it.
+
+    denoise: the estimate of x_0 in noised images of low resolution and a signal power.
+    x_t, estimate: noised images and what is thought of them, shape (N, C, H, W), sides multiples of `scale`.
+    alpha: signal power of x_t in [0, 1].
+    scale: pixels along one side of a block that D averages and U fills.
+    """
+    intensity = alpha + (1 - alpha) / scale**2
+    low = denoise(_pooled(x_t, scale) / math.sqrt(intensity), alpha / intensity)
+    return _enlarged(low - _pooled(estimate, scale), scale)
+
+
+class UpsampleGuidance:
+    """Let a diffusers pipeline draw images larger than those its network was trained on: Upsample Guidance.
+
+        with UpsampleGuidance(pipeline, scale=2, theta=1.2, eta=0.6):
+            pipeline("a photo of a corgi", height=1024, width=1024)
+
+    At every time t of weight `theta H(t - (1 - eta) T)` above 0, H(0) = 1, the network predicts twice: from the noised
+    image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at which its
+    schedule is so noisy. tau lies in general between two timesteps, and the network is told it as it is; where it would
+    lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the weight, which
+    may be above 1. Whatever else the network is told it is told twice, so with guidance both parts of a batch are
+    corrected, which is the same as correcting their sum. A learned variance stays as it was.
+
+    The size of the images is asked for as without it; of a pipeline that takes none, such as DDPMPipeline, with
+    `pipeline.unet.register_to_config(sample_size=64)`. After the block the pipeline is as it was. A `PromptSchedule`
+    belongs inside the block: so it speaks at the time t of both predictions.
+
+    pipeline: with a `unet`, in pixels or latents, that is shown nothing but the noised image and predicts epsilon,
+        sample or v_prediction, and a scheduler that `Schedule.from_diffusers` reads.
+    scale: how many times larger the images are than those of training, 2 or more.
+    theta: the weight, 0 or more; 1 takes the low-resolution prediction as it is. About 1.2 was found best.
+    eta: the share of the times that has it, from noise on, in [0, 1]; its authors advise less than 1 in latents.
+    Raises TypeError for other pipelines and ValueError for numbers out of range, for a network that predicts a flow,
+    and, when it is called, for images that do not divide into blocks of scale x scale.
+    """
+
+    def __init__(self, pipeline: Any, scale: int = 2, theta: float = 1.0, eta: float = 1.0) -> None:
+        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
+            raise ValueError(f"scale says how many times larger images are, a whole number of 2 or more; got {scale!r}")
+        if not 0 <= theta < math.inf:
+            raise ValueError(f"theta is the weight of the guidance, finite and 0 or more; got {theta:g}")
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta is the share of the times that are guided and lies in [0, 1]; got {eta:g}")
+        unet, scheduler = denoiser_of(pipeline, "unet"), pipeline.scheduler
+        self._prediction = scheduler.config.get("prediction_type", "epsilon")
+        if is_flow(scheduler, scheduler.config) or self._prediction not in _RESPONSES:
+            predicts = "flow" if is_flow(scheduler, scheduler.config) else self._prediction
+            raise ValueError(f"a network is needed that predicts {', '.join(_RESPONSES)}; this one predicts {predicts}")
+        seen, said = unet.config.in_channels, unet.config.out_channels
+        learned = str(scheduler.config.get("variance_type")).startswith("learned")
+        if said not in ((2 * seen,) if learned else (seen, 2 * seen)):
+            raise TypeError(
+                f"a `unet` is needed that sees the noised image alone; of {type(pipeline).__name__} it sees {seen} "
+                f"channels and says {said}"
+            )
+        self._schedule = Schedule.from_diffusers(scheduler)
+        self._unet, self._scale, self._theta = unet, scale, theta
+        self._until = (1 - eta) * scheduler.config.num_train_timesteps
+        self._predict: Any = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> "UpsampleGuidance":
+        """Begin to guide."""
+        self._predict = self._unet.forward
+        self._open.enter_context(replaced_method(self._unet, "forward", self._predict_guided))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the network back its own."""
+        self._open.close()
+
+    def _predict_guided(
+        self, sample: "torch.Tensor", timestep: "torch.Tensor | float | int", *args: Any, **kwargs: Any
+    ) -> Any:
+        import torch
+
+        output = self._predict(sample, timestep, *args, **kwargs)
+        t = float(torch.as_tensor(timestep).flatten()[0])  # a pipeline has one time for all of its images
+        if self._theta == 0 or t < self._until:
+            return output
+
+        def denoise(x: torch.Tensor, alpha: float) -> torch.Tensor:
+            tau = float(self._schedule.network_time(self._schedule.time(alpha)))
+            tau = torch.tensor(tau, dtype=torch.float32, device=x.device)
+            said = self._predict(x.to(sample.dtype), tau, *args, **kwargs)[0]
+            return estimate_and_noise(said, x, alpha, self._prediction)[0]
+
+        alpha, said = float(self._schedule.alpha(t)), output[0]
+        estimate, _ = estimate_and_noise(said, sample, alpha, self._prediction)
+        change = coarse_correction(denoise, sample, estimate, alpha, self._scale)
+        said[:, : sample.shape[1]] += self._theta * _RESPONSES[self._prediction](alpha) * change
+        return output
+
+
+def _pooled(x: Array, scale: int) -> Array:
+    if x.ndim != 4 or x.shape[-2] % scale or x.shape[-1] % scale:
+        raise ValueError(
+            f"images or latents, shape (N, C, H, W), must divide into blocks of {scale}x{scale} pixels; "
+            f"got {tuple(x.shape)}"
+        )
+    xp, (count, channels, height, width) = array_namespace(x), x.shape
+    return xp.mean(xp.reshape(x, (count, channels, height // scale, scale, width // scale, scale)), axis=(-3, -1))
+
+
+def _enlarged(x: Array, scale: int) -> Array:
+    xp = array_namespace(x)
+    return xp.repeat(xp.repeat(x, scale, axis=-2), scale, axis=-1)

@@ -1,0 +1,280 @@
+"""The chromatogram: generation rates of every resolution over time, predicted or measured, in one type."""
+
+import json
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._files import replacing
+from reschrom.theory.bands import band_names, depth
+from reschrom.theory.chromatography import generated_signal
+from reschrom.theory.intervals import Interval, interval_around
+from reschrom.theory.schedules import Schedule
+from reschrom.theory.spectrum import Spectrum
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+class Comparison(NamedTuple):
+    """How far one chromatogram is from another.
+
+    centroid_distance: mean distance between the centroids of the bands that both generate, in units of time; NaN where
+        there is none.
+    divergence: Jensen-Shannon divergence between the shares, in nats, averaged over the times at which both generate
+        anything; NaN where there is none.
+    """
+
+    centroid_distance: float
+    divergence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Chromatogram:
+    """Generation rates of each resolution on a time grid: r_m of Eq. (18) before normalisation, or a measurement.
+
+    rates: energy generated per unit of time, shape (levels + 1, steps), finest resolution first, none negative.
+    edges: the times between which each rate holds, shape (steps + 1,), rising from the image to the noise.
+    side: pixels along one side of the finest resolution.
+    name: how plots and tables call it.
+    replicates: the same rates for every bootstrap replicate of the images, shape (replicates, levels + 1, steps);
+        None for a theory, which has no uncertainty.
+    """
+
+    rates: Float[np.ndarray, "bands steps"]
+    edges: Float[np.ndarray, " edges"]
+    side: int
+    name: str
+    replicates: Float[np.ndarray, "replicates bands steps"] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", _time_grid(self.edges))
+        bands, steps = len(band_names(self.side)), len(self.edges) - 1
+        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.side))
+        if self.replicates is not None:
+            shape = (len(self.replicates), bands, steps)
+            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, self.side))
+
+    @classmethod
+    def from_signal(
+        cls,
+        signal: Float[np.ndarray, "bands edges"],
+        edges: Float[np.ndarray, " edges"],
+        side: int,
+        name: str,
+        replicates: Float[np.ndarray, "replicates bands edges"] | None = None,
+    ) -> "Chromatogram":
+        """Build a chromatogram from the signal that each resolution holds at each time of `edges`.
+
+        The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid.
+        replicates: the signal in every bootstrap replicate of the images.
+        """
+        edges = _time_grid(edges)
+        if signal.shape[1:] != edges.shape:
+            raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
+        again = None if replicates is None else -np.diff(replicates) / np.diff(edges)
+        return cls(-np.diff(signal) / np.diff(edges), edges, side, name, again)
+
+    @classmethod
+    def predicted(
+        cls,
+        schedule: Schedule,
+        side: int,
+        spectrum: Spectrum | None = None,
+        edges: Float[np.ndarray, " edges"] | None = None,
+        name: str | None = None,
+    ) -> "Chromatogram":
+        """Build the chromatogram that a noise schedule fixes: the paper's, or that of a Gaussian field.
+
+        spectrum: variance per coefficient of each band, finest first; None gives the paper's r_m (Eq. 18).
+        edges: times from image to noise; by default 1,000 equal steps over the schedule.
+        """
+        if edges is None:
+            if not np.isfinite(schedule.end):
+                raise ValueError(f"the {schedule.name} schedule has no last time: give the edges of the time grid")
+            edges = np.linspace(schedule.start, schedule.end, 1001)
+        edges = _time_grid(edges)
+        alpha = schedule.alpha(edges)
+        gained = generated_signal(alpha[:-1], depth(side), spectrum, since=alpha[1:])
+        default = "paper's $r_m$" if spectrum is None else "Gaussian field"
+        return cls(gained / np.diff(edges), edges, side, name or default)
+
+    @property
+    def times(self) -> Float[np.ndarray, " steps"]:
+        """The middle of every step."""
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+    @property
+    def band_names(self) -> list[str]:
+        """The resolutions, finest first: "64x64", ..., "1x1"."""
+        return band_names(self.side)
+
+    @property
+    def shares(self) -> Float[np.ndarray, "bands steps"]:
+        """The share of each resolution at each time, Eq. (18): the rates divided by their sum, 0 where that is 0."""
+        return _shares(self.rates)
+
+    @property
+    def gained_share(self) -> Float[np.ndarray, "bands edges"]:
+        """The share of all that each resolution gains which it gains between the image and each edge: 0 to 1.
+
+        At the time of an edge in a generation this share is still to come. 0 for a resolution that never grows.
+        """
+        gained = np.cumsum(np.pad(self.rates * np.diff(self.edges), ((0, 0), (1, 0))), axis=1)
+        return gained / np.where(gained[:, -1:] > 0, gained[:, -1:], 1)
+
+    def named(self, name: str) -> "Chromatogram":
+        """Return the same chromatogram under another name."""
+        return replace(self, name=name)
+
+    def interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
+        """Return the bootstrap confidence interval of every share, each bound of shape (levels + 1, steps).
+
+        level: probability that the interval of a share covers it, over draws of the images.
+        simultaneous: widen all intervals by one factor, such that `level` is the probability that they cover all shares
+            at once.
+        Raises ValueError for a chromatogram without replicates.
+        """
+        return interval_around(self.shares, _shares(self._replicates()), level, simultaneous, bounds=(0.0, 1.0))
+
+    def centroids(self) -> Float[np.ndarray, " bands"]:
+        """Return the mean time at which each resolution is generated, finest first, in the units of `edges`.
+
+        NaN for a resolution that is never generated: it has no mean time.
+        """
+        return _centroids(self.rates, self.edges)
+
+    def centroid_interval(self, level: float = 0.95) -> Interval:
+        """Return the bootstrap confidence interval of every centroid, finest resolution first.
+
+        level: probability that the interval of a centroid covers it, over draws of the images.
+        NaN for a resolution that some replicates never generate.
+        Raises ValueError for a chromatogram without replicates.
+        """
+        again = _centroids(self._replicates(), self.edges)
+        return interval_around(self.centroids(), again, level, False, bounds=(self.edges[0], self.edges[-1]))
+
+    def compare(self, other: "Chromatogram") -> Comparison:
+        """Measure how far another chromatogram on the same time grid is from this one."""
+        if self.side != other.side or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
+            raise ValueError(
+                f"two chromatograms are compared on the same bands and the same time grid; got {self._grid()} "
+                f"and {other._grid()}"
+            )
+        p, q = self.shares, other.shares
+        middle = (p + q) / 2
+        jensen_shannon = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+        distances = np.abs(self.centroids() - other.centroids())
+        both = (p.sum(axis=0) > 0) & (q.sum(axis=0) > 0)
+        return Comparison(
+            _mean(distances, weights=np.isfinite(distances)),
+            _mean(jensen_shannon, weights=np.diff(self.edges) * both),
+        )
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return the shares as a table, one row per time and one column per resolution."""
+        import pandas
+
+        table = pandas.DataFrame(self.shares.T, columns=self.band_names)
+        table.insert(0, "time", self.times)
+        return table
+
+    def plot(self) -> "Figure":
+        """Draw the paper's heat map: the share of each resolution over time, noise at the left."""
+        from reschrom import plots
+
+        return plots.chromatogram(self, title=self.name)
+
+    def save(self, path: str | Path) -> None:
+        """Write the chromatogram to a JSON or NPZ file, by its extension, every number in full precision."""
+        content: dict[str, Any] = {"name": self.name, "side": self.side, "edges": self.edges, "rates": self.rates}
+        if self.replicates is not None:
+            content["replicates"] = self.replicates
+        extension = _extension(path)
+        with replacing(path) as temporary:
+            if extension == ".npz":
+                np.savez_compressed(temporary, allow_pickle=False, **content)
+            else:
+                plain = {
+                    key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in content.items()
+                }
+                temporary.write_text(json.dumps(plain), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Chromatogram":
+        """Read a chromatogram that `save` wrote. Raises ValueError for any other file."""
+        extension = _extension(path)
+        try:
+            with open(path, "rb") as file:
+                content = dict(np.load(file, allow_pickle=False)) if extension == ".npz" else json.load(file)
+            arrays = {key: np.array(content[key], dtype=np.float64) for key in ("rates", "edges")}
+            if "replicates" in content:
+                arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
+            side, name = (np.asarray(content[key]).item() for key in ("side", "name"))
+            return cls(side=side, name=name, **arrays)
+        except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
+
+    def _replicates(self) -> Float[np.ndarray, "replicates bands steps"]:
+        if self.replicates is None:
+            raise ValueError(f"an interval needs the replicates of a measurement; {self.name} has none")
+        return self.replicates
+
+    def _grid(self) -> str:
+        return f"{self.side}x{self.side} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
+
+
+def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
+    edges = np.asarray(edges, dtype=np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
+        raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {edges}")
+    return edges
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted mean of the values whose weight is not 0, NaN where there is none."""
+    counted = weights > 0
+    return float(np.average(values[counted], weights=weights[counted])) if counted.any() else float("nan")
+
+
+def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    from scipy.special import rel_entr
+
+    return rel_entr(p, q).sum(axis=0)
+
+
+def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], side: int) -> np.ndarray:
+    rates = np.asarray(rates, dtype=np.float64)
+    if rates.shape != shape:
+        raise ValueError(
+            f"a chromatogram of side {side} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
+        )
+    if not np.all(np.isfinite(rates)) or np.any(rates < 0):
+        wrong = rates[~((rates >= 0) & np.isfinite(rates))]
+        raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
+    return rates
+
+
+def _shares(rates: np.ndarray) -> np.ndarray:
+    total = rates.sum(axis=-2, keepdims=True)
+    return rates / np.where(total > 0, total, 1)
+
+
+def _centroids(rates: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the mean time of each band, NaN where it is never generated."""
+    weights, times = rates * np.diff(edges), (edges[1:] + edges[:-1]) / 2
+    with np.errstate(invalid="ignore"):
+        return (weights * times).sum(axis=-1) / weights.sum(axis=-1)
+
+
+def _extension(path: str | Path) -> str:
+    extension = Path(path).suffix.lower()
+    if extension not in (".json", ".npz"):
+        raise ValueError(f"a chromatogram is kept in a .json or .npz file; got {path}")
+    return extension

@@ -1,0 +1,82 @@
+"""Resolution chromatography: which resolution is being generated at each time (Eqs. 18 and 33-35).
+
+By Theorem 1 the noise schedule enters only through alpha, so the functions here take alpha, not time.
+"""
+
+from jaxtyping import Float, Num
+
+from reschrom._arrays import Array, Number, floating, like, signal_power, whole_level
+from reschrom.theory.bands import band_sizes
+from reschrom.theory.spectrum import Spectrum, variances
+
+
+def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Array, "*shape"]:
+    """Return the share of a Gaussian coefficient that its best estimate holds: `alpha S / (alpha S + 1 - alpha)`.
+
+    alpha: signal power in [0, 1], any shape.
+    power: the coefficient's variance S. With S = 4^m this is alpha at tau_m, Eq. (16).
+    """
+    alpha, _ = signal_power(alpha)
+    if not 0 < power < float("inf"):
+        raise ValueError(f"the variance of a coefficient must be positive; got {power}")
+    return alpha * power / (alpha * power + (1 - alpha))
+
+
+def chromatography(
+    alpha: Num[Array, "*shape"] | Number, levels: int, spectrum: Spectrum | None = None
+) -> Float[Array, "bands *shape"]:
+    """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
+
+    alpha: signal power in [0, 1], any shape.
+    levels: M, how often the image is halved; an image of 64 x 64 pixels has 6.
+    spectrum: variance per coefficient of each band, finest first, `levels + 1` numbers; or what `measure_spectrum`
+        returned, or the file it was saved to. None gives the paper's r_m.
+    Returns shape (levels + 1, *alpha.shape), finest first, summing to 1 over the first axis.
+
+    With a spectrum it is the exact rate at which the estimate E[x_0 | x_t] of a Gaussian field gains energy, band by
+    band: `n_m S_m^2 / (1 + (S_m - 1) alpha)^2` for n_m coefficients. The paper's r_m drops the weight n_m S_m and
+    takes S_m = 4^m.
+    """
+    alpha, xp = signal_power(alpha)
+    powers, weights = powers_and_weights(whole_level(levels), spectrum)
+    rates = [w * p / (p * alpha + (1 - alpha)) ** 2 for p, w in zip(powers, weights, strict=True)]
+    total = sum(rates[1:], start=rates[0])
+    return xp.stack([rate / total for rate in rates])
+
+
+def generated_signal(
+    alpha: Num[Array, "*shape"] | Number,
+    levels: int,
+    spectrum: Spectrum | None = None,
+    since: Num[Array, "*shape"] | Number = 0.0,
+) -> Float[Array, "bands *shape"]:
+    """Return how much of each resolution's signal is generated while the signal power rises from `since` to alpha.
+
+    The integral of `chromatography` before normalisation, with the same arguments and shape. From pure noise it is
+    alpha at tau_m for the paper, Eq. (16), and the energy of the estimate `n_m S_m alpha S_m / (alpha S_m + 1 - alpha)`
+    with a spectrum. It loses nothing to rounding when `since` is close to alpha.
+    """
+    alpha, xp = signal_power(alpha)
+    since = like(signal_power(since)[0], alpha)
+    powers, weights = powers_and_weights(whole_level(levels), spectrum)
+    return xp.stack(
+        [
+            w * p * (alpha - since) / ((p * alpha + (1 - alpha)) * (p * since + (1 - since)))
+            for p, w in zip(powers, weights, strict=True)
+        ]
+    )
+
+
+def powers_and_weights(levels: int, spectrum: Spectrum | None) -> tuple[list[float], list[float]]:
+    """Return the variance of every band and what its share of held variance counts, both finest first."""
+    if spectrum is None:
+        return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
+    array, _ = floating(variances(spectrum))
+    if array.ndim != 1:
+        raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {array.ndim} axes")
+    powers = [float(power) for power in array]
+    if len(powers) != levels + 1 or not all(0 < power < float("inf") for power in powers):
+        raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {powers}")
+    # Sizes relative to one coarsest coefficient: only their ratios matter.
+    sizes = band_sizes(2**levels)
+    return powers, [size * power for size, power in zip(sizes, powers, strict=True)]

@@ -1,0 +1,51 @@
+"""The scaling relation: a downsampled noised image is a noised image of another time and intensity (Eqs. 11-16).
+
+Averaging `2^m` x `2^m` pixels keeps the signal and divides the noise variance by `4^m`. Scaled by `intensity_scale`,
+the result has exactly the distribution of a low-resolution image at signal power `matched_alpha`.
+"""
+
+import math
+
+from jaxtyping import Float, Num
+
+from reschrom._arrays import Array, Number, signal_power, whole_level
+from reschrom.theory.schedules import Schedule
+
+
+def intensity_scale(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
+    """Return the factor that brings a downsampled noised image back to unit intensity: lambda of Eqs. (13) and (16).
+
+    alpha: signal power in [0, 1], any shape.
+    """
+    alpha, xp = signal_power(alpha)
+    return 2.0 ** whole_level(level) / xp.sqrt(_total(alpha, level))
+
+
+def matched_alpha(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
+    """Return the signal power of the low-resolution image that a downsampled noised image is: Eqs. (11) and (16).
+
+    Its signal-to-noise ratio is `4^level` times that of `alpha`.
+    alpha: signal power in [0, 1], any shape.
+    """
+    alpha, _ = signal_power(alpha)
+    return 4.0 ** whole_level(level) * alpha / _total(alpha, level)
+
+
+def matched_noise(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
+    """Return `1 - matched_alpha(alpha, level)` to full relative precision: the noise power at tau_m (Eq. 16)."""
+    alpha, _ = signal_power(alpha)
+    return (1 - alpha) / _total(alpha, level)
+
+
+def matched_time(schedule: Schedule, t: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
+    """Return the adjusted time tau_m at which a low-resolution image is as noisy as the downsampled one: Eq. (16).
+
+    schedule: maps time to log signal-to-noise ratio, where downsampling is a shift by `level * log 4`.
+    t: time in the units of the schedule, any shape.
+    """
+    return schedule.time_at(schedule.log_snr(t) + whole_level(level) * math.log(4))
+
+
+def _total(alpha: Array, level: int) -> Array:
+    # 1 + (4^m - 1) alpha written as a sum of positive terms.
+    return 4.0**level * alpha + (1 - alpha)

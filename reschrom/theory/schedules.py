@@ -1,0 +1,293 @@
+"""Noise schedules: how much signal is left at each time (Eqs. 1, 2, 30 and 36).
+
+A schedule is one monotone function of time, the log signal-to-noise ratio, with its exact inverse. Everything else
+follows from it: `alpha = sigmoid(log_snr)`. Kept in this form nothing is lost to rounding near the image (alpha = 1)
+or near pure noise (alpha = 0).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from reschrom._arrays import Array, Number, floating, like, signal_power
+
+Curve = Callable[[Array, Any], Array]  # (values, their array namespace) -> values
+
+# The schedulers of diffusers whose timestep is N sigma on the path (1 - sigma) x_0 + sigma noise, by their class names.
+_FLOW = ("FlowMatch", "FlowMap", "Helios", "LTXEulerAncestralRF", "Piflow")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A noise schedule: the signal power alpha(t) that is left at time t, and its exact inverse.
+
+    alpha is the paper's alpha_t of Eq. (1), the *cumulative* signal power (`alphas_cumprod` in diffusers).
+    Continuous schedules run from t = 0 (image) to t = 1 (noise), the natural one to infinity;
+    those read from a discrete scheduler use its timesteps, and t = -1 is the image itself.
+
+    name: how plots and tables call it.
+    start, end: the first time (image) and the last (noise).
+    """
+
+    name: str
+    start: float
+    end: float
+    _log_snr: Curve = field(repr=False)
+    _time: Curve = field(repr=False)
+
+    def log_snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the natural logarithm of the signal-to-noise ratio at time t: +inf for the image, -inf for noise."""
+        t, xp = floating(t)
+        if not bool(xp.all((t >= self.start) & (t <= self.end))):
+            raise ValueError(
+                f"the {self.name} schedule runs from {self.start:g} to {self.end:g}; "
+                f"got times from {float(t.min()):g} to {float(t.max()):g}"
+            )
+        with np.errstate(divide="ignore"):  # the image has infinite signal-to-noise ratio
+            return self._log_snr(t, xp)
+
+    def time_at(self, log_snr: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`.
+
+        Raises ValueError where the schedule never becomes that noisy.
+        """
+        log_snr, xp = floating(log_snr)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            t = self._time(log_snr, xp)
+        # Rounding may put the last time a little too late; NaN fails the comparison.
+        if not bool(xp.all(t <= self.end + 1e-5 * abs(self.end))):
+            raise ValueError(
+                f"the {self.name} schedule has log signal-to-noise ratios from {float(self.log_snr(self.end)):g} up; "
+                f"got values from {float(log_snr.min()):g} to {float(log_snr.max()):g}"
+            )
+        return xp.clip(t, self.start, self.end)
+
+    def snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the signal-to-noise ratio at time t: Eq. (2)."""
+        log_snr, xp = floating(self.log_snr(t))
+        with np.errstate(over="ignore"):  # infinite at the image
+            return xp.exp(log_snr)
+
+    def alpha(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the signal power at time t: alpha_t of Eq. (1)."""
+        return _sigmoid(*floating(self.log_snr(t)))
+
+    def noise(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the noise power at time t, `1 - alpha_t`, to full relative precision: Eq. (1)."""
+        log_snr, xp = floating(self.log_snr(t))
+        return _sigmoid(-log_snr, xp)
+
+    def time(self, alpha: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the time at which the signal power is `alpha`: the inverse of `alpha(t)`."""
+        alpha, xp = signal_power(alpha)
+        with np.errstate(divide="ignore"):
+            return self.time_at(xp.log(alpha) - xp.log1p(-alpha))
+
+    def network_time(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
+        """Return the time to tell a network about images of time t: t, but at least 0.
+
+        Before the first timestep, where the image itself stands at -1, no network was trained.
+        """
+        t, xp = floating(t)
+        return xp.clip(t, 0.0, self.end)
+
+    @staticmethod
+    def natural() -> "Schedule":
+        """Return the Ornstein-Uhlenbeck schedule alpha = exp(-t), t from 0 to infinity: Eq. (30)."""
+        return _from_exponent("natural", math.inf, lambda t, xp: t, lambda s, xp: s)
+
+    @staticmethod
+    def linear(beta_start: float = 0.1, beta_end: float = 20.0) -> "Schedule":
+        """Return the linear schedule: alpha = exp(-integral of beta), beta linear in t.
+
+        With the default rates it is the limit of DDPM's beta = 1e-4 ... 0.02 in 1,000 steps (Ho et al., 2020).
+        """
+        a, d = _rates(beta_start, beta_end)
+        return _from_exponent(
+            "linear", 1.0, lambda t, xp: (a + 0.5 * d * t) * t, lambda s, xp: 2 * s / (a + xp.sqrt(a * a + 2 * d * s))
+        )
+
+    @staticmethod
+    def scaled_linear(beta_start: float = 0.85, beta_end: float = 12.0) -> "Schedule":
+        """Return the schedule whose square root of beta is linear in t (Stable Diffusion, per unit of time)."""
+        a, d = _rates(math.sqrt(beta_start), math.sqrt(beta_end))
+
+        def time(s: Array, xp: Any) -> Array:
+            root = (a**3 + 3 * d * s) ** (1 / 3)
+            return 3 * s / (root * root + a * root + a * a)
+
+        return _from_exponent("scaled_linear", 1.0, lambda t, xp: (a * a + (a + d * t / 3) * d * t) * t, time)
+
+    @staticmethod
+    def cosine(s: float = 0.008) -> "Schedule":
+        """Return the cosine schedule of Nichol and Dhariwal (2021): Eq. (36), t in units of T.
+
+        s: the offset that keeps the first steps from being too small; 0 or more.
+        """
+        if not 0 <= s < math.inf:
+            raise ValueError(f"the cosine schedule's offset s must be finite and 0 or more; got {s}")
+        u0, quarter = s / (1 + s) * math.pi / 2, math.pi / 2 / (1 + s)
+        sin0, cos0 = math.sin(u0), math.cos(u0)
+
+        def log_snr(t: Array, xp: Any) -> Array:
+            # alpha = (cos u / cos u0)^2 and 1 - alpha = sin(u - u0) sin(u + u0) / cos(u0)^2; cos u = sin(pi/2 - u).
+            v = quarter * t  # v = u - u0
+            return 2 * xp.log(xp.sin(quarter * (1 - t))) - xp.log(xp.sin(v)) - xp.log(xp.sin(v + 2 * u0))
+
+        def time(log_snr: Array, xp: Any) -> Array:
+            # From amplitudes, not powers: these reach times down to 1e-300.
+            signal, noise = (xp.exp(-_softplus(sign * log_snr, xp) / 2) for sign in (-1, 1))
+            cos_u, sin_u = signal * cos0, xp.hypot(xp.zeros_like(noise) + sin0, noise * cos0)
+            larger = sin_u * cos0 + cos_u * sin0  # sin(u + u0), and sin(u - u0) sin(u + u0) = noise^2 cos(u0)^2
+            sin_v = noise * cos0**2 * (noise / xp.where(larger > 0, larger, 1))
+            return xp.atan2(sin_v, cos_u * cos0 + sin_u * sin0) / quarter
+
+        return Schedule("cosine", 0.0, 1.0, log_snr, time)
+
+    @staticmethod
+    def sigmoid(start: float = -3.0, end: float = 3.0, temperature: float = 1.0) -> "Schedule":
+        """Return the sigmoid schedule of Jabri et al. (2022), normalised so that alpha(0) = 1 and alpha(1) = 0."""
+        if not (-math.inf < start < end < math.inf and 0 < temperature < math.inf):
+            raise ValueError(
+                f"the sigmoid schedule needs finite start < end and temperature > 0; got {start}, {end}, {temperature}"
+            )
+        a, b = start / temperature, end / temperature
+        w = (b - a) / 2
+        cosh_ratio = float(np.logaddexp(a / 2, -a / 2) - np.logaddexp(b / 2, -b / 2))
+
+        def log_snr(t: Array, xp: Any) -> Array:
+            # snr = sinh(w (1 - t)) cosh(a / 2) / (sinh(w t) cosh(b / 2)), free of the differences in the definition.
+            return _log_sinh(w * (1 - t), xp) - _log_sinh(w * t, xp) + cosh_ratio
+
+        def time(log_snr: Array, xp: Any) -> Array:
+            log_2_sinh_w = w + math.log(-math.expm1(-2 * w))
+            rest = xp.logaddexp(xp.zeros_like(log_snr) - w, log_snr - cosh_ratio)
+            return _softplus(log_2_sinh_w - rest, xp) / (2 * w)
+
+        return Schedule("sigmoid", 0.0, 1.0, log_snr, time)
+
+    @staticmethod
+    def flow_matching(shift: float = 1.0) -> "Schedule":
+        """Return the schedule of a straight path x_t = (1 - sigma) x_0 + sigma noise, at unit intensity.
+
+        alpha = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2), with sigma = shift t / (1 + (shift - 1) t) as Esser et al.
+        (2024) choose it.
+        """
+        if not 0 < shift < math.inf:
+            raise ValueError(f"the flow-matching shift must be finite and positive; got {shift}")
+
+        def log_snr(t: Array, xp: Any) -> Array:
+            return 2 * (xp.log1p(-t) - xp.log(shift * t))
+
+        def time(log_snr: Array, xp: Any) -> Array:
+            return _sigmoid(-log_snr / 2 - math.log(shift), xp)
+
+        return Schedule("flow_matching", 0.0, 1.0, log_snr, time)
+
+    @staticmethod
+    def from_diffusers(scheduler: Any) -> "Schedule":
+        """Read the schedule of a diffusers scheduler; time is the scheduler's own timestep.
+
+        scheduler: any scheduler with `alphas_cumprod`, or a flow-matching one, whose timestep is N sigma for
+        N training timesteps. Between whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
+        Raises TypeError for a class, or when its timesteps are neither, and ValueError when its alpha does not fall
+        with time.
+        """
+        if isinstance(scheduler, type):
+            raise TypeError(f"a scheduler is needed, not its class; got {scheduler.__name__}")
+        name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
+        if is_flow(scheduler, config):
+            return _stretched(name, Schedule.flow_matching(), float(config["num_train_timesteps"]))
+        table = getattr(scheduler, "alphas_cumprod", None)
+        # With "continuous" timesteps a scheduler counts in log sigma, whatever its table holds.
+        if table is None or config.get("timestep_type") == "continuous":
+            raise TypeError(
+                "a scheduler is needed that has alphas_cumprod and whole timesteps, or one whose timestep is N sigma "
+                f"on a straight path from image (sigma = 0) to noise (sigma = 1); got {name}"
+            )
+        return _from_table(name, np.asarray(table, dtype=np.float64))
+
+
+def is_flow(scheduler: Any, config: Any) -> bool:
+    """Tell whether a scheduler of diffusers runs on the flow-matching path, so that its timestep is N sigma."""
+    named = any(base.__name__.startswith(_FLOW) for base in type(scheduler).__mro__)
+    # An inverted scheduler runs from noise to image, and one in stages changes resolution on the way.
+    plain = not config.get("invert_sigmas", False) and config.get("stages", 1) == 1
+    return plain and (named or bool(config.get("use_flow_sigmas", False)))
+
+
+def _stretched(name: str, unit: Schedule, steps: float) -> Schedule:
+    return Schedule(
+        name,
+        unit.start * steps,
+        unit.end * steps,
+        lambda t, xp: unit._log_snr(t / steps, xp),
+        lambda log_snr, xp: unit._time(log_snr, xp) * steps,
+    )
+
+
+def _softplus(x: Array, xp: Any) -> Array:
+    return xp.logaddexp(xp.zeros_like(x), x)
+
+
+def _sigmoid(x: Array, xp: Any) -> Array:
+    return xp.exp(-_softplus(-x, xp))
+
+
+def _log_sinh(x: Array, xp: Any) -> Array:
+    """Return log(2 sinh(x)) for x of 0 or more."""
+    return x + xp.log(-xp.expm1(-2 * x))
+
+
+def _rates(first: float, last: float) -> tuple[float, float]:
+    if not 0 < first < last < math.inf:
+        raise ValueError(f"the noise rate beta must be finite, positive and grow; got {first:g} to {last:g}")
+    return first, last - first
+
+
+def _from_exponent(name: str, end: float, exponent: Curve, time: Curve) -> Schedule:
+    """Build a schedule from s(t) = -log alpha(t), the natural time t* of Eq. (35), and its inverse."""
+    return Schedule(
+        name,
+        0.0,
+        end,
+        lambda t, xp: -(s := exponent(t, xp)) - xp.log(-xp.expm1(-s)),
+        lambda log_snr, xp: time(_softplus(-log_snr, xp), xp),
+    )
+
+
+def _from_table(name: str, alpha: np.ndarray) -> Schedule:
+    """Build a schedule from alpha at timesteps 0, 1, 2, ..., with the image itself at timestep -1."""
+    if alpha.ndim != 1 or len(alpha) < 2 or not np.all((alpha >= 0) & (alpha <= 1)) or not np.all(np.diff(alpha) < 0):
+        raise ValueError(f"alphas_cumprod must fall from timestep to timestep within [0, 1]; {name} does not")
+    # The angle in quarter turns, because its distance from 1 then keeps its precision near pure noise.
+    quarter = math.pi / 2
+    turn = np.arctan2(np.sqrt(1 - alpha), np.sqrt(alpha)) / quarter
+    if alpha[0] < 1:
+        turn = np.concatenate([[0.0], turn])
+    first = len(alpha) - len(turn)
+    timesteps = np.arange(first, len(alpha), dtype=np.float64)
+
+    def log_snr(t: Array, xp: Any) -> Array:
+        u = broken_line(t, timesteps, turn, xp)
+        return 2 * (xp.log(xp.sin(quarter * (1 - u))) - xp.log(xp.sin(quarter * u)))
+
+    def time(log_snr: Array, xp: Any) -> Array:
+        return broken_line(xp.atan(xp.exp(-log_snr / 2)) / quarter, turn, timesteps, xp)
+
+    return Schedule(name, float(first), float(timesteps[-1]), log_snr, time)
+
+
+def broken_line(x: Array, xs: np.ndarray, ys: np.ndarray, xp: Any) -> Array:
+    """Return the broken line through (xs, ys) at x, its last piece prolonged, for any array namespace."""
+    # One dimension and no gaps, because searchsorted in torch asks for that.
+    flat = xp.reshape(xp.asarray(x, copy=True), (-1,))
+    knots, values = like(xs, flat), like(ys, flat)
+    right = xp.clip(xp.searchsorted(knots, flat), 1, len(xs) - 1)
+    low, high = knots[right - 1], knots[right]
+    share = (flat - low) / (high - low)
+    return xp.reshape(values[right - 1] * (1 - share) + values[right] * share, x.shape)

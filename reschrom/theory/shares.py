@@ -1,0 +1,158 @@
+"""What share of a resolution band is decided when: by a noised image that is generated again, or by a second prompt.
+
+Let x_t be a noised image x_0, and x_0' what is generated from it with fresh noise (SDEdit; "image to image" in
+diffusers). If x_0' is a draw of the posterior, then whatever the data, `E<b x_0, b x_0'> = E||b E[x_0 | x_t]||^2` in
+every band b: what survives is what is decided. What a second prompt decides is what the first has left open.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from reschrom._arrays import Images
+from reschrom.theory.bands import band_names, bands, depth
+from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.intervals import Interval, StreamingMean, interval_around
+
+
+class BandShare(NamedTuple):
+    """A share of every band, finest first, and the same for every bootstrap replicate of the images.
+
+    0 is nothing of the band and 1 is all of it; a measurement may lie outside.
+    """
+
+    share: Float[np.ndarray, " bands"]
+    replicates: Float[np.ndarray, "replicates bands"]
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the bootstrap confidence interval of every share.
+
+        level: probability that the interval of a share covers it, over draws of the images.
+        """
+        return interval_around(self.share, self.replicates, level)
+
+
+# What this type was called when it was two.
+Survival = DecidedShare = BandShare
+
+
+def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int = 0) -> BandShare:
+    """Measure how much of each resolution band of images survives in what was made of them: 0 is nothing, 1 is all.
+
+    It is the regression coefficient of the bands of the results on those of the originals, about the mean images:
+    `sum <b x', b x> / sum ||b x||^2` for a band b. An estimate of E[x_0 | x_t] may stand for the results that would be
+    generated from x_t; with fresh noise they have this mean.
+
+    original, edited: the same images before and after, two or more.
+    seed: of the bootstrap over images.
+    Raises ValueError for other shapes, and where the originals do not differ in a band.
+    """
+    if original.shape != edited.shape or original.ndim != 4 or len(original) < 2:
+        raise ValueError(
+            "survival needs two or more images before and after, of one shape (N, C, S, S); got "
+            f"{original.shape} and {edited.shape}"
+        )
+    inner, norm = _products(edited - edited.mean(axis=0), original - original.mean(axis=0))
+    if not np.all(norm.sum(axis=0) > 0):
+        raise ValueError("the originals must differ in every band: what is the same in all cannot be seen to survive")
+    return _ratio(inner, norm, seed)
+
+
+def predicted_survival(
+    chromatogram: Chromatogram, times: Float[np.ndarray, " times"]
+) -> Float[np.ndarray, "bands times"]:
+    """Return the share of each band that is generated before each time, and so survives noising to it.
+
+    times: in the units of the chromatogram; at its last, pure noise, nothing survives.
+    Exact for images from the distribution that is generated, and results that are draws of the posterior.
+    """
+    end = float(chromatogram.edges[-1])
+    return 1 - predicted_share(chromatogram, times / end, end)
+
+
+def decided_share(switched: Images, first: Images, second: Images, seed: int = 0) -> BandShare:
+    """Measure the share of each band that the second prompt decided: 0 is all the first prompt's, 1 all the second's.
+
+    It is the projection of each image between the two pure ones, `<b(x - a), b(c - a)> / ||b(c - a)||^2` for a band b,
+    averaged over images with the weights `||b(c - a)||^2`.
+
+    switched: images, or latents, made with both prompts. first, second: with one of them alone, from the same noise.
+    seed: of the bootstrap over images.
+    Raises ValueError where the pure images do not differ.
+    """
+    inner, norm = _products(switched - first, second - first)
+    differ = norm.sum(axis=0) > 0
+    if not np.all(differ):
+        same = band_names(first.shape[-1])[int(np.argmin(differ))]
+        raise ValueError(f"the images of the two prompts must differ in every band; they are the same in {same}")
+    return _ratio(inner, norm, seed)
+
+
+def predicted_share(
+    chromatogram: Chromatogram, eta: Float[np.ndarray, " switches"], end: float
+) -> Float[np.ndarray, "bands switches"]:
+    """Return the share of each band that is generated after a switch at t = eta T, and so by the second prompt.
+
+    eta: in [0, 1]. end: T in the units of the chromatogram, such as 1000 timesteps.
+    A band that never grows was there from the beginning: its share is 0.
+    Raises ValueError for eta outside [0, 1].
+    """
+    for each in eta:
+        fraction("eta", float(each))
+    return np.stack([np.interp(eta * end, chromatogram.edges, each) for each in chromatogram.gained_share])
+
+
+def half_decided(
+    eta: Float[np.ndarray, " switches"], share: Float[np.ndarray, "bands switches"]
+) -> Float[np.ndarray, " bands"]:
+    """Return the eta at which half of each band is decided by the second prompt: the first crossing, interpolated.
+
+    eta: rising. share: for instance of `predicted_share`.
+    Raises ValueError for a band that does not rise through one half.
+    """
+    above = share >= 0.5
+    after = above.argmax(axis=1)
+    if not np.all(above.any(axis=1) & (after > 0)):
+        raise ValueError("the share of every band must rise through one half between the first eta and the last")
+    band = np.arange(len(share))
+    low, high = share[band, after - 1], share[band, after]
+    return eta[after - 1] + (0.5 - low) / (high - low) * (eta[after] - eta[after - 1])
+
+
+def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> float:
+    """Return the time from which another prompt may speak, so that bands coarser than `band` x `band` keep the first.
+
+    It is the latest of the chromatogram's edges, and so the earliest moment of generation, at which each of these bands
+    has got `kept` of all that it gains.
+    Raises ValueError for a band that is not a resolution of 2x2 or finer.
+    """
+    side = chromatogram.side
+    if band not in [side >> m for m in range(depth(side))]:
+        raise ValueError(f"the band must be one of {', '.join(chromatogram.band_names[:-1])}; got {band}x{band}")
+    coarser = chromatogram.gained_share[depth(side // band) + 1 :]
+    return float(chromatogram.edges[np.all(coarser <= 1 - kept, axis=0)].max())
+
+
+def fraction(name: str, value: float) -> None:
+    """Raise ValueError for a value outside [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is a fraction of the last time and lies in [0, 1]; got {value:g}")
+
+
+def _products(these: Images, those: Images) -> Float[np.ndarray, "2 images bands"]:
+    """Return the inner products of images in every band, and the squared norms of the second ones."""
+    pairs = zip(*(bands(np.asarray(each, dtype=np.float64)) for each in (these, those)), strict=True)
+    return np.stack(
+        [
+            (4.0**m * np.sum(a * b, axis=(1, 2, 3)), 4.0**m * np.sum(b * b, axis=(1, 2, 3)))
+            for m, (a, b) in enumerate(pairs)
+        ],
+        axis=-1,
+    )
+
+
+def _ratio(inner: np.ndarray, norm: np.ndarray, seed: int) -> BandShare:
+    mean = StreamingMean(seed)
+    mean.add(np.stack([inner, norm], axis=1), 0)
+    return BandShare(mean.mean[0] / mean.mean[1], mean.replicates[:, 0] / mean.replicates[:, 1])

@@ -1,0 +1,120 @@
+"""The band spectrum of a data set of any size, with intervals, and the small file that carries it to other commands."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from reschrom._arrays import Array, finite
+from reschrom._files import replacing, shipped
+from reschrom.theory.bands import band_energies, band_names, band_sizes, depth
+
+# Two-sided 95 % point of the normal distribution.
+_NORMAL = 1.959963984540054
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredSpectrum:
+    """The variance per coefficient of every resolution band of a data set, finest first, with intervals.
+
+    variance: `band_spectrum` of all images, shape (levels + 1,).
+    lower, upper: ends of the 95 % interval of every variance, over draws of the images.
+    images: how many were measured.
+    about: what they were, and how the file was made.
+    """
+
+    variance: Float[np.ndarray, " bands"]
+    lower: Float[np.ndarray, " bands"]
+    upper: Float[np.ndarray, " bands"]
+    images: int
+    about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def side(self) -> int:
+        """Pixels along one side of the images."""
+        return 2 ** (len(self.variance) - 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the spectrum to a JSON file, every number in full precision."""
+        bands = {
+            name: {"variance": float(v), "lower": float(low), "upper": float(high)}
+            for name, v, low, high in zip(band_names(self.side), self.variance, self.lower, self.upper, strict=True)
+        }
+        content = {"bands": bands, "images": self.images, "about": self.about}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "MeasuredSpectrum":
+        """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
+        try:
+            content = json.loads(shipped(path).read_text(encoding="utf-8"))
+            bands = content["bands"]
+            if list(bands) != band_names(2 ** (len(bands) - 1)):
+                raise ValueError(f"its bands are {', '.join(bands)}")
+            variance, lower, upper = (
+                np.array([float(band[key]) for band in bands.values()]) for key in ("variance", "lower", "upper")
+            )
+            return cls(variance, lower, upper, int(content["images"]), dict(content["about"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} holds no spectrum: {error}") from error
+
+
+# What tells the variance of every band: numbers, finest first, or a measurement, or the file that holds one.
+Spectrum = Num[Array, " bands"] | Sequence[float] | str | Path | MeasuredSpectrum
+
+
+def variances(spectrum: Spectrum) -> Num[Array, " bands"] | Sequence[float]:
+    """Return the variance of every band: of a measurement, or of its file, or `spectrum` itself if it is numbers."""
+    if isinstance(spectrum, (str, Path)):
+        spectrum = MeasuredSpectrum.load(spectrum)
+    return spectrum.variance if isinstance(spectrum, MeasuredSpectrum) else spectrum
+
+
+def measure_spectrum(
+    images: Num[Array, "images channels side side"] | Iterable[Array], about: dict[str, str] | None = None
+) -> MeasuredSpectrum:
+    """Measure the variance per coefficient of every resolution band, about the mean image, in constant memory.
+
+    images: two or more square ones, shape (N, C, S, S), or batches of them, each of which is dropped after its turn.
+    about: what they are, for the file.
+    Returns the `band_spectrum` of all images together. The interval is normal in the logarithm of the variance.
+
+    The difference of each image from the mean of those before it, the k-th scaled by (k - 1) / k in energy, has the
+    expected energy of the field, and these differences are uncorrelated (Helmert). So their energies sum to the
+    unbiased variance, and their scatter is its error.
+    """
+    mean, energy, squares, count = np.zeros(()), np.zeros(()), np.zeros(()), 0
+    for batch in [images] if hasattr(images, "shape") else images:
+        differences, mean = _differences(batch, mean, count)
+        terms = band_energies(differences) / _coefficients(differences.shape)[:, None]
+        count += len(differences)
+        energy, squares = energy + terms.sum(axis=1), squares + np.square(terms).sum(axis=1)  # the first image's is 0
+    if count < 2:
+        raise ValueError(f"a spectrum needs two or more images; got {count}")
+    variance = energy / (count - 1)
+    scatter = np.maximum(squares / (count - 1) - variance**2, 0)
+    error = np.sqrt(scatter / max(count - 2, 1)) / np.where(variance > 0, variance, 1)
+    factor = np.exp(_NORMAL * error)
+    return MeasuredSpectrum(variance, variance / factor, variance * factor, count, about or {})
+
+
+def _differences(batch: Array, mean: Array, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each image less the mean of all before it, scaled as Helmert does, and the mean of all so far."""
+    if batch.ndim != 4 or batch.shape[-1] != batch.shape[-2] or (count and batch.shape[1:] != mean.shape):
+        wanted = "(N, C, S, S)" if not count else f"(N, {', '.join(map(str, mean.shape))})"
+        raise ValueError(f"a spectrum needs square images of one size, shape {wanted}; got {tuple(batch.shape)}")
+    depth(batch.shape[-1])
+    finite("images", batch)
+    batch = np.asarray(batch, dtype=np.float64)
+    numbers = np.arange(count + 1, count + len(batch) + 1)[:, None, None, None]
+    means = (np.cumsum(batch, axis=0) + count * mean) / numbers
+    before = np.concatenate([means[:1] * 0 + mean, means[:-1]])
+    return (batch - before) * np.sqrt((numbers - 1) / numbers), means[-1]
+
+
+def _coefficients(shape: tuple[int, ...]) -> np.ndarray:
+    return shape[1] * np.array(band_sizes(shape[-1]))

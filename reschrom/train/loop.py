@@ -1,0 +1,277 @@
+"""Training: predict the noise of Eq. (1) from a noised picture, Eq. (3), or only its finest band, Eqs. (21) and (23).
+
+One loop for all; a recipe says what the network sees and predicts. No level of a cascade needs another to be trained,
+so its levels are trained by commands of their own, one after another or side by side.
+"""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from reschrom._files import replacing
+from reschrom.pipelines.cascade import residual_target
+from reschrom.theory.bands import downsample
+from reschrom.train import checkpoints, dvdp
+from reschrom.train.models import PROMPT_LENGTH, build
+from reschrom.train.pictures import batch, gallery
+from reschrom.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250, show_every: int = 1000) -> Any:
+    """Train a small model, write it to the folder `out` as a diffusers pipeline and return the pipeline.
+
+    source: the photographs, see `pictures.photographs`.
+    out: gets `checkpoints/`, `log.csv`, `samples/` while training runs and the pipeline itself, with averaged
+        weights and the denoiser in half precision, at the end.
+    save_every, show_every: steps between checkpoints, and between grids of samples.
+
+    A run that was stopped, in whatever way, goes on from its newest whole checkpoint when it is called again. On a
+    CPU the result is the same to the bit as without the stop. Run it under `accelerate launch` for more than one GPU.
+    Raises ValueError when the folder holds checkpoints of another recipe, or the processes cannot share a batch.
+    """
+    import torch
+    from accelerate import Accelerator
+    from diffusers.training_utils import EMAModel
+    from tqdm import tqdm
+
+    if save_every < 1 or show_every < 1:
+        raise ValueError(f"save_every and show_every must be 1 or more; got {save_every} and {show_every}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    if recipe.batch % accelerator.num_processes:
+        raise ValueError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
+    pipeline = build(recipe)
+    network = _network(pipeline)
+    ema = EMAModel(network.parameters(), decay=recipe.ema)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    saved = checkpoints.newest(out / "checkpoints", recipe)
+    first = 0 if saved is None else saved[0]
+    if saved is not None:
+        _restore(network, ema, optimizer, first, saved[1])
+    pictures = _gallery(recipe, source, out, accelerator)
+    batches = _Batches(pipeline, pictures, recipe, accelerator.num_processes)
+    ema.to(accelerator.device)
+    denoiser, optimizer = accelerator.prepare(network, optimizer)
+    log = _Log(out / "log.csv", first) if accelerator.is_main_process else None
+    steps = range(first, recipe.steps)
+    for step in tqdm(steps, initial=first, total=recipe.steps, disable=None if accelerator.is_main_process else True):
+        loss = _loss(denoiser, batches.draw(step, accelerator.process_index, accelerator.device), accelerator)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(denoiser.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.step(network.parameters())
+        done = step + 1
+        if log is not None:
+            log.add(done, loss.item())
+            if done % save_every == 0 or done == recipe.steps:
+                checkpoints.save(out / "checkpoints", done, _state(network, ema, optimizer), recipe)
+            if done % show_every == 0 and recipe.kind != "residual":  # which draws nothing on its own
+                _show(pipeline, network, ema, recipe, out / "samples" / f"step-{done:07d}.png")
+    accelerator.wait_for_everyone()
+    ema.copy_to(network.parameters())
+    if accelerator.is_main_process:
+        # Only the denoiser in half precision: diffusers reads it back as float32, transformers would leave the text
+        # encoder as it is. Not through the pipeline, which warns that half precision runs badly on a CPU.
+        network.to("cpu")
+        pipeline.unet.half()
+        pipeline.save_pretrained(out)
+    accelerator.end_training()
+    return pipeline
+
+
+def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
+    """Return the weight of the noise prediction's squared error, for every alpha: the velocity's, with Min-SNR's limit.
+
+    `1 / alpha` turns the error of the noise into that of the velocity. Without it nothing teaches the network what the
+    picture is at high noise, where its estimate is the error divided by alpha: colours and places come out wrong.
+    `min(SNR, snr_limit) / SNR` keeps nearly clean pictures from filling the loss. Below `alpha_floor` the weight stays.
+    """
+    limit = np.minimum(1, recipe.snr_limit * (1 - alpha) / np.maximum(alpha, 1e-12))
+    return limit / np.maximum(alpha, recipe.alpha_floor)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Return the learning rate of a step: a short rise, a long constant stretch and a straight fall to zero."""
+    rise = min(1.0, (step + 1) / max(1, recipe.warmup))
+    fall = (recipe.steps - step) / max(1.0, recipe.cooldown * recipe.steps)
+    return recipe.learning_rate * min(rise, fall, 1.0)
+
+
+def _network(pipeline: Any) -> "torch.nn.Module":
+    import torch
+    from diffusers.models.attention_processor import Attention, AttnProcessor
+
+    class Denoiser(torch.nn.Module):
+        """The denoiser and its text encoder as one module, which is what `accelerate` spreads over processes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unet = pipeline.unet
+            self.text_encoder: Any = getattr(pipeline, "text_encoder", None)
+
+        def forward(self, x_t: Any, timesteps: Any, tokens: Any = None, mask: Any = None) -> Any:
+            text = () if tokens is None else (self.text_encoder(tokens, attention_mask=mask)[0],)
+            return self.unet(x_t, timesteps, *text, return_dict=False)[0][:, : x_t.shape[1]]
+
+    # On a CPU plain matrix products train these small attention blocks a sixth faster than the fused kernel.
+    for module in pipeline.unet.modules():
+        if isinstance(module, Attention):
+            module.set_processor(AttnProcessor())
+    network: Any = Denoiser()
+    return network.to(memory_format=torch.channels_last).train()
+
+
+def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator") -> np.ndarray:
+    """Make the pictures once, and read them from the folder of the run ever after."""
+    path = out / "pictures.npy"
+    with accelerator.main_process_first():
+        if accelerator.is_main_process and not path.is_file():
+            with replacing(path) as temporary:
+                np.save(temporary, gallery(recipe, source))
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _tokens(pipeline: Any, recipe: Recipe) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return the tokens of every caption and, last, of the empty one, padded as IFPipeline does, and their mask."""
+    encoded = pipeline.tokenizer(
+        [*recipe.captions, ""], padding="max_length", max_length=PROMPT_LENGTH, truncation=True, return_tensors="pt"
+    )
+    return encoded.input_ids, encoded.attention_mask
+
+
+class _Batch(NamedTuple):
+    """What one step sees and shall predict; `text` is tokens and their mask, `weight` that of `loss_weight`."""
+
+    x_t: "torch.Tensor"
+    timesteps: "torch.Tensor"
+    text: tuple["torch.Tensor", ...]
+    target: "torch.Tensor"
+    weight: "torch.Tensor"
+
+
+class _Batches:
+    """The batch of every step. All chance comes from the seed and the step, so a stopped run goes on unchanged."""
+
+    def __init__(self, pipeline: Any, pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
+        self.pictures, self.recipe = pictures, recipe
+        self.count = recipe.batch // processes
+        self.processes = processes
+        self.scheduler = pipeline.scheduler
+        self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
+        self.text = _tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
+
+    def draw(self, step: int, process: int, device: "torch.device") -> _Batch:
+        if self.recipe.kind == "dvdp":
+            staged = dvdp.draw(self.scheduler.process, self.pictures, self.recipe, step, process, self.processes)
+            return self._batch(*staged, device)
+        generator = np.random.default_rng([self.recipe.seed, step, process])
+        x_0, captions = batch(self.pictures, self.count, generator)
+        x_0 = downsample(x_0, self.recipe.level)
+        captions[generator.random(self.count) < self.recipe.unconditional] = len(self.recipe.captions)
+        noise = generator.standard_normal(x_0.shape, np.float32)
+        # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.
+        timesteps = ((np.arange(self.count) + generator.random(self.count)) / self.count * len(self.alphas)).astype(int)
+        alpha = self.alphas[timesteps][:, None, None, None]
+        x_t = np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * noise
+        target = residual_target(noise) if self.recipe.kind == "residual" else noise
+        return self._batch(x_t, timesteps, target, alpha.reshape(-1), device, captions)
+
+    def _batch(
+        self,
+        x_t: np.ndarray,
+        timesteps: np.ndarray,
+        target: np.ndarray,
+        alpha: np.ndarray,
+        device: "torch.device",
+        captions: np.ndarray | None = None,
+    ) -> _Batch:
+        import torch
+
+        return _Batch(
+            torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
+            torch.from_numpy(timesteps).to(device),
+            tuple(each[captions].to(device) for each in self.text),
+            torch.from_numpy(target).to(device),
+            torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
+        )
+
+
+def _loss(denoiser: "torch.nn.Module", seen: _Batch, accelerator: "Accelerator") -> "torch.Tensor":
+    with accelerator.autocast():
+        predicted = denoiser(seen.x_t, seen.timesteps, *seen.text)
+    return ((predicted.float() - seen.target).square().mean(dim=(1, 2, 3)) * seen.weight).mean()
+
+
+def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:
+    names = [name for name, _ in network.named_parameters()]
+    tensors: dict[str, torch.Tensor] = {f"weights.{name}": parameter for name, parameter in network.named_parameters()}
+    tensors |= {f"ema.{name}": average for name, average in zip(names, ema.shadow_params, strict=True)}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{key}.{names[index]}": moments[key] for key in _MOMENTS}
+    return tensors
+
+
+def _restore(network: "torch.nn.Module", ema: Any, optimizer: Any, step: int, saved: dict[str, "torch.Tensor"]) -> None:
+    import torch
+
+    state = {}
+    with torch.no_grad():
+        for index, (name, parameter) in enumerate(network.named_parameters()):
+            parameter.copy_(saved[f"weights.{name}"])
+            ema.shadow_params[index].copy_(saved[f"ema.{name}"])
+            state[index] = {key: saved[f"adam.{key}.{name}"] for key in _MOMENTS}
+    ema.optimization_step = step
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, path: Path) -> None:
+    """Draw with the averaged weights one sample of each caption, a row for a style, or without captions four rows."""
+    import torch
+    from PIL import Image
+
+    ema.store(network.parameters())
+    ema.copy_to(network.parameters())
+    network.eval()
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    columns = len(recipe.contents)
+    asked = {"prompt": recipe.captions, "guidance_scale": 4.0, "clean_caption": False}
+    if recipe.kind != "t2i":
+        asked = {"batch_size": 4 * columns}
+    images = pipeline(**asked, num_inference_steps=20, generator=generator, output_type="np").images
+    network.train()
+    ema.restore(network.parameters())
+    rows = np.round(255 * images).astype(np.uint8).reshape(-1, columns, recipe.size, recipe.size, 3).swapaxes(1, 2)
+    pixels = rows.reshape(-1, columns * recipe.size, 3)
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+
+
+class _Log:
+    """The loss of every step in a CSV file; after a stop, what came later than the checkpoint is written anew."""
+
+    def __init__(self, path: Path, first: int) -> None:
+        kept = []
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as stream:
+                kept = [row for row in csv.reader(stream) if row and row[0].isdigit() and int(row[0]) <= first]
+        self.path = path
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([["step", "loss"], *kept])
+
+    def add(self, step: int, loss: float) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow([step, f"{loss:.6g}"])

@@ -1,0 +1,110 @@
+"""Small models that diffusers loads like any other: with captions an IFPipeline with its own T5 encoder, or without."""
+
+from pathlib import Path
+from typing import Any
+
+from reschrom.design.schedules import designed_schedule, scheduler_for
+from reschrom.train.dvdp import staged_pipeline
+from reschrom.train.recipe import Recipe
+
+# IFPipeline pads every prompt to so many tokens.
+PROMPT_LENGTH = 77
+_HEADS = 4
+
+
+def build(recipe: Recipe) -> Any:
+    """Return a new pipeline with the random weights of `recipe.seed`.
+
+    An IFPipeline for t2i, a DVDPPipeline for dvdp, a DDIMPipeline otherwise.
+    Raises ValueError for channels that its blocks cannot have.
+    """
+    import torch
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+
+    blocks = len(recipe.channels)
+    if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
+        raise ValueError(
+            f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
+            f"{recipe.channels} and {recipe.attentive}"
+        )
+    ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
+    if recipe.schedule != "cosine":
+        betas = scheduler_for(designed_schedule(recipe.size, Path(recipe.schedule))).config.trained_betas
+        ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        if recipe.kind == "t2i":
+            # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
+            return _captioned(recipe, ancestral)
+        unet: Any = UNet2DModel(**_blocks(recipe, "Attn"), out_channels=3)
+    if recipe.kind == "dvdp":
+        return staged_pipeline(recipe, unet)
+    return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
+
+
+def _captioned(recipe: Recipe, scheduler: Any) -> Any:
+    import torch
+    from diffusers import IFPipeline, UNet2DConditionModel
+    from transformers import T5Config, T5EncoderModel
+
+    tokenizer = _tokenizer(recipe)
+    text_encoder = T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=recipe.text_width,
+            d_kv=recipe.text_width // _HEADS,
+            d_ff=2 * recipe.text_width,
+            num_layers=recipe.text_layers,
+            num_heads=_HEADS,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+    unet: Any = UNet2DConditionModel(
+        **_blocks(recipe, "CrossAttn"),
+        out_channels=6,
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        attention_head_dim=_HEADS,
+        cross_attention_dim=recipe.text_width,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=_HEADS,
+    )
+    # IFPipeline splits the output into noise and variance. Only the noise is learned; the scheduler fixes the variance.
+    torch.nn.init.zeros_(unet.conv_out.weight[3:])
+    torch.nn.init.zeros_(unet.conv_out.bias[3:])
+    return IFPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        watermarker=None,
+        requires_safety_checker=False,
+    )
+
+
+def _blocks(recipe: Recipe, attention: str) -> dict[str, Any]:
+    plain = len(recipe.channels) - recipe.attentive
+    return {
+        "sample_size": recipe.size,
+        "block_out_channels": recipe.channels,
+        "layers_per_block": 1,
+        "in_channels": 3,
+        "down_block_types": ("DownBlock2D",) * plain + (f"{attention}DownBlock2D",) * recipe.attentive,
+        "up_block_types": (f"{attention}UpBlock2D",) * recipe.attentive + ("UpBlock2D",) * plain,
+        "resnet_time_scale_shift": "scale_shift",
+        "norm_num_groups": 8,
+    }
+
+
+def _tokenizer(recipe: Recipe) -> Any:
+    """Return a T5 tokenizer whose words are those of the captions; other words are spelled, letter by letter."""
+    from transformers import T5Tokenizer
+
+    words = sorted({word for caption in recipe.captions for word in caption.split()})
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789-'.,"
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
+    vocabulary += [(f"▁{word}", -1.0) for word in words if len(word) > 1]
+    vocabulary += [("▁a", -1.0), *((letter, -8.0) for letter in letters)]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=PROMPT_LENGTH)

@@ -1,0 +1,62 @@
+"""Captioned pictures for training: photographs in every style, and how a batch of them is drawn."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from reschrom.images.pictures import Picture, photographs
+from reschrom.train.recipe import Recipe
+
+# Part of a photograph's side that a second cut of it keeps at least.
+_SMALLEST_CUT = 0.75
+# Pictures are moved by up to so many pixels, and mirrored, each time they are used.
+_MOVE = 3
+
+
+def gallery(recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces size size 3"]:
+    """Return the pictures a model is trained on, in the order of `recipe.captions`, before they are halved."""
+    size = recipe.picture_size
+    pictures = np.empty((len(recipe.styles), len(recipe.contents), recipe.pieces, size, size, 3), np.uint8)
+    for index, content in enumerate(recipe.contents):
+        generator = np.random.default_rng([recipe.seed, index])
+        pieces = _pieces(photographs(source, content, "train", size), recipe.pieces, generator)
+        for place, piece in enumerate(pieces):
+            for style, draw in enumerate(recipe.styles.values()):
+                pictures[style, index, place] = draw(piece, generator)
+    return pictures.reshape(-1, *pictures.shape[2:])
+
+
+def _pieces(whole: list[Picture], count: int, generator: np.random.Generator) -> Iterator[Picture]:
+    """Yield some of many photographs, or all of few, and then random cuts of them until there are enough."""
+    from PIL import Image
+
+    order = generator.permutation(len(whole))
+    for index in range(count):
+        picture = whole[order[index % len(whole)]]
+        if index >= len(whole):
+            size = len(picture)
+            side = size * generator.uniform(_SMALLEST_CUT, 1)
+            left, top = generator.uniform(0, size - side, 2)
+            cut = Image.fromarray(picture).resize(
+                (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
+            )
+            picture = np.asarray(cut)
+        yield picture
+
+
+def batch(
+    pictures: UInt8[np.ndarray, "captions pieces size size 3"], count: int, generator: np.random.Generator
+) -> tuple[Float[np.ndarray, "count 3 size size"], np.ndarray]:
+    """Draw pictures in [-1, 1], mirrored and moved by chance, and the number of the caption of each."""
+    captions = generator.integers(len(pictures), size=count)
+    pieces = generator.integers(pictures.shape[1], size=count)
+    chosen = np.pad(pictures[captions, pieces], ((0, 0), (_MOVE, _MOVE), (_MOVE, _MOVE), (0, 0)), mode="edge")
+    size = pictures.shape[2]
+    drawn = np.empty((count, 3, size, size), np.float32)
+    for index, (top, left, mirrored) in enumerate(
+        generator.integers([0, 0, 0], [2 * _MOVE + 1, 2 * _MOVE + 1, 2], size=(count, 3))
+    ):
+        cut = chosen[index, top : top + size, left : left + size]
+        drawn[index] = np.moveaxis(cut[:, ::-1] if mirrored else cut, -1, 0)
+    return drawn / 127.5 - 1, captions

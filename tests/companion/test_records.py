@@ -1,0 +1,85 @@
+"""The records beside the notebook sources: the same cells, run, and nothing of the run but its results."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from reschrom.companion.build.notebook import code_cells, declared_parameters, normalise, read_source, to_bytes
+from reschrom.companion.build.pages import contents
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "notebooks").glob("*/*.md"))
+PROOFS = {"proved", "agrees", "sampled"}
+
+each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def read_record(source):
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def checks(code):
+    """Return the assertions, plain or by `reschrom.companion.proof`, that some code makes."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assert):
+            yield node
+        elif isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in PROOFS or name.startswith("assert_"):
+                yield node
+
+
+def test_every_source_has_a_record_and_every_record_a_source():
+    assert SOURCES
+    records = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+    assert records == [source.with_suffix(".ipynb") for source in SOURCES]
+
+
+def test_the_contents_list_every_notebook_once():
+    listed = [page for page in contents(ROOT / "_toc.yml") if page.startswith("notebooks/")]
+    assert sorted(listed) == sorted(str(source.relative_to(ROOT).with_suffix("")) for source in SOURCES)
+
+
+@each_source
+def test_a_record_holds_the_cells_of_its_source(source):
+    def parts(notebook):
+        return [(cell.id, cell.cell_type, cell.source, dict(cell.metadata)) for cell in notebook.cells]
+
+    assert parts(read_record(source)) == parts(read_source(source)), "run `make record`"
+
+
+@each_source
+def test_a_record_was_run_from_top_to_bottom_without_an_error(source):
+    cells = [cell for cell in read_record(source).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+@each_source
+def test_a_record_is_what_make_record_writes(source):
+    content = source.with_suffix(".ipynb").read_bytes()
+    assert to_bytes(normalise(nbformat.reads(content.decode(), as_version=4), ROOT)) == content
+    assert not re.search(rb"/home/|/root/|/Users/|/tmp/|site-packages| at 0x[0-9a-f]{6}", content)
+
+
+@each_source
+def test_a_notebook_checks_what_it_says(source):
+    notebook = read_source(source)
+    assert sum(len(list(checks(code))) for code in code_cells(notebook)) >= 1
+    declared_parameters(notebook)  # raises for a line that papermill could not override
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) <= 1
+
+
+@each_source
+def test_a_declared_figure_is_drawn_and_described(source):
+    for cell in read_record(source).cells:
+        figure = cell.metadata.get("mystnb", {}).get("figure")
+        if figure:
+            pictures = [kind for output in cell.outputs for kind in output.get("data", {}) if kind.startswith("image/")]
+            assert len(pictures) == 1, figure["name"]
+            assert figure["caption"].strip()
+            assert cell.metadata["mystnb"]["image"]["alt"].strip()

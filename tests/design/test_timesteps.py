@@ -1,0 +1,249 @@
+"""Designed timesteps: whole, distinct, falling, equal in what was asked, and better than uniform ones."""
+
+import ast
+import itertools
+import re
+
+import numpy as np
+import pytest
+import tiny
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+
+from reschrom import (
+    Chromatogram,
+    GaussianField,
+    GaussianMixture,
+    Schedule,
+    bands,
+    ddim,
+    designed_timesteps,
+    gaussian_errors,
+    scheduler_for,
+    usual_timesteps,
+)
+from reschrom.cli.commands import main
+
+SPECTRUM = np.array([0.02, 0.5, 12.0, 400.0])  # as steep as that of 64x64 photographs
+SIDE = 8
+COSINE = Schedule.from_diffusers(DDPMScheduler(beta_schedule="squaredcos_cap_v2"))
+FLOW = Schedule.from_diffusers(FlowMatchEulerDiscreteScheduler())
+
+
+def predicted(schedule=COSINE, spectrum=SPECTRUM):
+    return Chromatogram.predicted(schedule, SIDE, spectrum, np.arange(schedule.start, schedule.end + 1))
+
+
+def uniform(steps):
+    """What diffusers calls trailing."""
+    scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    return scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("equal", ["error", "variance", "signal"])
+@pytest.mark.parametrize("schedule", [COSINE, FLOW], ids=["cosine", "flow"])
+@pytest.mark.parametrize("steps", [1, 2, 5, 27, 300, 1000])
+def test_timesteps_are_whole_distinct_and_fall_from_the_noisiest(schedule, steps, equal):
+    chosen = designed_timesteps(predicted(schedule), schedule, steps, equal=equal)
+    assert len(chosen) == steps
+    assert chosen[0] == schedule.end
+    assert all(type(timestep) is int for timestep in chosen)
+    assert all(now > after for now, after in itertools.pairwise(chosen))
+    assert chosen[-1] >= max(schedule.start + 1, 0)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.0, 0.0, 3.0]])
+def test_each_step_generates_an_equal_share_of_signal(weights):
+    chosen = designed_timesteps(predicted(), COSINE, 20, weights, equal="signal")
+    alpha = COSINE.alpha(np.arange(-1.0, 1000.0))
+    gains = np.average(alpha / (alpha + (1 - alpha) / SPECTRUM[:, None]), axis=0, weights=weights)
+    share = np.diff(gains[np.array([*chosen, -1]) + 1])
+    share[0] += gains[-1]  # what the last timestep of the schedule already holds
+    np.testing.assert_allclose(share, 1 / 20, atol=-np.diff(gains).min())  # one whole timestep
+
+
+def test_each_step_makes_an_equal_share_of_the_error():
+    chosen = designed_timesteps(predicted(), COSINE, 40)
+    sigma = np.sqrt(COSINE.noise(np.array([*chosen, -1.0])) / COSINE.alpha(np.array([*chosen, -1.0])))
+    # Half the square of the step times the second derivative of sqrt(S + sigma^2), carried to the image.
+    middle, widths = (sigma[1:] + sigma[:-1]) / 2, -np.diff(sigma)
+    error = widths**2 / 2 * np.mean(SPECTRUM[:, None] / (SPECTRUM[:, None] + middle**2) ** 2, axis=0)
+    even = error[5:-2].std() / error[5:-2].mean()
+    trailing = np.append(uniform(40), -1.0)
+    sigma = np.sqrt(COSINE.noise(trailing) / COSINE.alpha(trailing))
+    middle, widths = (sigma[1:] + sigma[:-1]) / 2, -np.diff(sigma)
+    other = widths**2 / 2 * np.mean(SPECTRUM[:, None] / (SPECTRUM[:, None] + middle**2) ** 2, axis=0)
+    assert even < 0.2 * other[5:-2].std() / other[5:-2].mean()
+
+
+def test_the_error_of_a_gaussian_field_is_that_of_sampling_it():
+    timesteps = [999, 700, 400, 120, 10]
+    start = np.random.default_rng(0).standard_normal((2, 1, 8, 8))
+    *_, last = ddim(GaussianField(SPECTRUM, channels=1).denoise, start, COSINE.alpha(np.array([*timesteps, -1.0])))
+    errors = gaussian_errors(timesteps, COSINE, SPECTRUM)
+    for m, (got, noise) in enumerate(zip(bands(last.x_t), bands(start), strict=True)):
+        # White noise has variance 1 per coefficient: so does the field's amplitude over sqrt(S).
+        np.testing.assert_allclose(got, (1 + errors[m]) * np.sqrt(SPECTRUM[m]) * noise, rtol=1e-9)
+
+
+def test_the_lists_of_others_are_those_of_diffusers():
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    for steps, more in ((10, set()), (27, {"fast27", "smart27"}), (50, {"smart50"})):
+        lists = usual_timesteps(scheduler, steps)
+        assert set(lists) == {"leading", "trailing", "Karras", "AYS"} | more
+        assert lists["trailing"] == uniform(steps)
+        for chosen in lists.values():
+            assert len(chosen) == steps
+            assert all(now > after for now, after in itertools.pairwise(chosen))
+        scheduler.set_timesteps(steps)
+        assert lists["leading"] == scheduler.timesteps.tolist()
+    stable = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    expected = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
+    np.testing.assert_allclose(usual_timesteps(stable, 10)["AYS"], expected, atol=2)
+
+
+@pytest.mark.parametrize("steps", [10, 20])
+def test_half_the_steps_reach_the_error_of_uniform_ones_on_a_gaussian_field(steps):
+    half, whole = (
+        gaussian_errors(timesteps, COSINE, SPECTRUM)
+        for timesteps in (designed_timesteps(predicted(), COSINE, steps), uniform(2 * steps))
+    )
+    assert np.sqrt(np.mean(half**2)) < np.sqrt(np.mean(whole**2))
+    assert np.abs(half).max() < np.abs(whole).max()
+
+
+def test_ancestral_sampling_loses_least_variance_with_its_own_list():
+    def lost(timesteps):
+        """The exact loss for a Gaussian field: the chain forgets what is unsure of x_0 in each step."""
+        sigma = np.exp(-COSINE.log_snr(np.array(timesteps, float)) / 2)
+        variance = (1 + sigma[0] ** 2) * np.ones(len(SPECTRUM))
+        for now, after in itertools.pairwise([*sigma, 0.0]):
+            kept = (after / now) ** 2
+            factor = kept + (1 - kept) * SPECTRUM / (SPECTRUM + now**2)
+            variance = factor**2 * variance + after**2 * (1 - kept)
+        return np.mean(1 - variance / SPECTRUM)
+
+    chosen = {equal: lost(designed_timesteps(predicted(), COSINE, 50, equal=equal)) for equal in ("variance", "error")}
+    assert 0 < chosen["variance"] < chosen["error"] < lost(uniform(50))
+
+
+def test_no_other_power_of_the_rate_makes_less_error():
+    """The error of many steps, band by band relative, is least for the square root of the rate per log sigma."""
+    sigma = np.exp(np.linspace(np.log(1e-3), np.log(1e3), 20_001))
+    rate = np.sum(2 * SPECTRUM[:, None] * sigma**2 / (SPECTRUM[:, None] + sigma**2) ** 2, axis=0)
+    errors = {}
+    for power in (0.35, 0.5, 0.65, 1.0):
+        done = np.concatenate([[0], np.cumsum((rate[1:] ** power + rate[:-1] ** power) / 2)])
+        steps = np.append(np.exp(np.interp(np.linspace(1, 0, 401), done / done[-1], np.log(sigma))), 0.0)
+        amplitude = np.sqrt(SPECTRUM + steps[0] ** 2)
+        for now, after in itertools.pairwise(steps):
+            amplitude *= 1 + (after - now) * now / (SPECTRUM + now**2)
+        errors[power] = np.abs(amplitude / np.sqrt(SPECTRUM) - 1).mean()
+    assert min(errors, key=errors.get) == 0.5
+
+
+def test_half_the_steps_reach_the_error_of_uniform_ones_on_a_mixture():
+    generator = np.random.default_rng(0)
+    fields = [GaussianField(SPECTRUM * k, np.full((1, 8, 8), mean)) for k, mean in ((0.5, -0.4), (1.5, 0.4))]
+    mixture, start = GaussianMixture(fields), generator.standard_normal((8, 1, 8, 8))
+    fine = 1 / (1 + np.geomspace(2e4, 1e-3, 500) ** 2)
+
+    def end(alphas):
+        return [step.estimate for step in ddim(mixture.denoise, start, alphas)][-1]
+
+    def error(timesteps):
+        return np.sqrt(np.mean(np.square(end(COSINE.alpha(np.array(timesteps, float))) - truth)))
+
+    truth = end(fine)
+    assert error(designed_timesteps(predicted(), COSINE, 10)) < error(uniform(20))
+
+
+def test_a_band_that_is_never_generated_takes_no_steps():
+    rates = predicted().rates * [[1.0], [0.0], [1.0], [1.0]]
+    without = Chromatogram(rates, predicted().edges, SIDE, "three bands")
+    expected = designed_timesteps(predicted(), COSINE, 20, [1.0, 0.0, 1.0, 1.0])
+    assert designed_timesteps(without, COSINE, 20) == expected
+
+
+def test_a_pipeline_takes_the_list():
+    chosen = designed_timesteps(predicted(), COSINE, 7)
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    scheduler.set_timesteps(timesteps=chosen)
+    assert scheduler.timesteps.tolist() == chosen
+    pipeline = tiny.deepfloyd()
+    images = pipeline(
+        prompt_embeds=tiny.embedded(0),
+        negative_prompt_embeds=tiny.embedded(1),
+        timesteps=chosen,
+        output_type="np",
+        generator=tiny.generators(1),
+    ).images
+    assert images.shape == (1, 8, 8, 3)
+    assert pipeline.scheduler.timesteps.tolist() == chosen
+
+
+def timesteps(capsys, *options):
+    assert main(["timesteps", *options]) == 0
+    return ast.literal_eval(capsys.readouterr().out)
+
+
+def test_the_command_prints_the_list_of_a_schedule_and_a_spectrum(tmp_path, capsys):
+    numbers = [str(s) for s in SPECTRUM]
+    DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(tmp_path)
+    given = ["--schedule", str(tmp_path), "--size", "8", "--spectrum", *numbers, "--steps", "9"]
+    assert timesteps(capsys, *given) == designed_timesteps(predicted(), COSINE, 9)
+    weighted = designed_timesteps(predicted(), COSINE, 9, [1.0, 0.0, 0.0, 2.0], "signal")
+    assert timesteps(capsys, *given, "--equal", "signal", "--weights", "1", "0", "0", "2") == weighted
+    named = Schedule.from_diffusers(scheduler_for(Schedule.sigmoid()))
+    paper = predicted(named, None)
+    assert timesteps(capsys, "--schedule", "sigmoid", "--size", "8", "--steps", "9") == designed_timesteps(
+        paper, named, 9
+    )
+
+
+def test_the_command_measures_a_model(tmp_path, capsys):
+    tiny.ddim().save_pretrained(tmp_path / "model")
+    chosen = timesteps(capsys, "--model", str(tmp_path / "model"), "--images", "2", "--steps", "6")
+    assert len(chosen) == 6
+    assert chosen[0] == 999
+    assert chosen == sorted(set(chosen), reverse=True)
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, r"there are 1000 timesteps from 999 to 0; got 0 steps"),
+        ({"steps": 1001}, r"got 1001 steps"),
+        ({"weights": [1.0]}, r"4 weights are needed, .* got \[1\.0\]"),
+        ({"weights": [0.0] * 4}, r"not all 0"),
+        ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"none negative"),
+        ({"equal": "time"}, r"equal in error, variance, signal; got 'time'"),
+        ({"chromatogram": Chromatogram(np.zeros((4, 1)), np.array([0.0, 9.0]), 8, "none")}, r"generate no signal"),
+    ],
+)
+def test_a_mistake_gives_one_clear_error(settings, message):
+    given = {"chromatogram": predicted(), "schedule": COSINE, "steps": 5, **settings}
+    with pytest.raises(ValueError, match=message):
+        designed_timesteps(**given)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], r"for a --schedule or for a --model; give one"),
+        (["--schedule", "cosine", "--model", "m"], r"give one of them"),
+        (["--schedule", "cosine"], r"--schedule needs the --size"),
+        (["--schedule", "natural", "--size", "8"], r"natural schedule has no last time"),
+        (["--model", "m", "--size", "8"], r"--size goes with --schedule"),
+        (["--schedule", "cosine", "--size", "8", "--spectrum", "a.json", "1"], r"one file, or numbers; got a\.json 1"),
+        (["--schedule", "cosine", "--size", "8", "--spectrum", "a.json"], r"a\.json"),
+        (["--model", "./nothing"], r"--model must be a diffusers pipeline"),
+    ],
+)
+def test_the_command_refuses_a_mistake_in_one_line(capsys, argv, message):
+    assert main(["timesteps", "--steps", "5", *argv]) == 2
+    captured = capsys.readouterr()
+    assert re.search(message, captured.err)
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1

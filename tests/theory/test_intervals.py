@@ -1,0 +1,81 @@
+"""The bootstrap over images: the same numbers however images are batched, and the spread that statistics demands."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from reschrom.theory.intervals import REPLICATES, StreamingMean, weights
+
+
+@pytest.fixture(scope="module")
+def values() -> np.ndarray:
+    return np.random.default_rng(0).exponential(size=(400, 2, 3)) + np.arange(3)
+
+
+def streamed(values: np.ndarray, *cuts: int, seed: int = 0) -> StreamingMean:
+    mean, first = StreamingMean(seed), 0
+    for part in np.split(values, cuts):
+        mean.add(part, first)
+        first += len(part)
+    return mean
+
+
+def test_weights_belong_to_an_image_whatever_is_drawn_with_it():
+    whole = weights(3, 0, 20)
+    assert whole.shape == (REPLICATES, 20)
+    np.testing.assert_array_equal(weights(3, 7, 5), whole[:, 7:12])
+    expected = np.random.default_rng([3, 11]).standard_exponential(REPLICATES)
+    np.testing.assert_array_equal(whole[:, 11], expected)
+    assert not np.any(weights(4, 0, 20) == whole)
+
+
+def test_weights_are_exponential_and_independent():
+    drawn = weights(0, 0, 500)
+    assert drawn.mean() == pytest.approx(1, abs=0.02)
+    assert drawn.var() == pytest.approx(1, abs=0.04)
+    correlations = np.corrcoef(drawn[:30])[~np.eye(30, dtype=bool)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(500)
+
+
+@pytest.mark.parametrize("cuts", [(1,), (399,), (7, 100, 250), tuple(range(1, 400))])
+def test_streaming_is_the_same_as_all_at_once(values, cuts):
+    whole, parts = streamed(values), streamed(values, *cuts)
+    assert whole.count == parts.count == 400
+    for quantity in ("mean", "standard_error", "replicates"):
+        np.testing.assert_allclose(getattr(parts, quantity), getattr(whole, quantity), rtol=1e-12)
+
+
+def test_mean_error_and_replicates_are_what_their_names_say(values):
+    mean = streamed(values, 150)
+    np.testing.assert_allclose(mean.mean, values.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(mean.standard_error, values.std(axis=0, ddof=1) / 20, rtol=1e-12)
+    drawn = weights(0, 0, 400)
+    expected = np.einsum("bi,i...->b...", drawn / drawn.sum(axis=1, keepdims=True), values)
+    np.testing.assert_allclose(mean.replicates, expected, rtol=1e-12)
+
+
+def test_replicates_spread_like_the_standard_error(values):
+    spread = np.mean([streamed(values, seed=seed).replicates.std(axis=0) for seed in range(5)], axis=0)
+    np.testing.assert_allclose(spread, streamed(values).standard_error, rtol=0.08)
+    np.testing.assert_allclose(streamed(values).replicates.mean(axis=0), values.mean(axis=0), rtol=0.01)
+
+
+def test_what_all_images_share_does_not_vary():
+    same = streamed(np.full((50, 4), 7.0), 20)
+    np.testing.assert_allclose(same.replicates, 7, rtol=1e-13)
+    np.testing.assert_allclose(same.standard_error, 0, atol=1e-14)
+
+
+def test_memory_does_not_grow_with_the_images():
+    def peak(batches: int) -> int:
+        mean, batch = StreamingMean(), np.ones((10, 50))
+        mean.add(batch, 0)
+        tracemalloc.start()
+        for index in range(1, batches):
+            mean.add(batch, 10 * index)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    assert peak(40) < 1.1 * peak(4)
