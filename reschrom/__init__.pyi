@@ -72,4 +72,5 @@ from .theory.shares import switch_time as switch_time
 from .theory.spectrum import MeasuredSpectrum as MeasuredSpectrum
 from .theory.spectrum import measure_spectrum as measure_spectrum
 
+__all__: list[str]
 __version__: str

@@ -5,7 +5,7 @@ The measurements are those of `denoisers.losses`; here a pipeline is turned into
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from reschrom.denoisers import losses
 from reschrom.pipelines.adapter import network_denoiser
@@ -18,10 +18,10 @@ def of_any_model(measure: Callable[Concatenate[Any, P], R]) -> Callable[Concaten
     """Let a measurement of a denoiser take a pipeline of diffusers too; its network predicts without a prompt."""
 
     @functools.wraps(measure)
-    def measured(model: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+    def measured(model: Any, *args: P.args, **kwargs: P.kwargs) -> R:  # `model=` works too
         return measure(network_denoiser(model) if hasattr(model, "scheduler") else model, *args, **kwargs)
 
-    return measured
+    return cast(Callable[Concatenate[Any, P], R], measured)
 
 
 band_losses = of_any_model(losses.band_losses)

@@ -123,8 +123,8 @@ class UpsampleGuidance:
             return output
 
         def denoise(x: torch.Tensor, alpha: float) -> torch.Tensor:
-            tau = float(self._schedule.network_time(self._schedule.time(alpha)))
-            tau = torch.tensor(tau, dtype=torch.float32, device=x.device)
+            time = float(self._schedule.network_time(self._schedule.time(alpha)))
+            tau = torch.tensor(time, dtype=torch.float32, device=x.device)
             said = self._predict(x.to(sample.dtype), tau, *args, **kwargs)[0]
             return estimate_and_noise(said, x, alpha, self._prediction)[0]
 

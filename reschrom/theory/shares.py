@@ -34,7 +34,8 @@ class BandShare(NamedTuple):
 
 
 # What this type was called when it was two.
-Survival = DecidedShare = BandShare
+Survival = BandShare
+DecidedShare = BandShare
 
 
 def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int = 0) -> BandShare:

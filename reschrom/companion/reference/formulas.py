@@ -1,8 +1,8 @@
 """How well denoisers that can be written down do on pictures held out: when a network generates, as formulas tell it.
 
 `python -m reschrom.companion.reference.formulas RECIPE --data ZIP --out FILE` fits them to the training pictures of a
-recipe and measures the denoising losses of each on pictures held out. The network of the recipe is not used. The formula that
-loses least is nearest to the best denoiser there is of these pictures.
+recipe and measures the denoising losses of each on pictures held out. The network of the recipe is not used. The
+formula that loses least is nearest to the best denoiser there is of these pictures.
 """
 
 import argparse
@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import Images
 from reschrom._files import opened_tensors, replacing
 from reschrom.companion.judging.evaluation import held_out
 from reschrom.denoisers.finite import FiniteDataset
-from reschrom.denoisers.gaussian import GaussianField, GaussianMixture, Images
-from reschrom.denoisers.losses import BandLosses, Denoiser, band_losses
+from reschrom.denoisers.gaussian import GaussianField, GaussianMixture
+from reschrom.denoisers.losses import BandLosses, band_losses
+from reschrom.denoisers.sampling import Denoiser
 from reschrom.denoisers.sparse import ScaleMixture
 from reschrom.denoisers.windows import NearestImage, WindowMixture
 from reschrom.theory.bands import band_energies, downsample

@@ -1,8 +1,8 @@
 """The denoising losses of a trained model on pictures it has not seen, band by band, for all or for chosen captions.
 
 `python -m reschrom.companion.reference.networks MODEL --config RECIPE --data ZIP --out FILE` measures them. The empty
-caption stands for all held-out pictures, seen without a caption. A model that reads no captions sees every picture without one.
-"""
+caption stands for all held-out pictures, seen without a caption. A model that reads no captions sees every picture
+without one."""
 
 import argparse
 import json

@@ -1,8 +1,8 @@
 """What theory needs to know of the pictures a model learns from: for each caption a mean picture and band covariances.
 
 `python -m reschrom.companion.reference.statistics --data ZIP --out data/reference/open-mix-64.safetensors` measures
-them on the pictures as training draws them, mirrored and moved by chance. No picture can be had back from them, so they may ship.
-"""
+them on the pictures as training draws them, mirrored and moved by chance. No picture can be had back from them, so
+they may ship."""
 
 import argparse
 import json
