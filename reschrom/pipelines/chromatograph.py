@@ -1,6 +1,5 @@
 """The chromatograph: which resolution any diffusers pipeline generates at each step, measured while it runs."""
 
-import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -8,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom.denoisers.losses import never_rising
-from reschrom.pipelines.adapter import TimestepReader, denoiser_of, estimate_and_noise, estimate_precision
+from reschrom.pipelines.adapter import denoiser_of, estimate_and_noise, estimate_precision
+from reschrom.pipelines.steps import Step, StepReader
 from reschrom.theory.bands import band_energies
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
@@ -25,15 +25,6 @@ class Record(NamedTuple):
     x_t: Float[np.ndarray, "images channels side side"]
     estimate: Float[np.ndarray, "images channels side side"]
     guidance: Float[np.ndarray, "images channels side side"] | None
-
-
-class _Call(NamedTuple):
-    """One call of the denoiser. `twins`: the batch is two equal halves that are told different things."""
-
-    timestep: float
-    x_t: Any
-    output: Any
-    twins: bool
 
 
 class Chromatograph:
@@ -67,17 +58,15 @@ class Chromatograph:
         )
         clips = scheduler.config.get("clip_sample", False)
         self._furthest = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf
-        self._signature = inspect.signature(denoiser.forward)
         self._hook: Any = None
         self._energies = StreamingMean(seed)
         self._side = 0
         self._grid: list[float] = []
         self._images = 0
-        # The run in progress: calls at the current timestep, then what is known of the steps before.
-        self._pending: list[_Call] = []
+        # The run in progress: what is known of its steps, and the estimate of the last one.
         self._estimate: Any = None
         self._run: list[tuple[float, Float[np.ndarray, "images quantities bands"], Record | None]] = []
-        self._timesteps = TimestepReader(pipeline)
+        self._reader = StepReader(pipeline, denoiser)
 
     def __enter__(self) -> "Chromatograph":
         """Start to listen."""
@@ -89,7 +78,8 @@ class Chromatograph:
         self._hook.remove()
         if error is None:
             self._finish()
-        self._pending, self._run, self._estimate = [], [], None
+        self._reader.forget()
+        self._run, self._estimate = [], None
 
     @property
     def kept(self) -> list[Record]:
@@ -170,75 +160,44 @@ class Chromatograph:
         return self._energies.mean[quantity, :, ::-1], self._energies.replicates[:, quantity, :, ::-1]
 
     def _listen(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        call = self._read(self._signature.bind(*args, **kwargs).arguments, output)
-        last = self._pending[-1] if self._pending else None
-        if last and call.timestep == last.timestep and self._same(call.x_t, last.x_t[-len(call.x_t) :]):
-            self._pending.append(call)  # another prediction from the same input
-            return
-        if last is None or call.timestep > last.timestep or len(self._pipeline.scheduler.timesteps) == 1:
-            self._finish()  # a new run begins
-        elif call.timestep < last.timestep:
-            self._fold(call.twins)
-        self._pending = [call]  # in place of an earlier one at this timestep: the last counts
+        step, begins = self._reader.read(args, kwargs, output)
+        if step is not None:
+            self._measure(step)
+        if begins:
+            self._add_run()
 
-    def _read(self, arguments: dict[str, Any], output: Any) -> _Call:
-        x_t, *conditions = arguments.values()
-        output = output[0]
-        twins = len(x_t) % 2 == 0 and self._same(*x_t.chunk(2)) and _differ(conditions, len(x_t))
-        if x_t.ndim == 3:
-            x_t, output = _unpacked(x_t), _unpacked(output)
-        if x_t.ndim != 4 or x_t.shape[-1] != x_t.shape[-2] or x_t.shape[-1] & (x_t.shape[-1] - 1):
-            raise ValueError(
-                "the denoiser must see square images or latents with a power of two as side, shape (N, C, S, S); got "
-                f"{tuple(x_t.shape)}"
-            )
-        # More channels in than out: a picture to start from stands behind the noised one. More out than in: the learned
-        # variance stands behind the prediction.
-        x_t = x_t[:, : output.shape[1]]
-        if not self._pending and not self._run:
-            self._timesteps.begin()
-        return _Call(self._timesteps.read(arguments["timestep"]), x_t, output, twins)
-
-    @staticmethod
-    def _same(a: Any, b: Any) -> bool:
+    def _measure(self, step: Step) -> None:
+        """Measure one step, and forget its images but for the estimate."""
         import torch
 
-        return a.shape == b.shape and torch.equal(a, b)
-
-    def _fold(self, next_twins: bool = True) -> None:
-        """Measure the current timestep, and forget its images but for the estimate."""
-        import torch
-
-        first, *others = self._pending
-        self._pending = []
-        x_t, conditional, unconditional = first.x_t, first.output, others[0].output if others else None
-        # Two images may begin with the same noise, so the halves must still be equal at the next step.
-        if first.twins and next_twins:
-            x_t, (unconditional, conditional) = x_t.chunk(2)[1], conditional.chunk(2)
-        alpha = float(self._schedule.alpha(first.timestep))
+        alpha = float(self._schedule.alpha(step.timestep))
         guidance = None
         with torch.no_grad():  # the last step of a run is measured after it
-            estimate, noise = estimate_and_noise(conditional, x_t, alpha, self._prediction)
-            seen = self._seen(estimate)
-            if unconditional is not None:
-                other, other_noise = estimate_and_noise(unconditional, x_t, alpha, self._prediction)
-                guidance = seen - self._seen(other) if self._decoded else noise - other_noise
-            change = seen - (seen if self._estimate is None else self._estimate)
-            measured = [seen, change] if guidance is None else [seen, change, guidance]
+            estimate, noise = estimate_and_noise(step.conditional, step.x_t, alpha, self._prediction)
+            estimate = self._as_measured(estimate)
+            if step.unconditional is not None:
+                other, other_noise = estimate_and_noise(step.unconditional, step.x_t, alpha, self._prediction)
+                guidance = estimate - self._as_measured(other) if self._decoded else noise - other_noise
+            change = estimate - (estimate if self._estimate is None else self._estimate)
+            measured = [estimate, change] if guidance is None else [estimate, change, guidance]
             energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
         if self._run and self._run[0][1].shape != energies.shape:
             raise ValueError("guidance, or the number of images, changed in the middle of a run")
         record = None
         if self._keep:
             term = None if guidance is None else _plain(guidance)
-            record = Record(first.timestep, _plain(x_t), _plain(seen), term)
-        self._run.append((first.timestep, energies, record))
-        self._estimate, self._side = seen, seen.shape[-1]
+            record = Record(step.timestep, _plain(step.x_t), _plain(estimate), term)
+        self._run.append((step.timestep, energies, record))
+        self._estimate, self._side = estimate, estimate.shape[-1]
 
     def _finish(self) -> None:
-        """Add the run in progress, if any, to the means."""
-        if self._pending:
-            self._fold()
+        """Measure the last step of the run in progress, if any, and add the run to the means."""
+        step = self._reader.end()
+        if step is not None:
+            self._measure(step)
+        self._add_run()
+
+    def _add_run(self) -> None:
         if not self._run:
             return
         grid = [timestep for timestep, _, _ in self._run]
@@ -256,7 +215,7 @@ class Chromatograph:
         self._grid = grid
         self._images += len(energies)
 
-    def _seen(self, estimate: Any) -> Any:
+    def _as_measured(self, estimate: Any) -> Any:
         """Return an estimate as it is measured: as far as the scheduler lets it reach, decoded if so asked."""
         estimate = estimate.clip(-self._furthest, self._furthest)
         if not self._decoded:
@@ -264,27 +223,6 @@ class Chromatograph:
         vae = self._pipeline.vae
         latents = estimate / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
-
-
-def _differ(conditions: Any, batch: int) -> bool:
-    """Whether the two halves of a batch are told different things, anywhere in the other arguments."""
-    import torch
-
-    if isinstance(conditions, torch.Tensor):
-        halves = conditions.chunk(2) if conditions.ndim and len(conditions) == batch else ()
-        return bool(halves) and not torch.equal(*halves)
-    inner = list(conditions.values()) if isinstance(conditions, dict) else conditions
-    return isinstance(inner, (list, tuple)) and any(_differ(each, batch) for each in inner)
-
-
-def _unpacked(tokens: Any) -> Any:
-    """Return latents (N, C, S, S) from tokens (N, S^2 / 4, 4C) of 2x2 patches, as Flux packs them."""
-    count, patches, width = tokens.shape
-    side = int(patches**0.5)
-    if side * side != patches or width % 4:
-        raise ValueError(f"tokens must be the 2x2 patches of square latents, shape (N, n^2, 4C); got {tokens.shape}")
-    grid = tokens.reshape(count, side, side, width // 4, 2, 2)
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(count, width // 4, 2 * side, 2 * side)
 
 
 def _plain(images: Any) -> np.ndarray:
