@@ -95,15 +95,15 @@ class PromptSchedule:
         self._encode, self._predict = pipeline.encode_prompt, denoiser.forward
         self._signature = inspect.signature(denoiser.forward)
         self._open = contextlib.ExitStack()
-        # Of the run in progress: what is said for the prompt of the call and for every prompt, and the time at which
-        # the denoiser last heard the prompt.
-        self._told: list[Any] = []
-        self._encoded: list[list[Any]] = []
         self._timesteps = TimestepReader(pipeline)
-        self._heard: float | None = None
+        # Of the run in progress: the encoding of the prompt that the pipeline was called with, those of every prompt of
+        # the schedule, and the time of the last conditional prediction.
+        self._called_with: list[Any] = []
+        self._encodings: list[list[Any]] = []
+        self._conditional_at: float | None = None
 
     def __enter__(self) -> "PromptSchedule":
-        """Begin to speak for the prompts."""
+        """Begin to mix the prompts."""
         self._open.enter_context(replaced_method(self._pipeline, "encode_prompt", self._encode_all))
         self._open.enter_context(replaced_method(self._denoiser, "forward", self._predict_mixed))
         return self
@@ -111,45 +111,51 @@ class PromptSchedule:
     def __exit__(self, *_: object) -> None:
         """Give the pipeline back its own."""
         self._open.close()
-        self._told, self._encoded, self._heard = [], [], None
+        self._called_with, self._encodings, self._conditional_at = [], [], None
 
     def _encode_all(self, *args: Any, **kwargs: Any) -> Any:
         """Encode what the call asks for, and the prompts of the schedule with the same settings."""
-        said = self._encode(*args, **kwargs)
+        encoding = self._encode(*args, **kwargs)
         call = inspect.signature(self._encode).bind(*args, **kwargs)
-        asked = call.arguments.get("prompt")
+        texts = call.arguments.get("prompt")
         # Anything else is the negative prompt, in a call of its own.
-        if asked is not None and set([asked] if isinstance(asked, str) else asked) <= set(self._prompts):
-            self._told, self._encoded, self._heard = _tensors(said), [], None
+        if texts is not None and set([texts] if isinstance(texts, str) else texts) <= set(self._prompts):
+            self._called_with, self._encodings, self._conditional_at = _tensors(encoding), [], None
             self._timesteps.begin()
             for prompt in self._prompts:
-                call.arguments["prompt"] = prompt if isinstance(asked, str) else [prompt] * len(asked)
-                self._encoded.append(_tensors(self._encode(*call.args, **call.kwargs)))
-        return said
+                call.arguments["prompt"] = prompt if isinstance(texts, str) else [prompt] * len(texts)
+                self._encodings.append(_tensors(self._encode(*call.args, **call.kwargs)))
+        return encoding
 
     def _predict_mixed(self, *args: Any, **kwargs: Any) -> Any:
-        """Predict with the prompts of this time, wherever the denoiser was told the prompt of the call."""
+        """Predict with the prompts of this time, in the place of the prompt that the pipeline was called with.
+
+        A call of the denoiser is one of three cases. It holds the encoding of that prompt: then it is made once for
+        each prompt of any weight, and the predictions are mixed. It does not, but at this time another one did: then
+        it is the unconditional half of guidance in two calls, and passes as it is. Otherwise the schedule is of no use.
+        """
         call = self._signature.bind(*args, **kwargs)
-        told = dict(call.arguments)
-        t = self._timesteps.read(call.arguments["timestep"]) / self._pipeline.scheduler.config.num_train_timesteps
+        given = dict(call.arguments)
+        t = self._timesteps.read(given["timestep"]) / self._pipeline.scheduler.config.num_train_timesteps
         weights = self._at(t)
 
-        def predicted(prompt: int) -> Any:
-            call.arguments.update(_exchanged(told, self._told, self._encoded[prompt]))
+        def conditional(prompt: int) -> Any:
+            call.arguments.update(_exchanged(given, self._called_with, self._encodings[prompt]))
             return self._predict(*call.args, **call.kwargs)
 
-        if not self._encoded or _exchanged(told, self._told, self._encoded[0]) is told:
-            if t == self._heard:  # the unconditional prediction, in a call of its own
-                return self._predict(*args, **kwargs)
+        holds_prompt = self._encodings and _exchanged(given, self._called_with, self._encodings[0]) is not given
+        if not holds_prompt and t == self._conditional_at:
+            return self._predict(*args, **kwargs)
+        if not holds_prompt:
             raise ValueError(
-                "inside a PromptSchedule the pipeline must be called with one of its prompts, as text, and tell its "
+                "inside a PromptSchedule the pipeline must be called with one of its prompts, as text, and pass its "
                 f"denoiser what it encoded; the prompts are {self._prompts}"
             )
-        self._heard = t
+        self._conditional_at = t
         first, *others = np.flatnonzero(weights.any(axis=1)).tolist()
-        output = predicted(first)
+        output = conditional(first)
         if others:
-            parts = [output[0], *(predicted(other)[0] for other in others)]
+            parts = [output[0], *(conditional(other)[0] for other in others)]
             output[0].copy_(_mixed(parts, weights[[first, *others]]))
         return output
 
@@ -166,26 +172,30 @@ class PromptSchedule:
         return weights
 
 
-def _tensors(said: Any) -> list[Any]:
-    return [each for each in said if hasattr(each, "shape")]
+def _tensors(encoding: Any) -> list[Any]:
+    return [each for each in encoding if hasattr(each, "shape")]
 
 
-def _exchanged(value: Any, told: list[Any], instead: list[Any]) -> Any:
-    """Return `value` with all rows that repeat a tensor of `told` exchanged; `value` itself where there are none."""
+def _exchanged(value: Any, before: list[Any], after: list[Any]) -> Any:
+    """Return `value` with all rows that repeat a tensor of `before` exchanged; `value` itself where there are none.
+
+    For example, with guidance a text encoder's states reach the denoiser as [unconditional; conditional], and `before`
+    holds the conditional ones: their half is exchanged, and the first stays.
+    """
     if isinstance(value, dict):
-        inner = {key: _exchanged(each, told, instead) for key, each in value.items()}
+        inner = {key: _exchanged(each, before, after) for key, each in value.items()}
         return inner if any(inner[key] is not value[key] for key in value) else value
     if not getattr(value, "ndim", 0):
         return value
     import torch
 
-    parts = list(value.split(len(told[0])))
+    parts = list(value.split(len(before[0])))
     found = False
-    # The first part of a guided batch is the unconditional one, even where it is told the same words.
+    # The first part of a guided batch is the unconditional one, even where its prompt has the same words.
     for place in range(1 if len(parts) > 1 else 0, len(parts)):
-        for before, after in zip(told, instead, strict=True):
-            if torch.equal(before.to(value), parts[place]):
-                parts[place], found = after.to(value), True
+        for old, new in zip(before, after, strict=True):
+            if torch.equal(old.to(value), parts[place]):
+                parts[place], found = new.to(value), True
                 break
     return torch.cat(parts) if found else value
 

@@ -1,4 +1,4 @@
-"""From the calls of a denoiser to the steps of a run: the noised images, and each prediction with and without condition.
+"""From the calls of a denoiser to the steps of a run: noised images, and predictions with and without condition.
 
 A pipeline guides in one of three layouts, which are told apart by what the calls hold:
 
