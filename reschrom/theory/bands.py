@@ -26,8 +26,19 @@ def downsample(
 ) -> Float[Array, "*batch height//2**{level} width//2**{level}"]:
     """Average an image over blocks of `2^level` x `2^level` pixels: `D^m` of Eqs. (9) and (15).
 
-    x: images, shape (..., H, W), both sides powers of two.
-    Raises ValueError when the sides do not halve `level` times.
+    Parameters
+    ----------
+    x : array, shape (..., H, W)
+        Images whose sides are powers of two; other sides, or ones too short to halve `level` times, raise ValueError.
+    level : int
+        How many times both sides are halved.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import downsample
+    >>> downsample(np.arange(16.0).reshape(4, 4)).tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
     """
     x, _ = floating(x)
     image_sides(x, level)
@@ -43,7 +54,19 @@ def upsample(
 ) -> Num[Array, "*batch height*2**{level} width*2**{level}"]:
     """Repeat every pixel of an image `2^level` x `2^level` times: `U^m` of Eq. (22), nearest neighbour.
 
-    x: images, shape (..., H, W), both sides powers of two.
+    Parameters
+    ----------
+    x : array, shape (..., H, W)
+        Images whose sides are powers of two, else ValueError.
+    level : int
+        How many times both sides are doubled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import upsample
+    >>> upsample(np.array([[1, 2]])).tolist()
+    [[1, 1, 2, 2], [1, 1, 2, 2]]
     """
     xp, n = array_namespace(x), 2 ** whole_level(level)
     height, width = image_sides(x)
@@ -54,10 +77,26 @@ def upsample(
 def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> list[Array]:
     """Split images into orthogonal resolution bands, each at its own resolution (Eqs. 19 and 24).
 
-    x: images, shape (..., H, W), both sides powers of two.
-    levels: how often to halve; down to one pixel on the shorter side unless given.
-    Returns `levels + 1` arrays. Band m < levels is `D^m x - U D^(m+1) x`, shape (..., H / 2^m, W / 2^m);
-    the last is `D^levels x`. Seen at full resolution, `U^m` of each, they are orthogonal and sum to x.
+    Parameters
+    ----------
+    x : array, shape (..., H, W)
+        Images whose sides are powers of two, else ValueError.
+    levels : int, optional
+        How often to halve; down to one pixel on the shorter side unless given.
+
+    Returns
+    -------
+    list of `levels + 1` arrays
+        Band m < levels is `D^m x - U D^(m+1) x`, shape (..., H / 2^m, W / 2^m), and the last is `D^levels x`.
+        Enlarged to full resolution, `U^m` of each, they are orthogonal and sum to x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import bands
+    >>> fine, mean = bands(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    >>> fine.tolist(), mean.tolist()
+    ([[-2.0, -1.0], [0.0, 3.0]], [[3.0]])
     """
     fine, _ = floating(x)
     levels = depth(min(image_sides(fine))) if levels is None else levels
@@ -71,7 +110,20 @@ def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> li
 
 
 def from_bands(pyramid: Sequence[Array]) -> Float[Array, "*batch height width"]:
-    """Sum resolution bands back into images: the inverse of `bands`, `sum_m U^m b_m`."""
+    """Sum resolution bands back into images: the inverse of `bands`, `sum_m U^m b_m` (Eq. 24).
+
+    Parameters
+    ----------
+    pyramid : sequence of arrays
+        Bands, finest first, each twice the size of the next, else ValueError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import bands, from_bands
+    >>> from_bands(bands(np.array([[1.0, 2.0], [3.0, 6.0]]))).tolist()
+    [[1.0, 2.0], [3.0, 6.0]]
+    """
     if len(pyramid) == 0:
         raise ValueError("an image is the sum of one or more bands; got none")
     x = pyramid[-1]

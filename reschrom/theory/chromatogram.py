@@ -39,12 +39,25 @@ class Comparison(NamedTuple):
 class Chromatogram:
     """Generation rates of each resolution on a time grid: r_m of Eq. (18) before normalisation, or a measurement.
 
-    rates: energy generated per unit of time, shape (levels + 1, steps), finest resolution first, none negative.
-    edges: the times between which each rate holds, shape (steps + 1,), rising from the image to the noise.
-    side: pixels along one side of the finest resolution.
-    name: how plots and tables call it.
-    replicates: the same rates for every bootstrap replicate of the images, shape (replicates, levels + 1, steps);
-        None for a theory, which has no uncertainty.
+    Attributes
+    ----------
+    rates : array, shape (levels + 1, steps)
+        Energy generated per unit of time, finest resolution first, none negative.
+    edges : array, shape (steps + 1,)
+        The times between which each rate holds, rising from the image to the noise.
+    side : int
+        Pixels along one side of the finest resolution.
+    name : str
+        How plots and tables call it.
+    replicates : array, shape (replicates, levels + 1, steps), optional
+        The same rates for every bootstrap replicate of the images; None for a theory, which has no uncertainty.
+
+    Examples
+    --------
+    >>> from reschrom import Chromatogram, Schedule
+    >>> paper = Chromatogram.predicted(Schedule.cosine(), side=4)
+    >>> dict(zip(paper.band_names, paper.centroids().round(2).tolist()))  # mean time of each resolution
+    {'4x4': 0.5, '2x2': 0.66, '1x1': 0.8}
     """
 
     rates: Float[np.ndarray, "bands steps"]
@@ -73,7 +86,15 @@ class Chromatogram:
         """Build a chromatogram from the signal that each resolution holds at each time of `edges`.
 
         The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid.
-        replicates: the signal in every bootstrap replicate of the images.
+
+        Parameters
+        ----------
+        signal : array, shape (levels + 1, steps + 1)
+            Energy, never rising from image to noise; ValueError where it does.
+        edges, side, name
+            As in the chromatogram.
+        replicates : array, shape (replicates, levels + 1, steps + 1), optional
+            The signal in every bootstrap replicate of the images.
         """
         edges = _time_grid(edges)
         if signal.shape[1:] != edges.shape:
@@ -90,10 +111,21 @@ class Chromatogram:
         edges: Float[np.ndarray, " edges"] | None = None,
         name: str | None = None,
     ) -> "Chromatogram":
-        """Build the chromatogram that a noise schedule fixes: the paper's, or that of a Gaussian field.
+        """Build the chromatogram that a noise schedule fixes: the paper's (Eq. 18), or that of a Gaussian field.
 
-        spectrum: variance per coefficient of each band, finest first; None gives the paper's r_m (Eq. 18).
-        edges: times from image to noise; by default 1,000 equal steps over the schedule.
+        Parameters
+        ----------
+        schedule : Schedule
+            Its time is that of the chromatogram.
+        side : int
+            Pixels along one side of the images, a power of two.
+        spectrum : array, MeasuredSpectrum or path, optional
+            Variance per coefficient of each band, finest first; None gives the paper's r_m.
+        edges : array, shape (steps + 1,), optional
+            Times from image to noise; by default 1,000 equal steps over the schedule. A schedule without a last time
+            raises ValueError without them.
+        name : str, optional
+            How plots and tables call it.
         """
         if edges is None:
             if not np.isfinite(schedule.end):
@@ -134,12 +166,24 @@ class Chromatogram:
         return replace(self, name=name)
 
     def interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
-        """Return the bootstrap confidence interval of every share, each bound of shape (levels + 1, steps).
+        """Return the bootstrap confidence interval of every share.
 
-        level: probability that the interval of a share covers it, over draws of the images.
-        simultaneous: widen all intervals by one factor, such that `level` is the probability that they cover all shares
-            at once.
-        Raises ValueError for a chromatogram without replicates.
+        Parameters
+        ----------
+        level : float
+            Probability that the interval of a share covers it, over draws of the images.
+        simultaneous : bool
+            Widen all intervals by one factor, so that `level` is the probability that they cover all shares at once.
+
+        Returns
+        -------
+        Interval
+            `lower` and `upper`, each of shape (levels + 1, steps).
+
+        Raises
+        ------
+        ValueError
+            For a chromatogram without replicates.
         """
         return interval_around(self.shares, _shares(self._replicates()), level, simultaneous, bounds=(0.0, 1.0))
 
@@ -153,15 +197,17 @@ class Chromatogram:
     def centroid_interval(self, level: float = 0.95) -> Interval:
         """Return the bootstrap confidence interval of every centroid, finest resolution first.
 
-        level: probability that the interval of a centroid covers it, over draws of the images.
-        NaN for a resolution that some replicates never generate.
-        Raises ValueError for a chromatogram without replicates.
+        It covers a centroid with probability `level` over draws of the images, and is NaN for a resolution that some
+        replicates never generate. Raises ValueError for a chromatogram without replicates.
         """
         again = _centroids(self._replicates(), self.edges)
         return interval_around(self.centroids(), again, level, False, bounds=(self.edges[0], self.edges[-1]))
 
     def compare(self, other: "Chromatogram") -> Comparison:
-        """Measure how far another chromatogram on the same time grid is from this one."""
+        """Return the distance of the centroids and the divergence of the shares of two chromatograms on one time grid.
+
+        Raises ValueError for other bands or another time grid.
+        """
         if self.side != other.side or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
             raise ValueError(
                 f"two chromatograms are compared on the same bands and the same time grid; got {self._grid()} "

@@ -27,15 +27,37 @@ def chromatography(
 ) -> Float[Array, "bands *shape"]:
     """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
 
-    alpha: signal power in [0, 1], any shape.
-    levels: M, how often the image is halved; an image of 64 x 64 pixels has 6.
-    spectrum: variance per coefficient of each band, finest first, `levels + 1` numbers; or what `measure_spectrum`
-        returned, or the file it was saved to. None gives the paper's r_m.
-    Returns shape (levels + 1, *alpha.shape), finest first, summing to 1 over the first axis.
+    Parameters
+    ----------
+    alpha : array or float
+        Signal power in [0, 1], any shape.
+    levels : int
+        M, how often the image is halved; an image of 64 x 64 pixels has 6.
+    spectrum : array, MeasuredSpectrum or path, optional
+        Variance per coefficient of each band, finest first, `levels + 1` numbers; or what `measure_spectrum` returned,
+        or the file it was saved to. None gives the paper's r_m.
 
+    Returns
+    -------
+    array, shape (levels + 1, ...)
+        Shares, finest band first, summing to 1 over the first axis; then the shape of alpha.
+
+    Raises
+    ------
+    ValueError
+        For alpha outside [0, 1], or variances that are not positive or not `levels + 1`.
+
+    Notes
+    -----
     With a spectrum it is the exact rate at which the estimate E[x_0 | x_t] of a Gaussian field gains energy, band by
     band: `n_m S_m^2 / (1 + (S_m - 1) alpha)^2` for n_m coefficients. The paper's r_m drops the weight n_m S_m and
     takes S_m = 4^m.
+
+    Examples
+    --------
+    >>> from reschrom import chromatography
+    >>> chromatography([0.01, 0.5, 0.99], levels=2).round(3).tolist()  # 4x4, 2x2 and 1x1 pixels
+    [[0.059, 0.537, 0.759], [0.224, 0.344, 0.193], [0.717, 0.119, 0.048]]
     """
     alpha, xp = signal_power(alpha)
     powers, weights = powers_and_weights(whole_level(levels), spectrum)

@@ -15,7 +15,18 @@ from reschrom.theory.schedules import Schedule
 def intensity_scale(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return the factor that brings a downsampled noised image back to unit intensity: lambda of Eqs. (13) and (16).
 
-    alpha: signal power in [0, 1], any shape.
+    Parameters
+    ----------
+    alpha : array or float
+        Signal power in [0, 1], any shape; ValueError outside.
+    level : int
+        How many times the image is halved.
+
+    Examples
+    --------
+    >>> from reschrom import intensity_scale
+    >>> round(float(intensity_scale(0.5, level=1)), 4)  # 2 / sqrt(4 alpha + 1 - alpha)
+    1.2649
     """
     alpha, xp = signal_power(alpha)
     return 2.0 ** whole_level(level) / xp.sqrt(_total(alpha, level))
@@ -25,7 +36,19 @@ def matched_alpha(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Arr
     """Return the signal power of the low-resolution image that a downsampled noised image is: Eqs. (11) and (16).
 
     Its signal-to-noise ratio is `4^level` times that of `alpha`.
-    alpha: signal power in [0, 1], any shape.
+
+    Parameters
+    ----------
+    alpha : array or float
+        Signal power in [0, 1], any shape; ValueError outside.
+    level : int
+        How many times the image is halved.
+
+    Examples
+    --------
+    >>> from reschrom import matched_alpha
+    >>> round(float(matched_alpha(0.5, level=1)), 4)  # 4 alpha / (4 alpha + 1 - alpha)
+    0.8
     """
     alpha, _ = signal_power(alpha)
     return 4.0 ** whole_level(level) * alpha / _total(alpha, level)
@@ -40,8 +63,20 @@ def matched_noise(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Arr
 def matched_time(schedule: Schedule, t: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return the adjusted time tau_m at which a low-resolution image is as noisy as the downsampled one: Eq. (16).
 
-    schedule: maps time to log signal-to-noise ratio, where downsampling is a shift by `level * log 4`.
-    t: time in the units of the schedule, any shape.
+    Parameters
+    ----------
+    schedule : Schedule
+        Maps time to log signal-to-noise ratio, where downsampling is a shift by `level * log 4`.
+    t : array or float
+        Time in the units of the schedule, any shape; ValueError outside of it.
+    level : int
+        How many times the image is halved.
+
+    Examples
+    --------
+    >>> from reschrom import Schedule, matched_time
+    >>> round(float(matched_time(Schedule.cosine(), 0.5, level=1)), 4)
+    0.2928
     """
     return schedule.time_at(schedule.log_snr(t) + whole_level(level) * math.log(4))
 

@@ -23,14 +23,28 @@ _FLOW = ("FlowMatch", "FlowMap", "Helios", "LTXEulerAncestralRF", "Piflow")
 
 @dataclass(frozen=True)
 class Schedule:
-    """A noise schedule: the signal power alpha(t) that is left at time t, and its exact inverse.
+    """A noise schedule: the signal power alpha(t) that is left at time t, and its exact inverse (Eqs. 1 and 2).
 
     alpha is the paper's alpha_t of Eq. (1), the *cumulative* signal power (`alphas_cumprod` in diffusers).
     Continuous schedules run from t = 0 (image) to t = 1 (noise), the natural one to infinity;
     those read from a discrete scheduler use its timesteps, and t = -1 is the image itself.
+    All methods take arrays of any shape, and raise ValueError for what the schedule does not reach.
 
-    name: how plots and tables call it.
-    start, end: the first time (image) and the last (noise).
+    Attributes
+    ----------
+    name : str
+        How plots and tables call it.
+    start, end : float
+        The first time (image) and the last (noise).
+
+    Examples
+    --------
+    >>> from reschrom import Schedule
+    >>> schedule = Schedule.cosine()
+    >>> schedule.alpha([0.1, 0.5, 0.9]).round(3).tolist()
+    [0.972, 0.494, 0.024]
+    >>> round(float(schedule.time(0.5)), 3)
+    0.496
     """
 
     name: str
@@ -51,10 +65,7 @@ class Schedule:
             return self._log_snr(t, xp)
 
     def time_at(self, log_snr: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
-        """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`.
-
-        Raises ValueError where the schedule never becomes that noisy.
-        """
+        """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`."""
         log_snr, xp = floating(log_snr)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             t = self._time(log_snr, xp)
@@ -88,7 +99,7 @@ class Schedule:
             return self.time_at(xp.log(alpha) - xp.log1p(-alpha))
 
     def network_time(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
-        """Return the time to tell a network about images of time t: t, but at least 0.
+        """Return the time to pass to a network with images of time t: t, but at least 0.
 
         Before the first timestep, where the image itself stands at -1, no network was trained.
         """
@@ -102,7 +113,7 @@ class Schedule:
 
     @staticmethod
     def linear(beta_start: float = 0.1, beta_end: float = 20.0) -> "Schedule":
-        """Return the linear schedule: alpha = exp(-integral of beta), beta linear in t.
+        """Return the linear schedule: alpha = exp(-integral of beta), beta linear in t from `beta_start` to `beta_end`.
 
         With the default rates it is the limit of DDPM's beta = 1e-4 ... 0.02 in 1,000 steps (Ho et al., 2020).
         """
@@ -126,7 +137,7 @@ class Schedule:
     def cosine(s: float = 0.008) -> "Schedule":
         """Return the cosine schedule of Nichol and Dhariwal (2021): Eq. (36), t in units of T.
 
-        s: the offset that keeps the first steps from being too small; 0 or more.
+        The offset s, 0 or more, keeps the first steps from being too small.
         """
         if not 0 <= s < math.inf:
             raise ValueError(f"the cosine schedule's offset s must be finite and 0 or more; got {s}")
@@ -192,10 +203,25 @@ class Schedule:
     def from_diffusers(scheduler: Any) -> "Schedule":
         """Read the schedule of a diffusers scheduler; time is the scheduler's own timestep.
 
-        scheduler: any scheduler with `alphas_cumprod`, or a flow-matching one, whose timestep is N sigma for
-        N training timesteps. Between whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
-        Raises TypeError for a class, or when its timesteps are neither, and ValueError when its alpha does not fall
-        with time.
+        Parameters
+        ----------
+        scheduler : diffusers scheduler
+            With `alphas_cumprod`, or a flow-matching one, whose timestep is N sigma for N training timesteps. Between
+            whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
+
+        Raises
+        ------
+        TypeError
+            For a class, and for timesteps of any other kind.
+        ValueError
+            When its alpha does not fall with time.
+
+        Examples
+        --------
+        >>> from diffusers import DDPMScheduler
+        >>> from reschrom import Schedule
+        >>> round(float(Schedule.from_diffusers(DDPMScheduler()).alpha(500)), 4)
+        0.0778
         """
         if isinstance(scheduler, type):
             raise TypeError(f"a scheduler is needed, not its class; got {scheduler.__name__}")

@@ -122,11 +122,26 @@ def half_decided(
 
 
 def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> float:
-    """Return the time from which another prompt may speak, so that bands coarser than `band` x `band` keep the first.
+    """Return the time from which another prompt may guide, so that bands coarser than `band` x `band` keep the first.
 
     It is the latest of the chromatogram's edges, and so the earliest moment of generation, at which each of these bands
     has got `kept` of all that it gains.
-    Raises ValueError for a band that is not a resolution of 2x2 or finer.
+
+    Parameters
+    ----------
+    chromatogram : Chromatogram
+        Predicted or measured; the result is in its units of time.
+    band : int
+        A resolution of 2x2 or finer, else ValueError.
+    kept : float
+        Share of its gain, in [0, 1], that each coarser band must have.
+
+    Examples
+    --------
+    >>> from reschrom import Chromatogram, Schedule, switch_time
+    >>> paper = Chromatogram.predicted(Schedule.cosine(), side=64)
+    >>> round(switch_time(paper, band=64, kept=0.9), 3)
+    0.369
     """
     side = chromatogram.side
     if band not in [side >> m for m in range(depth(side))]:
