@@ -10,7 +10,20 @@ from reschrom.denoisers._images import LEAST_NOISE, noised_images
 class FiniteDataset:
     """The images of a set, each as likely as any other: what a network that fits its training set perfectly generates.
 
-    images: shape (N, C, S, S).
+    Its denoiser is exact (Eq. 7).
+
+    Parameters
+    ----------
+    images : array, shape (N, C, S, S)
+        One or more finite images, else ValueError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import FiniteDataset
+    >>> black_or_white = FiniteDataset(np.array([-1.0, 1.0]).reshape(2, 1, 1, 1))
+    >>> black_or_white.responsibilities(np.full((1, 1, 1, 1), 0.5), alpha=0.5).round(3).tolist()
+    [[0.196], [0.804]]
     """
 
     def __init__(self, images: Images) -> None:
@@ -22,7 +35,7 @@ class FiniteDataset:
         self._energies = np.square(self._flat).sum(axis=1)
 
     def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "dataset images"]:
-        """Return the probability of each image of the set given the noised image."""
+        """Return the probability of each image of the set given each noised image, shape (dataset, N)."""
         x_t, alpha = noised_images(x_t, self.images.shape[1:]), one_signal_power(alpha)
         from scipy.special import softmax
 
@@ -31,7 +44,10 @@ class FiniteDataset:
         return softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, LEAST_NOISE), axis=0)
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
-        """Return E[x_0 | x_t]: the images of the set, weighted by their probability."""
+        """Return E[x_0 | x_t] of Eq. (7): the images of the set, weighted by their probability.
+
+        x_t has the shape (N, C, S, S), and alpha, its signal power, is one number in [0, 1].
+        """
         return (self.responsibilities(x_t, alpha).T @ self._flat).reshape(-1, *self.images.shape[1:])
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:

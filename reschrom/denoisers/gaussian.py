@@ -16,12 +16,30 @@ from reschrom.theory.bands import band_sizes, bands, depth, from_bands
 
 
 class GaussianField:
-    """Images whose resolution bands are independent Gaussian noise, each band with its own strength.
+    """Images whose resolution bands are independent Gaussian noise, each band with its own strength: exact Eq. (7).
 
-    spectrum: variance per coefficient of every band, finest first, shape (levels + 1,); or the covariance of the
-        channels in every band, shape (levels + 1, C, C). Zero variance is allowed.
-    mean: the mean image, shape (C, S, S) with S = 2^levels, or one number for all pixels.
-    channels: how many, when the spectrum and the mean do not say.
+    Parameters
+    ----------
+    spectrum : array, shape (levels + 1,) or (levels + 1, C, C)
+        Variance per coefficient of every band, finest first; or the covariance of the channels in every band. Zero
+        variance is allowed.
+    mean : array, shape (C, S, S) with S = 2^levels, or float
+        The mean image, or one number for all pixels.
+    channels : int
+        How many, when the spectrum and the mean do not say.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, and variances that are negative or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import GaussianField
+    >>> field = GaussianField([1.0, 4.0], channels=1)  # 2x2 pixels
+    >>> field.denoise(np.ones((1, 1, 2, 2)), alpha=0.5).round(3).tolist()
+    [[[[1.131, 1.131], [1.131, 1.131]]]]
     """
 
     def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3) -> None:
@@ -59,7 +77,7 @@ class GaussianField:
     def fit(cls, images: Images, colour: bool = False) -> "GaussianField":
         """Return the field with the mean image and the band spectrum of two or more images.
 
-        colour: whether to measure the covariance of the channels in every band, or only their mean variance.
+        With `colour` the covariance of the channels in every band is measured, otherwise only their mean variance.
         """
         covariance = channel_covariance(images)
         spectrum = covariance if colour else np.trace(covariance, axis1=1, axis2=2) / images.shape[1]
@@ -71,13 +89,16 @@ class GaussianField:
         return self._variances.mean(axis=1)
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
-        """Return E[x_0 | x_t]: the mean, plus every band of the rest times its Wiener gain."""
+        """Return E[x_0 | x_t] of Eq. (7): the mean, plus every band of the rest times its Wiener gain.
+
+        x_t has the shape (N, C, S, S), and alpha, its signal power, is one number in [0, 1].
+        """
         return from_bands(self._denoise(bands(noised_images(x_t, self.mean.shape)), one_signal_power(alpha)))
 
     def losses(self, alpha: ArrayLike) -> Float[np.ndarray, "bands *alphas"]:
         """Return the band-resolved mmse in closed form, `n_m S (1 - alpha) / (alpha S + 1 - alpha)` over channels.
 
-        alpha: one number or an array of them.
+        alpha may have any shape; the result has the bands, finest first, as its first axis.
         """
         alpha = np.asarray(signal_power(alpha)[0])[..., None]
         noise = np.maximum(1 - alpha, LEAST_NOISE)

@@ -33,9 +33,28 @@ def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
 def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
     """Generate images with DDIM, Eq. (4), and yield every state on the way.
 
-    denoise: estimate of x_0 given x_t.
-    x_t: the state at the first alpha; white noise where that is 0.
-    alphas: rising signal powers; the last may be 1.
+    Parameters
+    ----------
+    denoise : callable
+        Estimate of x_0 given x_t and alpha.
+    x_t : array, shape (N, C, S, S)
+        The state at the first alpha; white noise where that is 0.
+    alphas : array, shape (steps,)
+        Rising signal powers, else ValueError; the last may be 1.
+
+    Yields
+    ------
+    Step
+        `alpha`, `x_t` and the `estimate` of x_0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import GaussianField, ddim
+    >>> noise = np.random.default_rng(0).standard_normal((4, 3, 8, 8))
+    >>> *_, last = ddim(GaussianField([1, 4, 16, 64]).denoise, noise, np.linspace(0, 1, 11))
+    >>> last.x_t.shape
+    (4, 3, 8, 8)
     """
     alphas, _ = signal_power(alphas)
     if not alphas.size or not np.all(np.diff(alphas) > 0):

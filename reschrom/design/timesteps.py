@@ -32,13 +32,37 @@ def designed_timesteps(
 ) -> list[int]:
     """Choose the whole timesteps at which each step of a sampler does an equal part of the work.
 
-    chromatogram: what is generated when, predicted or measured, in the timesteps of `schedule`.
-    schedule: of the scheduler, `Schedule.from_diffusers`.
-    steps: how many timesteps; the first is the noisiest, and the step from the last leads to the image.
-    weights: of the bands, finest first; equal ones by default. A band counts by the share of its own signal.
-    equal: "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral
-        sampling (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
-    Returns distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`.
+    Parameters
+    ----------
+    chromatogram : Chromatogram
+        What is generated when, predicted or measured, in the timesteps of `schedule`.
+    schedule : Schedule
+        Of the scheduler, `Schedule.from_diffusers`.
+    steps : int
+        How many timesteps; the first is the noisiest, and the step from the last leads to the image.
+    weights : sequence of float, optional
+        Of the bands, finest first; equal ones by default. A band counts by the share of its own signal.
+    equal : {"error", "variance", "signal"}
+        "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral sampling
+        (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
+
+    Returns
+    -------
+    list of int
+        Distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`.
+
+    Raises
+    ------
+    ValueError
+        For more steps than timesteps, weights that do not fit, and a chromatogram that generates nothing there.
+
+    Examples
+    --------
+    >>> from diffusers import DDIMScheduler
+    >>> from reschrom import Chromatogram, Schedule, designed_timesteps
+    >>> schedule = Schedule.from_diffusers(DDIMScheduler())
+    >>> designed_timesteps(Chromatogram.predicted(schedule, side=64), schedule, steps=5)
+    [999, 841, 692, 506, 264]
     """
     if equal not in EQUAL:
         raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")

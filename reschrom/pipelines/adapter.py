@@ -123,14 +123,38 @@ class NetworkDenoiser:
 def network_denoiser(pipeline: Any, prompt: str | None = None, batch: int = 32) -> NetworkDenoiser:
     """Build the estimate of x_0 that the network of a diffusers pipeline makes, without guidance: Eq. (7).
 
-    pipeline: with a `unet` in pixels or latents and nothing to know but a prompt: DDPM, DDIM, DeepFloyd IF (stage I),
-        Stable Diffusion 1 and 2. Its device and precision are used.
-    prompt: None for an unconditional pipeline, and for the empty caption of one that reads captions.
-    batch: images at a time.
-    Returns a function of x_t, shape (N, C, S, S), and alpha, which the schedule of the pipeline turns into its time.
     Where the scheduler clips its estimates to the range of images (`clip_sample`), they are clipped to it here too:
     from much noise a network's own would lie far outside.
-    Raises TypeError for another pipeline and ValueError for a prompt that it cannot read.
+
+    Parameters
+    ----------
+    pipeline : diffusers pipeline
+        With a `unet` in pixels or latents that takes no condition but a prompt: DDPM, DDIM, DeepFloyd IF (stage I),
+        Stable Diffusion 1 and 2. Its device and precision are used.
+    prompt : str, optional
+        None for an unconditional pipeline, and for the empty caption of one that reads captions.
+    batch : int
+        Images at a time.
+
+    Returns
+    -------
+    NetworkDenoiser
+        A function of x_t, shape (N, C, S, S), and alpha, which the schedule of the pipeline turns into its time.
+
+    Raises
+    ------
+    TypeError
+        For another pipeline.
+    ValueError
+        For a prompt that it cannot read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import load_pipeline, network_denoiser
+    >>> denoise = network_denoiser(load_pipeline("data/models/pocket-lowres-16"))
+    >>> denoise(np.random.default_rng(0).standard_normal((2, 3, 16, 16)), alpha=0.1).shape
+    (2, 3, 16, 16)
     """
     import torch
 

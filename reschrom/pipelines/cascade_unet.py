@@ -24,15 +24,34 @@ class CascadedUNet(UNet2DModel, ModelMixin, ConfigMixin):
     It stands as `unet` in DDPMPipeline, DDIMPipeline or any loop that gives it noised images of Eq. (1) and timesteps
     of the schedule that its models were trained on. It is saved and loaded as any model of diffusers, also within the
     folder of a pipeline: with `load_pipeline`, or by diffusers itself once `reschrom.CascadedUNet` has been imported.
-
-    low: a pipeline whose `unet`, an unconditional UNet2DModel, predicts the noise of small images. It is used as it is.
-    residuals: pipelines whose `unet` predicts a `residual_target`, each of twice the size of the one before.
-    time_adjustment: whether a model is told its own time tau_m, in general between two timesteps; else the time t.
-    intensity_rescaling: whether a model is given images of unit intensity, `lambda_m D^m[x_t]`; else `D^m[x_t]`.
-
     The networks are shared with the pipelines, not copied.
-    Raises TypeError for other pipelines, and ValueError where sizes do not double, channels or schedules differ, or
-    another prediction than epsilon is made.
+
+    Parameters
+    ----------
+    low : diffusers pipeline
+        Its `unet`, an unconditional UNet2DModel, predicts the noise of small images. It is used as it is.
+    residuals : diffusers pipelines
+        Each `unet` predicts a `residual_target`, of twice the size of the one before.
+    time_adjustment : bool
+        Whether a model is given its own time tau_m, in general between two timesteps; else the time t.
+    intensity_rescaling : bool
+        Whether a model is given images of unit intensity, `lambda_m D^m[x_t]`; else `D^m[x_t]`.
+
+    Raises
+    ------
+    TypeError
+        For other pipelines.
+    ValueError
+        Where sizes do not double, channels or schedules differ, or another prediction than epsilon is made.
+
+    Examples
+    --------
+    >>> from diffusers import DDIMPipeline
+    >>> from reschrom import CascadedUNet, load_pipeline
+    >>> low, residual = (load_pipeline(f"data/models/pocket-{name}") for name in ("lowres-16", "residual-32"))
+    >>> cascade = DDIMPipeline(CascadedUNet(low, residual), low.scheduler)
+    >>> cascade(num_inference_steps=2).images[0].size
+    (32, 32)
     """
 
     def __init__(
@@ -55,10 +74,7 @@ class CascadedUNet(UNet2DModel, ModelMixin, ConfigMixin):
     def from_config(  # type: ignore[override]
         cls, config: dict[str, Any], **changes: Any
     ) -> "CascadedUNet":
-        """Build the cascade that a configuration describes, its weights random.
-
-        changes: of `time_adjustment` and `intensity_rescaling`.
-        """
+        """Build the cascade that a configuration describes, its weights random; `changes` are of its two flags."""
         import diffusers
 
         scheduler = getattr(diffusers, config["scheduler"]["_class_name"]).from_config(config["scheduler"])
@@ -71,8 +87,14 @@ class CascadedUNet(UNet2DModel, ModelMixin, ConfigMixin):
     ) -> UNet2DOutput | tuple[torch.Tensor]:
         """Predict the noise of images: Eq. (24).
 
-        sample: noised images of Eq. (1), shape (N, C, S, S).
-        timestep: one for all images, or one for each, shape (N,); it need not be whole.
+        Parameters
+        ----------
+        sample : tensor, shape (N, C, S, S)
+            Noised images of Eq. (1).
+        timestep : tensor, shape (N,), or float
+            One for each image, or one for all; it need not be whole.
+        return_dict : bool
+            Whether the tensor comes as the `sample` of an output of diffusers; else alone in a tuple.
         """
         t = torch.as_tensor(timestep, dtype=torch.float64, device="cpu").expand(len(sample))
         noise = cascaded_noise(

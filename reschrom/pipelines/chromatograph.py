@@ -28,19 +28,39 @@ class Record(NamedTuple):
 
 
 class Chromatograph:
-    """Measure what a diffusers pipeline generates, by resolution, in every run inside a `with` block.
+    """Measure what a diffusers pipeline generates, by resolution, in every run of a `with` block: Eqs. (5) and (19).
 
     It listens to the denoiser through a forward hook and changes nothing. Guidance is found in the data: a batch of two
     equal halves with different conditions (the second is the conditional one), or two calls with the same input (the
     first is). Estimates of x_0 are those of the conditional prediction, clipped where the scheduler clips its own
     (`clip_sample`).
 
-    pipeline: with a `unet` or `transformer` that predicts noise, image, velocity or flow, and a scheduler whose alpha
-        is known (`Schedule.from_diffusers`). Images, or latents, are square with a power of two as side.
-    keep: None keeps only means over images; "bands" keeps all images of all steps too, in `kept`.
-    decoded: of a latent model measure the decoded images instead of the latents.
-    seed: of the bootstrap over images.
-    Raises TypeError or ValueError for a pipeline that it cannot measure.
+    Parameters
+    ----------
+    pipeline : diffusers pipeline
+        With a `unet` or `transformer` that predicts noise, image, velocity or flow, and a scheduler whose alpha is
+        known (`Schedule.from_diffusers`). Images, or latents, are square with a power of two as side.
+    keep : {None, "bands"}
+        None keeps only means over images; "bands" keeps all images of all steps too, in `kept`.
+    decoded : bool
+        Of a latent model measure the decoded images instead of the latents.
+    seed : int
+        Of the bootstrap over images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a pipeline that it cannot measure.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from reschrom import Chromatograph, load_pipeline
+    >>> pipeline = load_pipeline("data/models/pocket-lowres-16")
+    >>> with Chromatograph(pipeline) as meter:
+    ...     output = pipeline(batch_size=4, num_inference_steps=10, generator=torch.Generator().manual_seed(0))
+    >>> meter.chromatogram.shares.shape, meter.timesteps.tolist()[:3]
+    ((5, 9), [900.0, 800.0, 700.0])
     """
 
     def __init__(self, pipeline: Any, *, keep: str | None = None, decoded: bool = False, seed: int = 0) -> None:

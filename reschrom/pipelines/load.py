@@ -14,13 +14,29 @@ from reschrom._files import shipped
 def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
     """Load a diffusers pipeline from its folder, or from the hub by its id.
 
-    model_id: a folder is looked for here, then in the checkout of this package ("data/models/pocket-t2i-64").
-    device: where it shall run, as torch names it.
-    dtype: torch type of its weights; float32 by default, whatever the files hold.
+    Only safetensors files are read, and for a folder nothing is asked of the network.
 
-    Only safetensors files are read, and for a folder nothing is asked of the network. Raises ValueError, naming the
-    file, for a folder in which a file is missing or damaged. Where the folder has `weights.json`, every file that it
-    lists must have the SHA-256 that it states.
+    Parameters
+    ----------
+    model_id : str or path
+        A folder is looked for here, then in the checkout of this package ("data/models/pocket-t2i-64").
+    device : str
+        Where it shall run, as torch names it.
+    dtype : torch dtype, optional
+        Of its weights; float32 by default, whatever the files hold.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, for a folder in which a file is missing or damaged. Where the folder has `weights.json`, every
+        file that it lists must have the SHA-256 that it states.
+
+    Examples
+    --------
+    >>> from reschrom import load_pipeline
+    >>> pipeline = load_pipeline("data/models/pocket-lowres-16")
+    >>> type(pipeline).__name__, pipeline.unet.config.sample_size
+    ('DDIMPipeline', 16)
     """
     import torch
     from diffusers import DiffusionPipeline

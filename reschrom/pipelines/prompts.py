@@ -25,7 +25,23 @@ def heaviside(eta: float) -> Weights:
     """Return the weights of two prompts, the first while t > eta T and the second afterwards: Eq. (25).
 
     Generation runs from t = T to 0, so the prompt that comes first is the c_2 of Eq. (25).
-    eta: 1 is the second prompt alone, 0 the first alone, at t = 0 too.
+
+    Parameters
+    ----------
+    eta : float
+        In [0, 1], else ValueError: 1 is the second prompt alone, 0 the first alone, at t = 0 too.
+
+    Returns
+    -------
+    callable
+        The weights of both prompts as a function of t / T.
+
+    Examples
+    --------
+    >>> from reschrom import heaviside
+    >>> weights = heaviside(0.8)
+    >>> weights(0.9), weights(0.5)
+    ((1.0, 0.0), (0.0, 1.0))
     """
     fraction("eta", eta)
     return lambda t: (1.0, 0.0) if t > eta or eta == 0 else (0.0, 1.0)
@@ -63,24 +79,40 @@ def by_band(prompt_of: Sequence[int]) -> Weights:
 class PromptSchedule:
     """Let several prompts guide a diffusers pipeline, each at its own times or in its own resolutions: Eq. (6).
 
-        with PromptSchedule(pipeline, ["a photo of a dress", "an oil painting of a dress"], heaviside(0.8)):
-            pipeline("a photo of a dress", num_inference_steps=50)
+    Inside the block the pipeline is called with any of the prompts, as text. The prediction for it becomes the sum of
+    w_i(t) times that for prompt i. So classifier-free guidance becomes Eq. (6) with the weights g w_i(t), where g is
+    the guidance scale, and without guidance the predictions themselves are mixed. A learned variance is mixed alike.
+    Weights per band mix the orthogonal bands of the predictions (`bands`), down to one pixel. Each step costs one pass
+    of the denoiser for every prompt of which any weight is not 0.
 
-    Inside the block the pipeline is called with any of the prompts, as text. Whichever it is, the denoiser hears all of
-    them: the prediction for the prompt becomes the sum of w_i(t) times that for prompt i. So classifier-free guidance
-    becomes Eq. (6) with the weights g w_i(t), where g is the guidance scale, and without guidance the predictions
-    themselves are mixed. A learned variance is mixed alike. Weights per band mix the orthogonal bands of the
-    predictions (`bands`), down to one pixel. Each step costs one pass of the denoiser for every prompt of which any
-    weight is not 0.
+    The conditional rows are found in the data: what `encode_prompt` returned for the prompt of the call, wherever it is
+    passed to the denoiser, except in the first part of a guided batch. After the block the pipeline is as it was.
 
-    The conditional rows are found in the data: what `encode_prompt` returned for the prompt of the call, wherever the
-    denoiser is told it, except in the first part of a guided batch. After the block the pipeline is as it was.
+    Parameters
+    ----------
+    pipeline : diffusers pipeline
+        With `encode_prompt`, a `unet` or `transformer`, and a scheduler that `Schedule.from_diffusers` reads.
+    prompts : sequence of str
+        One or more.
+    weights : callable
+        Of t / T in [0, 1] (`heaviside`, `ramp`, `by_band`, or any): one weight for each prompt, or shape (prompts,
+        bands), finest band first of the image or the latents. They sum to one, in every band.
 
-    pipeline: with `encode_prompt`, a `unet` or `transformer`, and a scheduler that `Schedule.from_diffusers` reads.
-    prompts: one or more.
-    weights: of t / T in [0, 1] as a function (`heaviside`, `ramp`, `by_band`, or any): one for each prompt, or shape
-        (prompts, bands), finest band first of the image or the latents. They sum to one, in every band.
-    Raises TypeError for a pipeline without text and ValueError for weights that do not fit.
+    Raises
+    ------
+    TypeError
+        For a pipeline without text.
+    ValueError
+        For weights that do not fit, and a call with another prompt.
+
+    Examples
+    --------
+    >>> from reschrom import PromptSchedule, heaviside, load_pipeline
+    >>> pipeline, prompts = load_pipeline("data/models/pocket-t2i-64"), ["a photo of a dress", "an oil painting"]
+    >>> with PromptSchedule(pipeline, prompts, heaviside(0.8)):
+    ...     image = pipeline("a photo of a dress", num_inference_steps=2).images[0]
+    >>> image.size
+    (64, 64)
     """
 
     def __init__(self, pipeline: Any, prompts: Sequence[str], weights: Weights) -> None:

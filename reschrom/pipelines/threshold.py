@@ -49,13 +49,32 @@ def threshold(
     alpha: Num[Array, "*batch"] | Number,
     limit: float = 1.0,
 ) -> Float[Array, "*batch channels height width"]:
-    """Estimate the image, keeping every resolution within the pixel range: Algorithm 1 with its condition corrected.
+    """Estimate the image with every resolution kept in the pixel range: Algorithm 1, its condition corrected (Eq. 37).
 
     From one pixel up to full resolution, the detail of each resolution is added and the sum clamped to +-limit.
     As printed, the loop's last step takes the other branch and throws the earlier ones away.
 
-    x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides powers of two.
-    alpha: signal power in (0, 1], one number or one per image.
+    Parameters
+    ----------
+    x_t, eps : array, shape (..., C, H, W)
+        Noised images and predicted noise, sides powers of two.
+    alpha : array, shape (...), or float
+        Signal power in (0, 1], one number or one per image.
+    limit : float
+        The largest pixel value.
+
+    Raises
+    ------
+    ValueError
+        For pure noise (alpha = 0), shapes that differ, and values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import threshold
+    >>> x_t = np.array([[[2.0, 0.0], [1.0, 1.0]]])
+    >>> threshold(x_t, eps=0 * x_t, alpha=0.25).tolist()  # the estimate, x_t / 0.5, has the mean 2
+    [[[1.0, -1.0], [1.0, 1.0]]]
     """
     # Eq. (37) at level m is D^m of its level 0, so the residuals that the algorithm adds are the bands of one estimate.
     return _limited(estimate_at(x_t, eps, alpha), "multi-resolution", limit)

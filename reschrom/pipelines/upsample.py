@@ -52,29 +52,48 @@ def coarse_correction(
 
 
 class UpsampleGuidance:
-    """Let a diffusers pipeline draw images larger than those its network was trained on: Upsample Guidance.
-
-        with UpsampleGuidance(pipeline, scale=2, theta=1.2, eta=0.6):
-            pipeline("a photo of a corgi", height=1024, width=1024)
+    """Let a diffusers pipeline draw larger images than its network was trained on: Upsample Guidance, by Eq. (13).
 
     At every time t of weight `theta H(t - (1 - eta) T)` above 0, H(0) = 1, the network predicts twice: from the noised
     image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at which its
-    schedule is so noisy. tau lies in general between two timesteps, and the network is told it as it is; where it would
-    lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the weight, which
-    may be above 1. Whatever else the network is told it is told twice, so with guidance both parts of a batch are
-    corrected, which is the same as correcting their sum. A learned variance stays as it was.
+    schedule is so noisy. tau lies in general between two timesteps and is passed to the network as it is; where it
+    would lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the weight,
+    which may be above 1. All other inputs are the same in both, so with guidance both parts of a batch are corrected,
+    which is the same as correcting their sum. A learned variance stays as it was.
 
     The size of the images is asked for as without it; of a pipeline that takes none, such as DDPMPipeline, with
     `pipeline.unet.register_to_config(sample_size=64)`. After the block the pipeline is as it was. A `PromptSchedule`
-    belongs inside the block: so it speaks at the time t of both predictions.
+    belongs inside the block, so that its prompts are those of time t in both predictions.
 
-    pipeline: with a `unet`, in pixels or latents, that is shown nothing but the noised image and predicts epsilon,
-        sample or v_prediction, and a scheduler that `Schedule.from_diffusers` reads.
-    scale: how many times larger the images are than those of training, 2 or more.
-    theta: the weight, 0 or more; 1 takes the low-resolution prediction as it is. About 1.2 was found best.
-    eta: the share of the times that has it, from noise on, in [0, 1]; its authors advise less than 1 in latents.
-    Raises TypeError for other pipelines and ValueError for numbers out of range, for a network that predicts a flow,
-    and, when it is called, for images that do not divide into blocks of scale x scale.
+    Parameters
+    ----------
+    pipeline : diffusers pipeline
+        With a `unet`, in pixels or latents, that is shown nothing but the noised image and predicts epsilon, sample or
+        v_prediction, and a scheduler that `Schedule.from_diffusers` reads.
+    scale : int
+        How many times larger the images are than those of training, 2 or more.
+    theta : float
+        The weight, 0 or more; 1 takes the low-resolution prediction as it is. About 1.2 was found best.
+    eta : float
+        The share of the times that has it, from noise on, in [0, 1]; its authors advise less than 1 in latents.
+
+    Raises
+    ------
+    TypeError
+        For other pipelines.
+    ValueError
+        For numbers out of range, for a network that predicts a flow, and, when it is called, for images that do not
+        divide into blocks of scale x scale.
+
+    Examples
+    --------
+    >>> from reschrom import UpsampleGuidance, load_pipeline
+    >>> pipeline = load_pipeline("data/models/pocket-lowres-16")
+    >>> pipeline.unet.register_to_config(sample_size=32)
+    >>> with UpsampleGuidance(pipeline, scale=2, theta=1.2, eta=0.6):
+    ...     image = pipeline(num_inference_steps=2).images[0]
+    >>> image.size
+    (32, 32)
     """
 
     def __init__(self, pipeline: Any, scale: int = 2, theta: float = 1.0, eta: float = 1.0) -> None:
