@@ -234,19 +234,30 @@ class GaussianMixture:
         moments = prior if moments is None else moments
         if moments.shape != prior.shape:
             raise ValueError(f"mean products of probabilities have the shape {prior.shape}; got {moments.shape}")
-        distances = [bands(own.mean - field.mean) for field in self.fields]
         energies = np.empty((len(own.spectrum), len(alphas)))
         for index, alpha in enumerate(alphas):
-            for m, size in enumerate(own._sizes):
+            for m in range(len(own.spectrum)):
                 precisions = np.stack([field._precision(m, alpha) for field in self.fields])
-                shifts = [np.tensordot(q, d[m], 1).ravel() for q, d in zip(precisions, distances, strict=True)]
-                means = 4.0**m * np.stack(shifts) @ np.stack(shifts).T
-                changes = precisions[label] - precisions
-                spectra = size * np.einsum(
-                    "kab,lba->kl", changes, np.linalg.solve(precisions[label], changes), optimize=True
-                )
-                energies[m, index] = (1 - alpha) * np.sum(moments[..., index] * (alpha * means + spectra))
+                products = alpha * self._of_means(label, m, precisions) + self._of_spectra(label, m, precisions)
+                energies[m, index] = (1 - alpha) * np.sum(moments[..., index] * products)
         return energies
+
+    # With Q_k the inverse covariance of x_t in class k, the guidance term of class c is, up to sqrt(1 - alpha),
+    #   sum_k p_k [(Q_c - Q_k) (x_t - sqrt(alpha) mu_c) - sqrt(alpha) Q_k (mu_c - mu_k)].
+    # In class c the first bracket has mean 0 and x_t the covariance Q_c^-1. So the mean product of the brackets of two
+    # classes is a part of the spectra plus alpha times a part of the means.
+
+    def _of_means(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "classes classes"]:
+        """Return the inner products of `Q_k (mu_c - mu_k)` in a band, for every two classes."""
+        distances = [bands(self.fields[label].mean - field.mean)[band] for field in self.fields]
+        shifts = np.stack([np.tensordot(q, d, 1).ravel() for q, d in zip(precisions, distances, strict=True)])
+        return 4.0**band * shifts @ shifts.T
+
+    def _of_spectra(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "classes classes"]:
+        """Return the traces of `(Q_c - Q_k) Q_c^-1 (Q_c - Q_l)` in a band, for every two classes."""
+        changes = precisions[label] - precisions
+        back = np.linalg.solve(precisions[label], changes)
+        return self.fields[label]._sizes[band] * np.einsum("kab,lba->kl", changes, back, optimize=True)
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images: first a class for each, then the image."""

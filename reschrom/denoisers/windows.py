@@ -150,22 +150,38 @@ class _Mixture(NamedTuple):
         return np.einsum("kn,knd->nd", softmax(np.stack(logs), axis=0), np.stack(estimates), optimize=True)
 
 
+# The window of the block B at one resolution. The 4x4 pixels about it, c, count one by one; the ring around these, r,
+# counts in averages of 2x2 pixels. The block itself is the middle of the 4x4.
+#
+#     r r r r r r r r
+#     r r r r r r r r
+#     r r c c c c r r      16 pixels c and B, row by row: the block has the numbers 5, 6, 9 and 10;
+#     r r c B B c r r      then 12 averages r, row by row.
+#     r r c B B c r r
+#     r r c c c c r r
+#     r r r r r r r r
+#     r r r r r r r r
+_REACH = 3  # pixels on each side of the block
+_BLOCK = (5, 6, 9, 10)
+_NUMBERS = 16 + 12  # in one channel of a window
+
+
 def _windows(images: np.ndarray) -> Float[np.ndarray, "images rows columns numbers"]:
     """Return the window of every 2x2 block: 4x4 pixels about it, then the ring of twelve 2x2 averages about these."""
     # Mirrored at the edge of the image; averages keep the variance of the noise.
-    padded = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)), mode="symmetric")
-    seen = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), axis=(2, 3))[:, :, ::2, ::2]
-    pairs = seen.reshape(*seen.shape[:4], 4, 2, 4, 2).sum(axis=(-3, -1)) / 2
+    padded = np.pad(images, ((0, 0), (0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="symmetric")
+    around = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), axis=(2, 3))[:, :, ::2, ::2]
+    pairs = around.reshape(*around.shape[:4], 4, 2, 4, 2).sum(axis=(-3, -1)) / 2
     ring = np.ones((4, 4), dtype=bool)
     ring[1:3, 1:3] = False
-    core = seen[..., 2:6, 2:6].reshape(*seen.shape[:4], 16)
+    core = around[..., 2:6, 2:6].reshape(*around.shape[:4], 16)
     numbers = np.concatenate([core, pairs[..., ring]], axis=-1)
-    return np.moveaxis(numbers, 1, 3).reshape(len(images), *seen.shape[2:4], -1)
+    return np.moveaxis(numbers, 1, 3).reshape(len(images), *around.shape[2:4], -1)
 
 
 def _block(channels: int) -> np.ndarray:
     """Return where the block is among the numbers of its window."""
-    return (28 * np.arange(channels)[:, None] + [5, 6, 9, 10]).ravel()
+    return (_NUMBERS * np.arange(channels)[:, None] + _BLOCK).ravel()
 
 
 def _blocks_of(numbers: np.ndarray) -> np.ndarray:

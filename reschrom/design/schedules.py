@@ -97,12 +97,18 @@ def scheduler_for(schedule: Schedule, timesteps: int = 1000) -> Any:
 def _clock(log_strengths: np.ndarray, shares: np.ndarray) -> tuple[Solver, Solver]:
     """Return log SNR of time, and its inverse: time is the mean share of its signal that a band has lost."""
 
-    def lost(log_snr: Array, xp: Any, sign: int = 1) -> Array:
-        """Return the mean share that is lost to noise, or with sign = -1 the rest, both to full relative precision."""
-        return sum(
-            float(w) * xp.exp(-xp.logaddexp(xp.zeros_like(log_snr), sign * (log_snr + float(s))))
-            for w, s in zip(shares, log_strengths, strict=True)
-        )
+    def mean_sigmoid(of_band: Callable[[float], Array], xp: Any) -> Array:
+        parts = zip(shares, log_strengths, strict=True)
+        return sum(float(w) * xp.exp(-xp.logaddexp(xp.zeros_like(of_band(0.0)), of_band(float(s)))) for w, s in parts)
+
+    # Two sums that add to 1, because the smaller one must not come from a difference.
+    def lost(log_snr: Array, xp: Any) -> Array:
+        """Return the mean share of its signal that a band has lost to noise."""
+        return mean_sigmoid(lambda strength: log_snr + strength, xp)
+
+    def held(log_snr: Array, xp: Any) -> Array:
+        """Return the mean share of its signal that a band holds."""
+        return mean_sigmoid(lambda strength: -(log_snr + strength), xp)
 
     def solved(t: Array, xp: Any) -> Array:
         odds = xp.log1p(-t) - xp.log(t)
@@ -110,7 +116,7 @@ def _clock(log_strengths: np.ndarray, shares: np.ndarray) -> tuple[Solver, Solve
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             # The smaller of the two shares is the one that is known well.
-            too_noisy = xp.where(t < 0.5, lost(middle, xp) > t, lost(middle, xp, -1) < 1 - t)
+            too_noisy = xp.where(t < 0.5, lost(middle, xp) > t, held(middle, xp) < 1 - t)
             low, high = xp.where(too_noisy, middle, low), xp.where(too_noisy, high, middle)
         return (low + high) / 2
 

@@ -20,6 +20,10 @@ from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.spectrum import Spectrum, variances
 
+# The width, in l = log sigma, of the step to the image itself, where that clock has no end. The work of a step is the
+# integral of the root of the rate of its signal: sqrt(gain * width) if the rate is constant. Here the signal that is
+# missing grows as sigma^2, g e^(2 l) up to l = 0, so its rate is 2 g e^(2 l) and the integral sqrt(2 g).
+_LAST_WIDTH = 2.0
 EQUAL = ("error", "variance", "signal")
 
 
@@ -103,9 +107,9 @@ def _work(
         gained = gained * (1 - np.cumsum(gained, axis=1) + gained / 2)  # times what is held in the middle of the step
     with np.errstate(invalid="ignore"):
         widths = -np.diff(schedule.log_snr(whole.astype(np.float64))) / 2
-    # Near the image the signal that is missing grows as sigma^2, and the integral of the root of its rate is the root
-    # of twice the signal, although the clock has no end there. Near pure noise there is nothing to gain.
-    widths[0] = 2.0 if np.isinf(widths[0]) else widths[0]
+    if np.isinf(widths[0]):
+        widths[0] = _LAST_WIDTH
+    # Near pure noise there is nothing to gain, however wide the step.
     return np.sqrt(weight @ gained * np.where(np.isfinite(widths), widths, 0.0))
 
 

@@ -173,14 +173,16 @@ class AttenuatedProcess:
         """
         stage = self._within(t, stage)
         before, now = self.deviation(s, stage), self.deviation(t, stage)
-        forward, gains = self.transition(s, t, stage), self.gains(t, stage)
-        earlier = self.gains(s, stage)
-        kept, added, images = [], [], []
-        for fresh, here, there in zip(forward.deviation, gains, earlier, strict=True):
-            added.append(eta * fresh * before / now)
-            kept.append(np.sqrt(np.maximum(before**2 - added[-1] ** 2, 0)) / now)
-            images.append(np.sqrt(self.alpha(s)) * there / here - kept[-1] * np.sqrt(self.alpha(t)))
-        return Kernel(Gains(*kept), Gains(*images), Gains(*added))
+        signal_before, signal_now = np.sqrt(self.alpha(s)), np.sqrt(self.alpha(t))
+
+        def component(fresh: Number, regained: Number) -> tuple[Number, Number, Number]:
+            """Return what one part of the signal keeps of x_t, takes of the image, and the deviation of its noise."""
+            added = eta * fresh * before / now
+            kept = np.sqrt(np.maximum(before**2 - added**2, 0)) / now
+            return kept, signal_before * regained - kept * signal_now, added
+
+        components = map(component, self.transition(s, t, stage).deviation, self._regained(s, t, stage))
+        return Kernel(*(Gains(*both) for both in zip(*components, strict=True)))
 
     def halve(self, x: Array, stage: int, draw: Draw) -> Array:
         """Go forward through the turning point at which `stage` begins: 2x2 averages, and for "preserve" fresh noise.

@@ -104,34 +104,54 @@ def measure_spectrum(
     >>> measure_spectrum(noise).variance.round(1).tolist()  # of 4x4, 2x2 and 1x1 pixels; white noise has 1 in each
     [1.0, 1.0, 1.0]
     """
-    mean, energy, squares, count = np.zeros(()), np.zeros(()), np.zeros(()), 0
+    running = _RunningSpectrum()
     for batch in [images] if hasattr(images, "shape") else images:
-        differences, mean = _differences(batch, mean, count)
-        terms = band_energies(differences) / _coefficients(differences.shape)[:, None]
-        count += len(differences)
-        energy, squares = energy + terms.sum(axis=1), squares + np.square(terms).sum(axis=1)  # the first image's is 0
-    if count < 2:
-        raise ValueError(f"a spectrum needs two or more images; got {count}")
-    variance = energy / (count - 1)
-    scatter = np.maximum(squares / (count - 1) - variance**2, 0)
-    error = np.sqrt(scatter / max(count - 2, 1)) / np.where(variance > 0, variance, 1)
-    factor = np.exp(_NORMAL * error)
-    return MeasuredSpectrum(variance, variance / factor, variance * factor, count, about or {})
+        running.add(batch)
+    return running.measured(about or {})
 
 
-def _differences(batch: Array, mean: Array, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each image less the mean of all before it, scaled as Helmert does, and the mean of all so far."""
-    if batch.ndim != 4 or batch.shape[-1] != batch.shape[-2] or (count and batch.shape[1:] != mean.shape):
-        wanted = "(N, C, S, S)" if not count else f"(N, {', '.join(map(str, mean.shape))})"
-        raise ValueError(f"a spectrum needs square images of one size, shape {wanted}; got {tuple(batch.shape)}")
-    depth(batch.shape[-1])
-    finite("images", batch)
-    batch = np.asarray(batch, dtype=np.float64)
-    numbers = np.arange(count + 1, count + len(batch) + 1)[:, None, None, None]
-    means = (np.cumsum(batch, axis=0) + count * mean) / numbers
-    before = np.concatenate([means[:1] * 0 + mean, means[:-1]])
-    return (batch - before) * np.sqrt((numbers - 1) / numbers), means[-1]
+class _RunningSpectrum:
+    """The band energies of images about their mean, as images come.
 
+    The difference of each image from the mean of those before it, the k-th scaled by (k - 1) / k in energy, has the
+    expected energy of the field, and these differences are uncorrelated (Helmert). So their energies sum to the
+    unbiased variance, and their scatter is its error.
+    """
 
-def _coefficients(shape: tuple[int, ...]) -> np.ndarray:
-    return shape[1] * np.array(band_sizes(shape[-1]))
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean = self._energy = self._squares = np.zeros(())
+
+    def add(self, batch: Array) -> None:
+        """Count one more batch of images, shape (N, C, S, S)."""
+        differences = self._differences(batch)
+        coefficients = differences.shape[1] * np.array(band_sizes(differences.shape[-1]))
+        energies = band_energies(differences) / coefficients[:, None]  # that of the first image is 0
+        self._energy = self._energy + energies.sum(axis=1)
+        self._squares = self._squares + np.square(energies).sum(axis=1)
+        self._count += len(differences)
+
+    def measured(self, about: dict[str, str]) -> MeasuredSpectrum:
+        """Return the spectrum of all images so far, two or more."""
+        if self._count < 2:
+            raise ValueError(f"a spectrum needs two or more images; got {self._count}")
+        variance = self._energy / (self._count - 1)
+        scatter = np.maximum(self._squares / (self._count - 1) - variance**2, 0)
+        error = np.sqrt(scatter / max(self._count - 2, 1)) / np.where(variance > 0, variance, 1)
+        factor = np.exp(_NORMAL * error)
+        return MeasuredSpectrum(variance, variance / factor, variance * factor, self._count, about)
+
+    def _differences(self, batch: Array) -> np.ndarray:
+        """Return each image less the mean of all before it, scaled as Helmert does; renew the mean."""
+        count, mean = self._count, self._mean
+        if batch.ndim != 4 or batch.shape[-1] != batch.shape[-2] or (count and batch.shape[1:] != mean.shape):
+            wanted = "(N, C, S, S)" if not count else f"(N, {', '.join(map(str, mean.shape))})"
+            raise ValueError(f"a spectrum needs square images of one size, shape {wanted}; got {tuple(batch.shape)}")
+        depth(batch.shape[-1])
+        finite("images", batch)
+        batch = np.asarray(batch, dtype=np.float64)
+        numbers = np.arange(count + 1, count + len(batch) + 1)[:, None, None, None]
+        means = (np.cumsum(batch, axis=0) + count * mean) / numbers
+        before = np.concatenate([means[:1] * 0 + mean, means[:-1]])
+        self._mean = means[-1]
+        return (batch - before) * np.sqrt((numbers - 1) / numbers)
