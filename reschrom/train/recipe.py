@@ -1,11 +1,13 @@
 """A training recipe: every choice that fixes a model, read from one YAML file."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from reschrom._files import shipped
 from reschrom.images.pictures import Picture
@@ -19,8 +21,12 @@ KINDS = {
     "dvdp": "the noise, from a noised picture alone that is halved at turning points",
 }
 
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class Recipe:
     """Everything that decides what `train` makes, apart from the images.
 
@@ -46,49 +52,31 @@ class Recipe:
     seed: fixes pictures, first weights, batches and noise.
     """
 
-    contents: tuple[str, ...]
-    kind: str = "t2i"
-    pieces: int = 400
+    contents: Annotated[tuple[str, ...], Field(min_length=1)]
+    kind: Literal["t2i", "image", "residual", "dvdp"] = "t2i"
+    pieces: Count = 400
     every_style: bool = False
-    size: int = 64
-    level: int = 0
-    channels: tuple[int, ...] = (16, 32, 64, 128, 152)
-    attentive: int = 2
-    text_width: int = 128
-    text_layers: int = 2
-    steps: int = 6000
-    batch: int = 32
-    learning_rate: float = 8e-4
-    warmup: int = 200
-    cooldown: float = 0.25
-    ema: float = 0.999
-    unconditional: float = 0.1
-    snr_limit: float = 5.0
-    alpha_floor: float = 0.01
+    size: Annotated[int, Field(ge=2)] = 64
+    level: Annotated[int, Field(ge=0)] = 0
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
+    attentive: Annotated[int, Field(ge=0)] = 2
+    text_width: Count = 128
+    text_layers: Count = 2
+    steps: Count = 6000
+    batch: Annotated[int, Field(ge=1, le=2**20)] = 32
+    learning_rate: Positive = 8e-4
+    warmup: Annotated[int, Field(ge=0)] = 200
+    cooldown: Share = 0.25
+    ema: Share = 0.999
+    unconditional: Share = 0.1
+    snr_limit: Positive = 5.0
+    alpha_floor: Share = 0.01
     schedule: str = "cosine"
-    turning_points: tuple[int, ...] = (300, 611)
-    attenuation: float = 0.18
-    treatment: str = "continue"
-    precision: str = "bf16"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            sequence = field.type in (tuple[str, ...], tuple[int, ...])
-            items = value if sequence and isinstance(value, tuple) else (value,)
-            wanted = field.type.__args__[0] if sequence else field.type  # type: ignore[union-attr]
-            if isinstance(value, tuple) != sequence or not items or any(type(item) is not wanted for item in items):
-                raise ValueError(f"{field.name} of a recipe must be of type {field.type}; got {value!r}")
-        if self.kind not in KINDS:
-            raise ValueError(f"kind of a recipe must be one of {', '.join(KINDS)}; got {self.kind!r}")
-        if self.level < 0:
-            raise ValueError(f"level of a recipe must be at least 0; got {self.level}")
-        if self.precision not in ("no", "bf16"):
-            raise ValueError(f"precision of a recipe must be no or bf16; got {self.precision!r}")
-        for name in ("pieces", "steps", "batch", "text_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} of a recipe must be at least 1; got {getattr(self, name)}")
+    turning_points: tuple[Annotated[int, Field(ge=0)], ...] = (300, 611)
+    attenuation: Share = 0.18
+    treatment: Literal["continue", "preserve"] = "continue"
+    precision: Literal["no", "bf16"] = "bf16"
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @classmethod
     def load(cls, path: str | Path, **overrides: Any) -> "Recipe":
@@ -118,11 +106,18 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe of what `as_dict` returned; settings that are not there have their usual value."""
+        """Return the recipe of what `as_dict` returned; settings that are not there have their usual value.
+
+        Raises ValueError, naming the setting, for a value of another type or out of range.
+        """
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
         }
-        return cls(**plain)
+        try:
+            return cls(**plain)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise ValueError(f"{wrong['loc'][0]} of a recipe: {wrong['msg']}; got {wrong['input']!r}") from None
 
     @property
     def styles(self) -> dict[str, Callable[[Picture, np.random.Generator], Picture]]:

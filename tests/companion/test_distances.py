@@ -73,7 +73,8 @@ def test_the_interval_is_as_wide_as_sets_of_images_differ():
     claimed = np.mean([each.replicates.std(axis=0) for each in measured], axis=0)
     assert np.all((claimed > 0.7 * spread) & (claimed < 1.8 * spread))
     one = measured[0]
-    assert np.all((one.interval[0] < one.distance) & (one.distance < one.interval[1]))
+    low, high = one.interval()
+    assert np.all((low < one.distance) & (one.distance < high))
 
 
 def test_the_noise_level_is_that_of_noise_and_hardly_that_of_edges():

@@ -90,13 +90,6 @@ def test_pictures_are_compared_as_far_as_training_moves_them():
     assert evaluation._MOVE == pictures._MOVE
 
 
-def test_weights_of_a_quantile_count_as_repetitions():
-    values, repeats = np.array([3.0, 1.0, 2.0, 7.0]), np.array([2, 4, 1, 2])
-    assert evaluation.weighted_quantile(values, repeats.astype(float), 0.5) == np.median(np.repeat(values, repeats))
-    assert evaluation.weighted_quantile(values, np.ones(4), 0.25) == 1
-    assert evaluation.weighted_quantile(values, np.ones(4), 1.0) == 7
-
-
 def test_held_out_pictures_come_from_the_test_split_in_every_style(held_out):
     real, captions = held_out
     photographs = pictures.photographs("photos", "coffee", "test", 16)

@@ -188,7 +188,7 @@ def test_half_precision_trains_too(tmp_path):
     ("options", "message"),
     [
         (["--config", "LEVEL"], "level.yaml is a recipe of reschrom train residual; got t2i"),
-        (["--steps", "0"], "steps of a recipe must be at least 1; got 0"),
+        (["--steps", "0"], "steps of a recipe: Input should be greater than or equal to 1; got 0"),
         (["--save-every", "0"], "save_every and show_every must be 1 or more; got 0"),
         (["--data", "nowhere.zip"], "a zip file, a folder, photos or owner/name on the hub; got nowhere.zip"),
     ],

@@ -160,13 +160,13 @@ def band_distances(
 
 def mosaic(images: Images, columns: int) -> Float[np.ndarray, "channels height width"]:
     """Set images side by side in rows, white lines between them."""
+    from skimage.util import montage
+
     count, channels, side, _ = images.shape
     rows, gap = -(-count // columns), max(1, side // 16)
-    picture = np.ones((channels, rows * (side + gap) - gap, columns * (side + gap) - gap))
-    for index, image in enumerate(images):
-        top, left = (place * (side + gap) for place in divmod(index, columns))
-        picture[:, top : top + side, left : left + side] = np.clip(image, -1, 1)
-    return picture
+    pictures, white = np.moveaxis(np.clip(images, -1, 1), 1, -1), [1.0] * channels
+    framed = montage(pictures, white, grid_shape=(rows, columns), padding_width=gap, channel_axis=-1)
+    return np.moveaxis(framed[gap:-gap, gap:-gap], -1, 0)
 
 
 def _place(figure: Figure, corner: Sequence[float], picture: np.ndarray, scale: float) -> Axes:

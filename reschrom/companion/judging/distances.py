@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import finite
 from reschrom.theory.bands import bands, depth
-from reschrom.theory.intervals import weights
+from reschrom.theory.intervals import Interval, interval_around, weights
 
 Images = Float[np.ndarray, "images channels side side"]
 # Of how many draws the distance is averaged that chance alone leaves.
@@ -86,10 +86,9 @@ class BandDistances:
     distance: Float[np.ndarray, " bands"]
     replicates: Float[np.ndarray, "replicates bands"]
 
-    @property
-    def interval(self) -> Float[np.ndarray, "2 bands"]:
-        """The 95 % bootstrap interval of every band: other images of the generator, the same real ones."""
-        return np.quantile(self.replicates, (0.025, 0.975), axis=0)
+    def interval(self, level: float = 0.95) -> Interval:
+        """Return the bootstrap interval of every band: other images of the generator, the same real ones."""
+        return interval_around(self.distance, self.replicates, level, bounds=(0.0, np.inf))
 
 
 def band_distances(images: Images, real: BandQuantiles, seed: int = 0) -> BandDistances:
@@ -126,10 +125,10 @@ def noise_levels(images: Images) -> Float[np.ndarray, "bands images"]:
 
 def pairwise_distance(images: Images) -> float:
     """Return the root-mean-square difference of two images, averaged over all pairs: how diverse they are."""
+    from scipy.spatial.distance import pdist
+
     flat = images.reshape(len(images), -1).astype(np.float64)
-    energies = np.square(flat).mean(axis=1)
-    squares = energies[:, None] + energies - 2 * flat @ flat.T / flat.shape[1]
-    return float(np.sqrt(np.maximum(squares[np.triu_indices(len(images), 1)], 0)).mean())
+    return float(pdist(flat).mean() / np.sqrt(flat.shape[1]))
 
 
 def _squared(one: np.ndarray, other: np.ndarray) -> Float[np.ndarray, " bands"]:

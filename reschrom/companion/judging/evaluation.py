@@ -98,10 +98,12 @@ def nearest_in_pixels(pictures: Pictures, training: Pictures) -> Nearest:
     Distances are root mean squares of colours in [-1, 1], over the part of the picture that a move leaves inside. Only
     the training pictures that are nearest at a quarter of the size are tried in full.
     """
+    from sklearn.metrics.pairwise import euclidean_distances
+
     size = pictures.shape[1]
     small, small_training = _small(pictures), _small(training)
-    candidates = _squares(small, small_training)
-    candidates = np.minimum(candidates, _squares(small, _small(training[:, :, ::-1])))
+    candidates = euclidean_distances(small, small_training, squared=True)
+    candidates = np.minimum(candidates, euclidean_distances(small, _small(training[:, :, ::-1]), squared=True))
     candidates = np.argsort(candidates, axis=1, kind="stable")[:, :_CANDIDATES]
     inside, distances, which = slice(_MOVE, size - _MOVE), [], []
     for picture, near in zip(pictures.astype(np.float32), candidates, strict=True):
@@ -115,13 +117,6 @@ def nearest_in_pixels(pictures: Pictures, training: Pictures) -> Nearest:
         distances.append(np.sqrt(best.min()) / 127.5)
         which.append(near[best.argmin()])
     return Nearest(np.array(distances), np.array(which))
-
-
-def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """Return the smallest value that, with all smaller ones, has at least a share of the weight."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][np.searchsorted(reached, share - 1e-9)])
 
 
 class Judge:
@@ -166,7 +161,7 @@ class Judge:
         for space in ("pixels", "features"):
             ours, theirs = (
                 {
-                    name: weighted_quantile(each[space], each["weights"], share)
+                    name: float(np.quantile(each[space], share, weights=each["weights"], method="inverted_cdf"))
                     for name, share in (("median", 0.5), ("lowest hundredth", 0.01))
                 }
                 for each in (mine, real)
@@ -202,12 +197,14 @@ class Judge:
         self, pictures: Pictures, captions: Int[np.ndarray, " pictures"], features: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Measure the distances of all pictures but fruit to the training pictures of the same style."""
+        from sklearn.metrics.pairwise import euclidean_distances
+
         styles, contents = np.divmod(captions, len(self.recipe.contents))
         parts = []
         for style in range(len(STYLES)):
             numbers = np.flatnonzero((styles == style) & np.isin(contents, self.independent))
             near = nearest_in_pixels(pictures[numbers], self._of_style(style))
-            seen = np.sqrt(_squares(features[numbers], self._seen[style]).min(axis=1))
+            seen = euclidean_distances(features[numbers], self._seen[style]).min(axis=1)
             parts.append((numbers, near.distances, near.which, seen))
         numbers, pixels, which, seen = (np.concatenate(each) for each in zip(*parts, strict=True))
         # Every caption counts alike, however many pictures it has.
@@ -222,23 +219,16 @@ def _small(pictures: Pictures) -> np.ndarray:
     return blocks.reshape(count, -1)
 
 
-def _squares(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the squared distance of every row to every other row, shape (rows, others)."""
-    squares = np.square(rows).sum(axis=1)[:, None] + np.square(others).sum(axis=1) - 2 * rows @ others.T
-    return np.maximum(squares, 0)
-
-
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(values), parse_float=lambda number: round(float(number), 4))
 
 
 def tiled(pictures: Pictures, columns: int, scale: int = 2) -> "Image":
     """Lay pictures out in rows, enlarged without blur."""
+    from diffusers.utils.pil_utils import make_image_grid
     from PIL import Image
 
-    size = pictures.shape[1]
-    rows = pictures.reshape(-1, columns, size, size, 3).swapaxes(1, 2).reshape(-1, columns * size, 3)
-    sheet = Image.fromarray(rows)
+    sheet = make_image_grid([Image.fromarray(each) for each in pictures], len(pictures) // columns, columns)
     return sheet.resize((scale * sheet.width, scale * sheet.height), Image.Resampling.NEAREST)
 
 
