@@ -49,8 +49,10 @@ class Chromatograph:
 
     Raises
     ------
-    TypeError, ValueError
-        For a pipeline that it cannot measure.
+    TypeError
+        For what is no pipeline, and for a scheduler whose alpha is unknown.
+    ValueError
+        For images that are not square with a power of two as side, and runs of other timesteps or sizes in one block.
 
     Examples
     --------
