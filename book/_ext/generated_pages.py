@@ -65,8 +65,8 @@ def tables(names):
     for name in names:
         rooms.setdefault(inspect.getmodule(getattr(reschrom, name)).__name__.split(".")[1], []).append(name)
     parts = []
-    for room, members in rooms.items():
-        parts += [f"### {room.capitalize()}", _purpose(importlib.import_module(f"reschrom.{room}"))]
+    for room, members in sorted(rooms.items()):
+        parts += [f"### `reschrom.{room}`", _purpose(importlib.import_module(f"reschrom.{room}"))]
         rows = ["| object | what it is | paper |", "| --- | --- | --- |"]
         for name in members:
             equations = [f"{{eq}}`eq:{n}`" if isinstance(n, int) else n for n in cited[name]]
