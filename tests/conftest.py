@@ -1,14 +1,19 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import config
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 10 * 60 * 1000  # milliseconds
+# No test depends on how busy the machine is.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture
@@ -35,14 +40,20 @@ def book_html(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's chromium, without a window."""
+def new_context() -> Iterator[Callable[..., Any]]:
+    """Make contexts of Debian's chromium, without a window and without haste: a busy machine is no fault."""
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("no browser: chromium is not on the path")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"], timeout=PATIENCE)
+
+        def make(**settings: Any) -> Any:
+            context = browser.new_context(**settings)
+            context.set_default_timeout(PATIENCE)
+            return context
+
+        yield make
+        browser.close()

@@ -51,12 +51,12 @@ def site(book_html: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def visits(browser: Any, site: str) -> dict[str, Visit]:
-    with browser.new_context() as context:
+def visits(new_context: Any, site: str) -> dict[str, Visit]:
+    with new_context() as context:
         return {page: visit(context, site, page) for page in PAGES}
 
 
-FACTS = """() => {
+FACTS = """async () => {
   const main = document.querySelector("main");
   const shown = (element) => element.getClientRects().length > 0;
   const all = (selector) => [...main.querySelectorAll(selector)];
@@ -65,6 +65,18 @@ FACTS = """() => {
       if (["auto", "scroll"].includes(getComputedStyle(element).overflowX)) return true;
     return false;
   };
+  const past = (element) => element.getBoundingClientRect().right > innerWidth + 1;
+  // The browser's own account of what clipping leaves of each box: what is hidden from the eye cannot be cut.
+  const painted = (elements) => elements.length === 0 ? [] : new Promise((resolve) => {
+    const observer = new IntersectionObserver((entries) => {
+      observer.disconnect();
+      resolve(entries.filter(({ intersectionRect: { width, height } }) => width > 1 && height > 1)
+        .map(({ target }) => target)
+        .filter((element) => element.checkVisibility({ visibilityProperty: true, opacityProperty: true })));
+    }, { root: document, rootMargin: "1000000px" });
+    for (const element of elements) observer.observe(element);
+  });
+  const cut = await painted(all("*").filter((element) => shown(element) && past(element) && !scrolls(element)));
   return {
     theme: document.documentElement.dataset.theme,
     background: getComputedStyle(document.body).backgroundColor,
@@ -75,8 +87,7 @@ FACTS = """() => {
     wrong: all("[data-mjx-error], mjx-merror").map((e) => e.dataset.mjxError || e.textContent),
     red: all("mjx-container [mathcolor=red], mjx-container [style*='color: red']").map((e) => e.outerHTML),
     overflow: document.scrollingElement.scrollWidth - innerWidth,
-    cut: all("*").filter((e) => shown(e) && e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
-      .map((e) => e.outerHTML.slice(0, 200)),
+    cut: cut.map((element) => element.outerHTML.slice(0, 200)),
   };
 }"""
 
@@ -145,8 +156,51 @@ class TestPage:
             assert facts["overflow"] <= 0
 
 
-def test_the_search_finds_theorem_1(browser: Any, site: str) -> None:
-    with browser.new_context() as context:
+def test_generated_pages_fit_too(new_context: Any, site: str, book_html: Path) -> None:
+    pages = {str(path.relative_to(book_html).with_suffix("")) for path in book_html.rglob("*.html")}
+    generated = {page for page in pages - {*PAGES} if not page.startswith("_static/")}
+    assert generated == {"index", "search"}
+    with new_context() as context:
+        seen = {page: visit(context, site, page) for page in generated - {"index"}}  # which leads to the first page
+    assert {page: (facts.complaints, facts.foreign) for page, facts in seen.items()} == dict.fromkeys(seen, ([], []))
+    for facts in (facts for page in seen.values() for facts in (page.wide, page.narrow)):
+        assert (facts["cut"], max(facts["overflow"], 0)) == ([], 0)
+
+
+LONG = "wide " * 100
+HIDDEN = [
+    "position: absolute; clip: rect(1px, 1px, 1px, 1px); overflow: hidden; padding: 1px 0 0",  # as MathJax does
+    "position: absolute; clip-path: inset(50%)",
+    "position: absolute; width: 1px; height: 1px; overflow: hidden; clip: rect(0, 0, 0, 0)",
+    "position: absolute; width: 0; height: 0; overflow: hidden",
+    "visibility: hidden; width: 300px; overflow: hidden",
+    "opacity: 0; width: 300px; overflow: hidden",
+    "display: none",
+]
+TABLE = f"<table><tr><td>{LONG}</td><td>{LONG}</td></tr></table>"
+PICTURE = "<img width=900 height=20 src='data:image/svg+xml,<svg xmlns=%22http://www.w3.org/2000/svg%22/>'>"
+FORMULA = f"<math display=block><mi>x</mi><mo>=</mo><mtext>{LONG}</mtext></math>"
+
+
+@pytest.mark.parametrize(
+    ("content", "cut"),
+    [
+        *((f"<div style='{style}'><span>{LONG}</span></div>", False) for style in HIDDEN),
+        *((f"<div style='overflow-x: auto'>{content}</div>", False) for content in (TABLE, PICTURE, FORMULA)),
+        *((content, True) for content in (TABLE, PICTURE, FORMULA)),
+        *((f"<div style='overflow: hidden'>{content}</div>", True) for content in (TABLE, PICTURE, FORMULA)),
+        *((f"<div style='position: relative; left: 300px'>{content}</div>", True) for content in (TABLE, "wide")),
+    ],
+)
+def test_what_a_reader_sees_is_cut_and_nothing_else(new_context: Any, content: str, cut: bool) -> None:
+    with new_context(viewport=NARROW) as context:
+        tab = context.new_page()
+        tab.set_content(f"<!doctype html><style>* {{ white-space: nowrap }}</style><main>{content}</main>")
+        assert bool(tab.evaluate(FACTS)["cut"]) is cut
+
+
+def test_the_search_finds_theorem_1(new_context: Any, site: str) -> None:
+    with new_context() as context:
         tab = context.new_page()
         tab.goto(f"{site}search.html?q=Theorem+1")
         tab.wait_for_selector(".search li a")
@@ -154,8 +208,8 @@ def test_the_search_finds_theorem_1(browser: Any, site: str) -> None:
     assert any(f"{CHROMATOGRAPHY}.html" in link for link in found), found
 
 
-def test_the_keyboard_reaches_the_text_and_shows_where_it_is(browser: Any, site: str) -> None:
-    with browser.new_context(viewport=WIDE) as context:
+def test_the_keyboard_reaches_the_text_and_shows_where_it_is(new_context: Any, site: str) -> None:
+    with new_context(viewport=WIDE) as context:
         tab = context.new_page()
         tab.goto(f"{site}{CHROMATOGRAPHY}.html")
         tab.keyboard.press("Tab")

@@ -87,12 +87,12 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
 
         yield run
     else:
-        tab = request.getfixturevalue("browser").new_page()
-        tab.add_script_tag(content=CORE)
-        yield lambda function, arguments: json.loads(
-            tab.evaluate(f"(each) => ({TOLD})(each.map({function}))", arguments)
-        )
-        tab.close()
+        with request.getfixturevalue("new_context")() as context:
+            tab = context.new_page()
+            tab.add_script_tag(content=CORE)
+            yield lambda function, arguments: json.loads(
+                tab.evaluate(f"(each) => ({TOLD})(each.map({function}))", arguments)
+            )
 
 
 def as_texts(name: str, settings: dict[str, float], **others: Any) -> dict[str, str]:
@@ -312,10 +312,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def opened(browser: Any, site: str, address: str = "", **settings: Any) -> Iterator[Any]:
+def opened(new_context: Any, site: str, address: str = "", **settings: Any) -> Iterator[Any]:
     """Open the lab; afterwards it must have said nothing and asked for nothing from elsewhere."""
     complaints: list[str] = []
-    with browser.new_context(**{"viewport": {"width": 1000, "height": 900}, **settings}) as context:
+    with new_context(**{"viewport": {"width": 1000, "height": 900}, **settings}) as context:
         tab = context.new_page()
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
@@ -341,8 +341,8 @@ def shown(tab: Any) -> list[Any]:
     )
 
 
-def test_every_control_works_and_the_address_brings_the_view_back(browser: Any, site: str) -> None:
-    with opened(browser, site) as tab:
+def test_every_control_works_and_the_address_brings_the_view_back(new_context: Any, site: str) -> None:
+    with opened(new_context, site) as tab:
         assert tab.locator("#lab svg .curve").count() == 7 + 1 + 1 + 7
         assert tab.locator("#lab-title").text_content() == (
             "Switched at t = 0.5, 8x8 and coarser keep 95 % of the first prompt"
@@ -379,15 +379,15 @@ def test_every_control_works_and_the_address_brings_the_view_back(browser: Any, 
         tab.fill("#lab-variances", "0.02,0.1,0.5,2.5,11.5")
         before = shown(tab)
         assert before != first
-        with opened(browser, site, found) as again:
+        with opened(new_context, site, found) as again:
             assert shown(again) == before
         tab.evaluate("location.hash = 'size=64'")
         tab.wait_for_function("document.querySelector('#lab-schedule').value === 'cosine'")
         assert shown(tab)[:8] == first[:8]
 
 
-def test_the_switch_follows_keys_mouse_and_finger(browser: Any, site: str) -> None:
-    with opened(browser, site, has_touch=True) as tab:
+def test_the_switch_follows_keys_mouse_and_finger(new_context: Any, site: str) -> None:
+    with opened(new_context, site, has_touch=True) as tab:
         tab.locator("#lab-switch").focus()
         for key, t in [("ArrowLeft", "0.51"), ("ArrowRight", "0.5"), ("Shift+ArrowRight", "0.4"), ("PageDown", "0.5")]:
             tab.keyboard.press(key)
@@ -416,8 +416,8 @@ def test_the_switch_follows_keys_mouse_and_finger(browser: Any, site: str) -> No
         assert 0.7 < float(tab.input_value("#lab-t")) < 0.8
 
 
-def test_a_bad_number_is_told_beside_its_field_and_the_old_figure_fades(browser: Any, site: str) -> None:
-    with opened(browser, site, "#spectrum=pasted&variances=1,2") as tab:
+def test_a_bad_number_is_told_beside_its_field_and_the_old_figure_fades(new_context: Any, site: str) -> None:
+    with opened(new_context, site, "#spectrum=pasted&variances=1,2") as tab:
         message = "expected 7 positive numbers, finest band first; got "
         assert tab.locator(".lab-error:not(:empty)").all_text_contents() == [f"{message}2"]
         assert tab.get_attribute("#lab-variances", "aria-invalid") == "true"
@@ -440,8 +440,8 @@ def test_a_bad_number_is_told_beside_its_field_and_the_old_figure_fades(browser:
             assert tab.locator(".lab-error:not(:empty)").count() == 1
 
 
-def test_what_is_shown_can_be_copied(browser: Any, site: str) -> None:
-    with opened(browser, site, "#size=16", permissions=["clipboard-read", "clipboard-write"]) as tab:
+def test_what_is_shown_can_be_copied(new_context: Any, site: str) -> None:
+    with opened(new_context, site, "#size=16", permissions=["clipboard-read", "clipboard-write"]) as tab:
         for source, words in [
             ("python", "Schedule.cosine(s=0.008)"),
             ("timesteps", "timesteps = ["),
@@ -454,8 +454,8 @@ def test_what_is_shown_can_be_copied(browser: Any, site: str) -> None:
             assert words in tab.evaluate("navigator.clipboard.readText()")
 
 
-def test_the_keyboard_reaches_every_control_and_shows_where_it_is(browser: Any, site: str) -> None:
-    with opened(browser, site, "#schedule=linear&spectrum=photographs") as tab:
+def test_the_keyboard_reaches_every_control_and_shows_where_it_is(new_context: Any, site: str) -> None:
+    with opened(new_context, site, "#schedule=linear&spectrum=photographs") as tab:
         seen = []
         for _ in range(30):
             tab.keyboard.press("Tab")
@@ -480,9 +480,9 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(browser: Any, 
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_it_fits_a_phone_and_a_desk(browser: Any, site: str, width: int) -> None:
+def test_it_fits_a_phone_and_a_desk(new_context: Any, site: str, width: int) -> None:
     address = "#schedule=sigmoid&size=256&spectrum=photographs&t=0.1"
-    with opened(browser, site, address, viewport={"width": 700, "height": 800}) as tab:
+    with opened(new_context, site, address, viewport={"width": 700, "height": 800}) as tab:
         tab.set_viewport_size({"width": width, "height": 800})
         tab.wait_for_function(
             "[...document.querySelectorAll('#lab svg')].every((e) => e.viewBox.baseVal.width === e.clientWidth)"
@@ -499,8 +499,8 @@ def test_it_fits_a_phone_and_a_desk(browser: Any, site: str, width: int) -> None
         assert facts == {"over": 0, "cut": [], "small": []}
 
 
-def test_without_scripts_a_figure_stands_in_its_place(browser: Any, site: str) -> None:
-    with opened(browser, site, java_script_enabled=False) as tab:
+def test_without_scripts_a_figure_stands_in_its_place(new_context: Any, site: str) -> None:
+    with opened(new_context, site, java_script_enabled=False) as tab:
         assert tab.locator("#lab").inner_html() == ""
     inside = re.search(r"<noscript>\n```\n(.*?)```\{raw\} html\n</noscript>", PAGE, re.DOTALL)[1]
     assert re.search(r"```\{figure\} figures/fig-theoretical-chromatogram.svg\n:alt: \w+( \S+){4}", inside)

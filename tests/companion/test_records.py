@@ -43,6 +43,12 @@ def test_the_contents_list_every_notebook_once():
     assert sorted(listed) == sorted(str(source.relative_to(ROOT).with_suffix("")) for source in SOURCES)
 
 
+def test_the_sidebar_has_a_short_title_for_every_page():
+    titles = re.findall(r"- file: (\S+)(?:\n +title: (.*))?", (ROOT / "_toc.yml").read_text())
+    assert [page for page, _ in titles] == contents(ROOT / "_toc.yml")[1:]
+    assert [(page, title) for page, title in titles if not 0 < len(title.strip('"')) <= 30] == []
+
+
 @each_source
 def test_a_record_holds_the_cells_of_its_source(source):
     def parts(notebook):
