@@ -1,6 +1,7 @@
 """The command line: `reschrom chromatogram`, `spectrum`, `timesteps`, `measure`, `switch`, `train`, `time`."""
 
 import argparse
+import csv
 import inspect
 import json
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from reschrom import __version__
+from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS, parser
-from reschrom.design.schedules import scheduler_for
+from reschrom.design.schedules import discretised
 from reschrom.design.timesteps import designed_timesteps
 from reschrom.theory.bands import band_names, depth
 from reschrom.theory.chromatogram import Chromatogram
@@ -24,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 after one line on standard error."""
     arguments = parser().parse_args(argv)
     try:
-        return int(_RUNS[arguments.command](arguments))
+        with naming_extra(f"reschrom {arguments.command}", "train" if arguments.command == "train" else None):
+            return int(_RUNS[arguments.command](arguments))
     except (ImportError, OSError, TypeError, ValueError) as error:
         print("reschrom:", " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -82,7 +85,7 @@ def _timesteps(arguments: argparse.Namespace) -> int:
         if arguments.size is None:
             raise ValueError("--schedule needs the --size of the images")
         if arguments.schedule in CONSTRUCTORS:
-            schedule = Schedule.from_diffusers(scheduler_for(schedule))
+            schedule = discretised(schedule)
         whole = np.arange(schedule.start, schedule.end + 1)
         chromatogram = Chromatogram.predicted(schedule, arguments.size, _spectrum_given(arguments), whole)
     print(designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, arguments.equal))
@@ -135,13 +138,21 @@ def _write(chromatogram: Chromatogram, out: Path) -> None:
         return
     with replacing(out) as temporary:
         if out.suffix == ".csv":
-            chromatogram.to_dataframe().to_csv(temporary, index=False)
+            _write_table(chromatogram, temporary)
         else:
             from reschrom import plots
 
             measured = chromatogram.replicates is not None  # and its title must not say what it may not show
             figure = chromatogram.plot() if measured else plots.chromatogram(chromatogram)
             figure.savefig(temporary, dpi=200)
+
+
+def _write_table(chromatogram: Chromatogram, path: Path) -> None:
+    """Write what `Chromatogram.to_dataframe` holds, without pandas."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["time", *chromatogram.band_names])
+        table.writerows(np.column_stack([chromatogram.times, chromatogram.shares.T]).tolist())
 
 
 def _train(arguments: argparse.Namespace) -> int:

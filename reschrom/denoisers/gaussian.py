@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from reschrom._arrays import Images, finite, one_signal_power, signal_power
+from reschrom._extras import naming_extra
 from reschrom.denoisers._images import LEAST_NOISE, noise_power, noised_images
 from reschrom.theory.bands import band_sizes, bands, depth, from_bands
 
@@ -158,6 +159,7 @@ class GaussianMixture:
         self.fields, self.weights = list(fields), weights
 
     @classmethod
+    @naming_extra("GaussianMixture.fit")
     def fit(cls, images: Images, classes: int, generator: np.random.Generator) -> "GaussianMixture":
         """Sort images, two or more for each class, into classes that are fields with colour.
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, one_signal_power
+from reschrom._extras import naming_extra
 from reschrom.denoisers._images import LEAST_NOISE, noised_images
 from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
 
@@ -34,6 +35,7 @@ class WindowMixture:
     windows: drawn at each resolution to fit the mixture, where there are more.
     """
 
+    @naming_extra("WindowMixture")
     def __init__(
         self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
     ) -> None:

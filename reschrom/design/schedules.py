@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Array
+from reschrom._extras import naming_extra
 from reschrom.design.timesteps import band_weights
 from reschrom.theory.bands import depth
 from reschrom.theory.chromatogram import Chromatogram
@@ -80,18 +81,29 @@ def time_per_band(
     return (rates / rates.sum(axis=0)).mean(axis=1)
 
 
+@naming_extra("scheduler_for")
 def scheduler_for(schedule: Schedule, timesteps: int = 1000) -> Any:
     """Return a diffusers scheduler, DDPMScheduler, of a schedule: timestep k has the noise of the (k + 1)-th part.
 
     timesteps: how many; the last beta is at most 0.999, as in diffusers, so that alpha does not end in 0.
     """
-    if not np.isfinite(schedule.end):
-        raise ValueError(f"the {schedule.name} schedule has no last time: a scheduler needs one")
     from diffusers import DDPMScheduler
 
-    alpha = schedule.alpha(np.linspace(schedule.start, schedule.end, timesteps + 1))
-    betas = np.minimum(1 - alpha[1:] / alpha[:-1], 0.999)
+    betas = _betas(schedule, timesteps)
     return DDPMScheduler(num_train_timesteps=timesteps, trained_betas=betas.tolist())
+
+
+def discretised(schedule: Schedule, timesteps: int = 1000) -> Schedule:
+    """Return the schedule of `scheduler_for(schedule, timesteps)`, by its timesteps, without diffusers."""
+    return Schedule.from_alphas(np.cumprod(1 - _betas(schedule, timesteps)), schedule.name)
+
+
+def _betas(schedule: Schedule, timesteps: int) -> Float[np.ndarray, " timesteps"]:
+    """Return the share of the signal power that each of so many equal parts of a schedule loses, at most 0.999."""
+    if not np.isfinite(schedule.end):
+        raise ValueError(f"the {schedule.name} schedule has no last time: a scheduler needs one")
+    alpha = schedule.alpha(np.linspace(schedule.start, schedule.end, timesteps + 1))
+    return np.minimum(1 - alpha[1:] / alpha[:-1], 0.999)
 
 
 def _clock(log_strengths: np.ndarray, shares: np.ndarray) -> tuple[Solver, Solver]:

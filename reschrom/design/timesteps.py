@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._extras import naming_extra
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.spectrum import Spectrum, variances
@@ -122,6 +123,7 @@ def _distinct(timesteps: np.ndarray, least: int) -> list[int]:
     return chosen
 
 
+@naming_extra("usual_timesteps")
 def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
     """Return the lists that others take for so many steps, by name, from noise to image.
 

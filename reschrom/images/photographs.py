@@ -27,6 +27,7 @@ import importlib.resources
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._extras import naming_extra
 from reschrom.theory.bands import depth
 
 _COLLECTIONS = {
@@ -59,6 +60,7 @@ def image_names(collection: str) -> list[str]:
     )
 
 
+@naming_extra("photos")
 def photos(
     collection: str, count: int, size: int = 64, *, generator: np.random.Generator
 ) -> Float[np.ndarray, "count 3 size size"]:

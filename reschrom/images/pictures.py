@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from reschrom._extras import naming_extra
 from reschrom.images.photographs import image_names, photos
 from reschrom.images.sources import SUFFIXES, opened
 
@@ -52,7 +53,8 @@ def stream(source: str, size: int, count: int | None = None, at_once: int = 64) 
         Hugging Face hub; or "photos", random pieces of the photographs in `reschrom.images.photographs`.
     count: at most so many pictures, and 1,000 photos; None for all.
     """
-    from tqdm import tqdm
+    with naming_extra("reading pictures"):
+        from tqdm import tqdm
 
     if source == "photos":
         total, generator = count or 1000, np.random.default_rng(0)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from reschrom._extras import naming_extra
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -40,6 +42,7 @@ def opened(source: str) -> Iterator[tuple[Callable[[str], bytes], list[str]]]:
 
 
 @functools.cache
+@naming_extra("a data set on the hub")
 def _downloaded(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -49,6 +52,7 @@ def _downloaded(source: str) -> Path:
 class _Table:
     """The picture files in the rows of a parquet file, one part of the file at a time in memory."""
 
+    @naming_extra("a parquet file")
     def __init__(self, path: Path) -> None:
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reschrom._extras import naming_extra
 from reschrom._files import shipped
 
 
+@naming_extra("load_pipeline")
 def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
     """Load a diffusers pipeline from its folder, or from the hub by its id.
 

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Bool, Float
 
+from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom.theory.bands import band_names, depth
 from reschrom.theory.chromatography import generated_signal
@@ -227,6 +228,7 @@ class Chromatogram:
             _mean(jensen_shannon, weights=np.diff(self.edges) * both),
         )
 
+    @naming_extra("Chromatogram.to_dataframe")
     def to_dataframe(self) -> "pandas.DataFrame":
         """Return the shares as a table, one row per time and one column per resolution."""
         import pandas

@@ -200,6 +200,15 @@ class Schedule:
         return Schedule("flow_matching", 0.0, 1.0, log_snr, time)
 
     @staticmethod
+    def from_alphas(alphas: Float[np.ndarray, " timesteps"], name: str = "table") -> "Schedule":
+        """Return the schedule of a table: the signal power at timesteps 0, 1, 2, ..., and 1 at timestep -1.
+
+        alphas: `alphas_cumprod` of diffusers, falling, within [0, 1].
+        Between whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
+        """
+        return _from_table(name, np.asarray(alphas, dtype=np.float64))
+
+    @staticmethod
     def from_diffusers(scheduler: Any) -> "Schedule":
         """Read the schedule of a diffusers scheduler; time is the scheduler's own timestep.
 

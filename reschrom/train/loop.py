@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom.pipelines.cascade import residual_target
 from reschrom.theory.bands import downsample
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
+@naming_extra("train", "train")
 def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250, show_every: int = 1000) -> Any:
     """Train a small model, write it to the folder `out` as a diffusers pipeline and return the pipeline.
 

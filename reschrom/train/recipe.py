@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from reschrom._extras import naming_extra
 from reschrom._files import shipped
 from reschrom.images.pictures import Picture
 from reschrom.train.styles import STYLES
@@ -79,6 +80,7 @@ class Recipe:
     seed: Annotated[int, Field(ge=0)] = 0
 
     @classmethod
+    @naming_extra("Recipe.load")
     def load(cls, path: str | Path, **overrides: Any) -> "Recipe":
         """Read a recipe from a YAML file, with some of its settings replaced.
 
