@@ -15,8 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from reschrom import cli
 from reschrom._files import read_json
+from reschrom.cli.commands import main
 from reschrom.companion.build.execute import ENVIRONMENT
 from reschrom.companion.build.notebook import declared_parameters, read_source
 from reschrom.train.recipe import Recipe
@@ -41,7 +41,10 @@ def declared(*extras):
     """Return the distributions that the project asks for, with those of some extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
-    return {canonicalize_name(Requirement(line).name) for lines in lists for line in lines}
+    asked = [Requirement(line) for lines in lists for line in lines]
+    others = {extra for each in asked if each.name == "reschrom" for extra in each.extras}
+    names = {canonicalize_name(each.name) for each in asked} - {"reschrom"}
+    return names | (declared(*others) if others else set())
 
 
 def imported(path):
@@ -62,17 +65,23 @@ def test_every_version_is_pinned():
 
 
 def test_everything_the_project_asks_for_is_pinned():
-    assert declared("book", "test") <= {canonicalize_name(pin.split("==")[0]) for pin in pins()}
+    asked = declared("book", "test")
+    assert {"numpy", "torch", "pandas", "pyyaml", "papermill", "mypy"} <= asked
+    assert asked <= {canonicalize_name(pin.split("==")[0]) for pin in pins()}
 
 
 @pytest.mark.parametrize(
     ("folders", "but", "extras"),
     [
-        (["reschrom"], ["reschrom/book"], []),
-        (["reschrom/book", "book/_ext"], [], ["book"]),
+        (["reschrom/theory", "reschrom/plots"], [], ["data"]),
+        (["reschrom/denoisers", "reschrom/images"], [], ["data"]),
+        (["reschrom"], ["reschrom/companion", "reschrom/train"], ["data", "diffusers"]),
+        (["reschrom/train"], [], ["train"]),
+        (["reschrom/companion", "book/_ext"], [], ["book"]),
+        (["examples"], [], ["diffusers"]),
         (["tests", "benchmarks"], [], ["book", "test"]),
     ],
-    ids=["package", "book", "tests"],
+    ids=["theory", "pictures", "package", "training", "book", "examples", "tests"],
 )
 def test_everything_imported_is_asked_for(folders, but, extras):
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
@@ -163,7 +172,7 @@ def test_what_the_front_pages_show_runs(name, tmp_path, monkeypatch):
     commands = re.findall(r"^(?:\.venv/bin/)?reschrom (.*)$", text, re.MULTILINE)
     assert commands
     for command in commands:
-        assert cli.main(shlex.split(command)) == 0
+        assert main(shlex.split(command)) == 0
     pictures = {path.name for path in tmp_path.iterdir()}
     assert pictures == {"chromatogram.png"} | ({"ship.png", "sunflower.png"} if name == "README.md" else set())
 

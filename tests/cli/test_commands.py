@@ -4,14 +4,12 @@ import inspect
 import re
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pandas
 import pytest
 import tiny
 
-import reschrom.companion.build
 from reschrom import (
     Chromatogram,
     PromptSchedule,
@@ -242,23 +240,6 @@ def test_switch_refuses_a_mistake(models, monkeypatch, capsys, argv, message):
     assert re.search(message, failure(capsys, *SWITCH, "--band", "4", *argv))
 
 
-def test_book_is_built_with_the_profile_and_the_cores(monkeypatch):
-    calls = []
-    stand_in = types.SimpleNamespace(build=lambda profile, cores: calls.append((profile, cores)) or 3)
-    monkeypatch.setattr(reschrom, "book", stand_in)
-    monkeypatch.setitem(sys.modules, "reschrom.companion.build", stand_in)
-    assert main(["book", "--profile", "paper", "--cores", "2"]) == 3
-    assert main(["book"]) == 3
-    assert calls[0] == ("paper", 2)
-    assert calls[1][0] == "cpu"
-    assert calls[1][1] >= 1
-
-
-def test_book_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert "holds no Snakefile" in failure(capsys, "book")
-
-
 CHROMATOGRAM = ["chromatogram", "--schedule", "cosine", "--size", "64", "--out"]
 
 
@@ -334,7 +315,7 @@ def test_a_picture_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, cap
     assert (tmp_path / "r.png").read_bytes() == b"an older picture"
 
 
-@pytest.mark.parametrize("command", [[], ["chromatogram"], ["measure"], ["switch"], ["time"], ["book"]])
+@pytest.mark.parametrize("command", [[], ["chromatogram"], ["measure"], ["switch"], ["time"]])
 def test_help_explains_the_words_and_gives_an_example(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

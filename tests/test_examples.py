@@ -1,0 +1,74 @@
+"""The scripts in examples/ are short, run in any folder on what ships, and print what they are for."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NAMES = ["predict", "measure", "switch", "timesteps", "cascade"]
+
+
+def numbers(text, pattern):
+    """Return the numbers in all lines that match, line by line."""
+    lines = [line for line in text.splitlines() if re.match(pattern, line)]
+    return [[float(number) for number in re.findall(r"(?<![\dx.])\d+\.?\d*(?![\dx])", line)] for line in lines]
+
+
+def run(name, folder):
+    done = subprocess.run([sys.executable, str(EXAMPLES / f"{name}.py")], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_these_are_all_and_none_is_long():
+    scripts = {path.stem: path.read_text().splitlines() for path in EXAMPLES.iterdir() if path.is_file()}
+    assert set(scripts) == set(NAMES)
+    assert all(len(lines) <= 30 for lines in scripts.values())
+
+
+def test_predict_prints_coarse_before_fine(tmp_path):
+    printed = run("predict", tmp_path)
+    times = [time for (time,) in numbers(printed, r" +\d+x\d+ ")]
+    assert len(times) == 7
+    assert times == sorted(times)  # finest first: the finest is generated last, near time 0
+    assert "a 32x32 model sees this noise at time 0.293" in printed
+    assert (tmp_path / "predicted.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_measure_prints_shares_that_move_to_finer_resolutions(tmp_path):
+    rows = numbers(run("measure", tmp_path), r" *\d+ ")
+    assert [row[0] for row in rows] == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
+    assert all(abs(sum(shares) - 1) < 0.04 for _, *shares in rows)
+    first, last = rows[0][1:], rows[-1][1:]
+    assert sum(first[:3]) < 0.3 < 0.5 < sum(last[:3])  # 64x64, 32x32 and 16x16
+    assert (tmp_path / "measured.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_switch_prints_that_the_second_prompt_decides_the_fine_resolutions(tmp_path):
+    shares = [percent for (percent,) in numbers(run("switch", tmp_path), r" +\d+x\d+ ")]
+    assert len(shares) == 7
+    assert min(shares[:2]) > 60 > 50 > max(shares[3:])
+
+
+@pytest.mark.slow
+def test_timesteps_prints_a_list_that_the_pipeline_draws_with(tmp_path):
+    listed, drawn = run("timesteps", tmp_path).splitlines()
+    (timesteps,) = numbers(listed, "timesteps")
+    assert len(timesteps) == 8
+    assert timesteps == sorted(set(timesteps), reverse=True)
+    assert timesteps[0] == 999
+    assert drawn == "drawn (1, 3, 64, 64)"
+
+
+@pytest.mark.slow
+def test_cascade_prints_images_of_full_size_and_of_the_same_brightness(tmp_path):
+    drawn, brightness = run("cascade", tmp_path).splitlines()
+    assert drawn == "drawn (4, 32, 32, 3)"
+    ((cascade, alone),) = numbers(brightness.replace(",", ""), "mean")
+    assert abs(cascade - alone) < 0.15
+    assert (tmp_path / "cascade.png").is_file()
