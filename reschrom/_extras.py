@@ -9,6 +9,7 @@ EXTRAS = {
     "diffusers": "diffusers",
     "huggingface_hub": "data",
     "pandas": "data",
+    "pydantic": "train",
     "pyarrow": "data",
     "safetensors": "diffusers",
     "skimage": "data",

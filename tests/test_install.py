@@ -174,9 +174,16 @@ def test_a_call_that_needs_an_extra_says_which(tmp_path, call, needs, extra):
         (["measure", "--model", "data/models/pocket-lowres-16", "--out", "r.png"], "diffusers", "diffusers"),
         (["switch", "--model", "m", "--prompt", "a", "--prompt", "b", "--band", "4"], "torch", "diffusers"),
         (["timesteps", "--model", "m", "--steps", "5"], "diffusers", "diffusers"),
-        (["time", "--schedule", str(ROOT / "data/models/pocket-t2i-64"), "--level", "1", "--t", "5"], *2 * ["diffusers"]),
+        (
+            ["time", "--schedule", str(ROOT / "data/models/pocket-t2i-64"), "--level", "1", "--t", "5"],
+            *2 * ["diffusers"],
+        ),
         (["spectrum", "photos", "--size", "8"], "tqdm", "data"),
-        (["train", "t2i", "--config", "data/pocket-t2i-64.yaml", "--data", "photos", "--out", "o"], "transformers", "train"),
+        (
+            ["train", "t2i", "--config", "data/pocket-t2i-64.yaml", "--data", "photos", "--out", "o"],
+            "transformers",
+            "train",
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -273,5 +280,7 @@ def test_mypy_refuses_the_two_mistakes_of_a_user(wheel, tmp_path):
     assert done.stderr == ""
     first, second, last = done.stdout.splitlines()
     assert first.startswith('user.py:4: error: "type[Schedule]" has no attribute "cosinee"')
-    assert second.startswith('user.py:6: error: Argument 2 to "predicted" of "Chromatogram" has incompatible type "str"')
+    assert second.startswith(
+        'user.py:6: error: Argument 2 to "predicted" of "Chromatogram" has incompatible type "str"'
+    )
     assert last.startswith("Found 2 errors in 1 file")

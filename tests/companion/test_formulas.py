@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from reschrom import FiniteDataset, GaussianField, GaussianMixture, ScaleMixture, Schedule, band_energies
-from reschrom.companion.reference import formulas
+from reschrom.companion.reference import formulas, losses
 from reschrom.train.recipe import Recipe
 
 TIMES = np.linspace(0, 1, 7)
@@ -51,21 +51,22 @@ def test_pictures_are_those_of_the_recipe_at_the_size_the_model_sees():
 
 
 def test_the_command_writes_the_losses_of_each_denoiser(tmp_path):
-    recipe, out = tmp_path / "small.yaml", tmp_path / "explicit.safetensors"
+    recipe, out = tmp_path / "small.yaml", tmp_path / "formulas.safetensors"
     recipe.write_text("kind: image\ncontents: [coffee, rocket]\nsize: 16\nchannels: [16, 16]\npieces: 20\n")
     wanted = ["--components", "2", "--windows", "200", "--count", "4", "--times", "5"]
     formulas.main([str(recipe), "--data", "photos", *wanted, "--pieces", "12", "--out", str(out)])
-    times, energies, losses = formulas.load(out)
+    times, measured = losses.load(out)
     np.testing.assert_allclose(times, np.linspace(0, 1, 5))
-    assert list(losses) == list(formulas.DENOISERS)
-    assert all(each.shape == (5, 5) for each in losses.values())
-    np.testing.assert_allclose(losses["windows"][:, 0], 0, atol=1e-6)  # at the image nothing is lost
+    assert list(measured) == list(formulas.DENOISERS)
+    assert all(each.losses.mean.shape == (5, 5) and each.pictures == 4 for each in measured.values())
+    np.testing.assert_allclose(measured["windows"].losses.mean[:, 0], 0, atol=1e-6)  # at the image nothing is lost
     # what a field loses in noise is the energy about the mean image, no more than all
-    assert np.all(losses["field"][:, -1] < 1.5 * energies)
+    assert np.all(measured["field"].losses.mean[:, -1] < 1.5 * measured["field"].energies)
+    assert np.all(np.isnan(measured["field"].losses.standard_error))
 
 
 def test_a_file_that_holds_none_is_refused_by_name(tmp_path):
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"other.safetensors holds no losses of formulas"):
-        formulas.load(path)
+    with pytest.raises(ValueError, match=r"other.safetensors holds no losses"):
+        losses.load(path)

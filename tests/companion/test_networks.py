@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from reschrom import band_energies, band_losses, downsample, load_pipeline
 from reschrom.companion.judging.evaluation import held_out
-from reschrom.companion.reference import networks
+from reschrom.companion.reference import losses, networks
 from reschrom.theory.schedules import Schedule
 from reschrom.train import models
 from reschrom.train.recipe import Recipe
@@ -30,7 +30,7 @@ def test_the_command_measures_a_model_on_pictures_of_its_size(model):
     out = model / "losses.safetensors"
     wanted = ["--config", str(model / "small.yaml"), "--most", "4", "--times", "3", "--out", str(out)]
     networks.main([str(model / "model"), "--data", "photos", *wanted])
-    times, measured = networks.load(out)
+    times, measured = losses.load(out)
     np.testing.assert_allclose(times, np.linspace(0, times[-1], 3))
     assert list(measured) == [""]
     assert measured[""].pictures == 4

@@ -6,18 +6,17 @@ formula that loses least is nearest to the best denoiser there is of these pictu
 """
 
 import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images
-from reschrom._files import opened_tensors, replacing
 from reschrom.companion.judging.evaluation import held_out
+from reschrom.companion.reference.losses import HeldOut, mean_alone, save
 from reschrom.denoisers.finite import FiniteDataset
 from reschrom.denoisers.gaussian import GaussianField, GaussianMixture
 from reschrom.denoisers.losses import BandLosses, band_losses
@@ -40,19 +39,6 @@ DENOISERS: dict[str, Callable[..., Any]] = {
     "windows": WindowMixture,
     "nearest": NearestImage,
 }
-
-
-class Formulas(NamedTuple):
-    """Denoising losses of formulas on pictures held out.
-
-    times: of the cosine schedule.
-    energies: of every band of these pictures, finest first.
-    losses: by the name of the formula.
-    """
-
-    times: Float[np.ndarray, " times"]
-    energies: Float[np.ndarray, " bands"]
-    losses: dict[str, Float[np.ndarray, "bands times"]]
 
 
 def pictures_of(recipe: Recipe, source: str, caption: str, most: int, seed: int = 0) -> tuple[Images, New]:
@@ -94,24 +80,6 @@ def losses_of(denoise: Denoiser, images: Images, times: np.ndarray, seed: int = 
     return band_losses(denoise, batches, Schedule.cosine(), times, np.random.default_rng(seed))
 
 
-def save(path: str | Path, formulas: Formulas, provenance: Mapping[str, str]) -> None:
-    """Write losses as safetensors, in single precision."""
-    from safetensors.numpy import save_file
-
-    tensors = {"times": formulas.times, "energies": formulas.energies, **formulas.losses}
-    about = json.dumps({"formulas": list(formulas.losses), **provenance})  # one entry: several come in any order
-    with replacing(path) as temporary:
-        save_file({name: value.astype(np.float32) for name, value in tensors.items()}, temporary, {"about": about})
-
-
-def load(path: str | Path) -> Formulas:
-    """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
-    with opened_tensors(path, "no losses of formulas") as file:
-        names = json.loads(file.metadata()["about"])["formulas"]
-        tensors = {name: file.get_tensor(name).astype(np.float64) for name in ("times", "energies", *names)}
-    return Formulas(tensors.pop("times"), tensors.pop("energies"), tensors)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.formulas", description=__doc__)
@@ -132,11 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known, new = pictures_of(recipe, given.data, given.caption, given.count)
     times = np.linspace(0, 1, given.times)
     measured = measure(known, new, given.denoisers, times, given.components, given.windows)
-    losses = {name: each.mean for name, each in measured.items()}
+    energies = band_energies(new).mean(axis=1)
+    held = {name: HeldOut(mean_alone(each.mean), energies, len(new)) for name, each in measured.items()}
     about = {"recipe": given.recipe.name, "caption": given.caption, "data": Path(given.data).name}
-    about |= {"components": str(given.components), "windows": str(given.windows), "pictures": str(len(new))}
-    formulas = Formulas(times, band_energies(new).mean(axis=1), losses)
-    save(given.out, formulas, {"made by": "python -m reschrom.companion.reference.formulas", **about})
+    about |= {"components": str(given.components), "windows": str(given.windows)}
+    save(given.out, times, held, {"made by": "python -m reschrom.companion.reference.formulas", **about})
 
 
 if __name__ == "__main__":

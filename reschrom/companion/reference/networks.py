@@ -5,30 +5,22 @@ caption stands for all held-out pictures, seen without a caption. A model that r
 without one."""
 
 import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._files import file_hashes, opened_tensors, replacing
+from reschrom._files import file_hashes
 from reschrom.companion.judging.evaluation import held_out
-from reschrom.denoisers.losses import BandLosses, band_losses
+from reschrom.companion.reference.losses import HeldOut, save
+from reschrom.denoisers.losses import band_losses
 from reschrom.pipelines.adapter import network_denoiser
 from reschrom.pipelines.load import load_pipeline
 from reschrom.theory.bands import band_energies, downsample
 from reschrom.theory.schedules import Schedule
 from reschrom.train.recipe import Recipe
-
-
-class HeldOut(NamedTuple):
-    """The losses of one caption at every time, the energy that its pictures hold in every band, and their count."""
-
-    losses: BandLosses
-    energies: Float[np.ndarray, " bands"]
-    pictures: int
 
 
 def measure(
@@ -60,32 +52,6 @@ def measure(
         losses = band_losses(denoise, images, schedule, times, generator)
         measured[caption] = HeldOut(losses, band_energies(images).mean(axis=1), len(images))
     return measured
-
-
-def save(
-    path: str | Path, times: Float[np.ndarray, " times"], measured: dict[str, HeldOut], provenance: Mapping[str, Any]
-) -> None:
-    """Write losses as safetensors, in single precision."""
-    from safetensors.numpy import save_file
-
-    tensors = {"times": times}
-    for number, each in enumerate(measured.values()):
-        parts = {**each.losses._asdict(), "energies": each.energies}
-        tensors |= {f"{number}.{name}": value.astype(np.float32) for name, value in parts.items()}
-    about = {"pictures": {caption: each.pictures for caption, each in measured.items()}, **provenance}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {"about": json.dumps(about)})  # one entry: several come in any order
-
-
-def load(path: str | Path) -> tuple[Float[np.ndarray, " times"], dict[str, HeldOut]]:
-    """Read the times, and the losses of every caption. Raises ValueError, naming the file, where there are none."""
-    with opened_tensors(path, "no losses") as file:
-        times, measured = file.get_tensor("times"), {}
-        for number, (caption, count) in enumerate(json.loads(file.metadata()["about"])["pictures"].items()):
-            names = (*BandLosses._fields, "energies")
-            *losses, energies = (file.get_tensor(f"{number}.{name}").astype(np.float64) for name in names)
-            measured[caption] = HeldOut(BandLosses(*losses), energies, count)
-    return times, measured
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
