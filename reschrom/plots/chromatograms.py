@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from reschrom.plots._figure import WIDTH, Figure, band_colours, resolution_axis, styled, time_axis
+from reschrom.plots._axes import band_colours, resolution_axis, time_axis
+from reschrom.plots._figure import WIDTH, Figure, styled
 from reschrom.theory.chromatogram import Chromatogram
 
 

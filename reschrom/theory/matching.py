@@ -40,9 +40,9 @@ def matched_alpha(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Arr
     Parameters
     ----------
     alpha : array or float
-        Signal power in [0, 1], any shape; ValueError outside.
+        That of the image before downsampling, in [0, 1], any shape; ValueError outside.
     level : int
-        How many times the image is halved.
+        Halvings of the image's sides.
 
     Examples
     --------

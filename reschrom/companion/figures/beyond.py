@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from reschrom.plots._figure import INK, PAPER, THEORY, WIDTH, Figure, band_colours, show_image, styled, time_axis
+from reschrom.plots._axes import band_colours, show_image, time_axis
+from reschrom.plots._figure import INK, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names
 
 # A colour, a marker and a line style for each rule, in the order in which they are given.

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, band_colours, show_image, styled
+from reschrom.plots._axes import band_colours, show_image
+from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names
 
 Image = Float[np.ndarray, "channels _ _"]  # of any size

@@ -6,7 +6,8 @@ from itertools import cycle
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, band_colours, styled, time_axis
+from reschrom.plots._axes import band_colours, time_axis
+from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram

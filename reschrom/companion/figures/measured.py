@@ -7,19 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from reschrom.plots._figure import (
-    INK,
-    MEASURED,
-    PAPER,
-    THEORY,
-    WIDTH,
-    Figure,
-    band_colours,
-    resolution_axis,
-    show_image,
-    styled,
-    time_axis,
-)
+from reschrom.plots._axes import band_colours, resolution_axis, show_image, time_axis
+from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map
 from reschrom.theory.chromatogram import Chromatogram
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.plots._figure import INK, MEASURED, PAPER, WIDTH, Figure, band_colours, show_image, styled, time_axis
+from reschrom.plots._axes import band_colours, show_image, time_axis
+from reschrom.plots._figure import INK, MEASURED, PAPER, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names, depth
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.chromatography import chromatography

@@ -6,7 +6,8 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.plots._figure import PAPER, THEORY, WIDTH, Figure, band_colours, show_image, styled, time_axis
+from reschrom.plots._axes import band_colours, show_image, time_axis
+from reschrom.plots._figure import PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.theory.schedules import Schedule
 
 Times = Float[np.ndarray, " times"]

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from reschrom.plots._figure import INK, MEASURED, THEORY, WIDTH, Figure, show_image, styled, time_axis
+from reschrom.plots._axes import show_image, time_axis
+from reschrom.plots._figure import INK, MEASURED, THEORY, WIDTH, Figure, styled
 
 Images = Sequence[Float[np.ndarray, "channels side side"]]
 # Time of each frequency, with the ends of its interval or None; NaN where nothing is known.

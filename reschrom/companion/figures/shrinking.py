@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.patheffects import Normal, withStroke
 
-from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled, time_axis
+from reschrom.plots._axes import time_axis
+from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map
 from reschrom.theory.chromatogram import Chromatogram
 

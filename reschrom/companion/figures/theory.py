@@ -8,18 +8,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.patches import ConnectionPatch
 
-from reschrom.plots._figure import (
-    INK,
-    PAPER,
-    THEORY,
-    WIDTH,
-    Figure,
-    band_colours,
-    resolution_axis,
-    show_image,
-    styled,
-    time_axis,
-)
+from reschrom.plots._axes import band_colours, resolution_axis, show_image, time_axis
+from reschrom.plots._figure import INK, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names, depth
 from reschrom.theory.chromatography import generated_signal
 from reschrom.theory.matching import matched_time

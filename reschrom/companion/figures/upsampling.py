@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.plots._figure import INK, WIDTH, Figure, band_colours, styled
+from reschrom.plots._axes import band_colours
+from reschrom.plots._figure import INK, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names
 
 _MARKS = ("o", "s", "^", "D", "v", "P")
