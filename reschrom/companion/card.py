@@ -59,9 +59,9 @@ def write_card(
 
 
 def _settings(recipe: Recipe) -> str:
-    strange = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
-    strange |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
-    rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in strange)
+    foreign = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
+    foreign |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
+    rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
 
 
@@ -130,15 +130,15 @@ The kept weights are a running average. Mean loss of the last tenth of the steps
 def _card(
     folder: Path, recipe: Recipe, evaluation: dict[str, Any], losses: Sequence[float], hardware: str, hours: float
 ) -> str:
-    sampler, told, real = evaluation["sampler"], evaluation["recognised"], evaluation["classifier"]
+    sampler, drawn, real = evaluation["sampler"], evaluation["recognised"], evaluation["classifier"]
     pixels, features = (evaluation["memorisation"][space] for space in ("pixels", "features"))
     size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
-    seen = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
+    amount = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
     contents = "\n".join(
         f"| {name} | {_percent(share['content'])} | {_percent(share['style'])} | "
         f"{_percent(real['per content'][name]['content'])} |"
-        for name, share in told["per content"].items()
+        for name, share in drawn["per content"].items()
     )
     return f"""# {folder.name}
 
@@ -176,7 +176,7 @@ these sources.
 
 ## Training
 
-{seen}, in {hours:.1f} hours on {hardware}. `reschrom train t2i` with this recipe makes it again. Captions were left
+{amount}, in {hours:.1f} hours on {hardware}. `reschrom train t2i` with this recipe makes it again. Captions were left
 out of {_percent(recipe.unconditional)} of the pictures. The kept weights are a running average. Mean loss of the last
 tenth of the steps: {sum(tail) / len(tail):.4f}.
 
@@ -189,8 +189,8 @@ tenth of the steps: {sum(tail) / len(tail):.4f}.
 A classifier learned the same training pictures. It names the content of {_percent(real["content"])} and the style of
 {_percent(real["style"])} of held-out pictures (content, photographs only:
 {_percent(real["photographs"]["content, captions alike"])}; all captions count alike). Of
-{sampler["samples per caption"]} samples of each caption it names the content right for **{_percent(told["content"])}**
-and the style for **{_percent(told["style"])}**.
+{sampler["samples per caption"]} samples of each caption it names the content right for **{_percent(drawn["content"])}**
+and the style for **{_percent(drawn["style"])}**.
 
 | content | samples: content | samples: style | held-out pictures: content |
 | --- | --- | --- | --- |

@@ -102,8 +102,8 @@ class NearestImage:
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return the estimate of x_0: the share of the nearest image, and the rest estimated from its windows."""
         x_t, alpha = noised_images(x_t, self.mean.shape), one_signal_power(alpha)
-        seen = (x_t - np.sqrt(alpha) * self.mean).reshape(len(x_t), -1)
-        nearest = (np.sqrt(alpha) * seen @ self._flat.T - alpha * self._energies / 2).argmax(axis=1)
+        difference = (x_t - np.sqrt(alpha) * self.mean).reshape(len(x_t), -1)
+        nearest = (np.sqrt(alpha) * difference @ self._flat.T - alpha * self._energies / 2).argmax(axis=1)
         known = self.mean + self._scaled[nearest]
         return known + self.rest.denoise(x_t - np.sqrt(alpha) * known, alpha)
 
@@ -146,9 +146,9 @@ class _Mixture(NamedTuple):
         logs, estimates = [], []
         for weight, mean, variances, directions in zip(*self, strict=True):
             total = signal**2 * variances + noise
-            seen = (noised - signal * mean) @ directions
-            logs.append(np.log(weight) - (np.square(seen) @ (1 / total) + np.log(total).sum()) / 2)
-            estimates.append(mean[wanted] + (seen * (signal * variances / total)) @ directions[wanted].T)
+            rotated = (noised - signal * mean) @ directions
+            logs.append(np.log(weight) - (np.square(rotated) @ (1 / total) + np.log(total).sum()) / 2)
+            estimates.append(mean[wanted] + (rotated * (signal * variances / total)) @ directions[wanted].T)
         return np.einsum("kn,knd->nd", softmax(np.stack(logs), axis=0), np.stack(estimates), optimize=True)
 
 

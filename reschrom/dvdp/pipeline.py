@@ -57,8 +57,8 @@ class DVDPPipeline(DiffusionPipeline):
         image = image * self.scheduler.init_noise_sigma
         self.scheduler.set_timesteps(num_inference_steps)
         for t in self.progress_bar(self.scheduler.timesteps):
-            seen = self.scheduler.scale_model_input(image, t)
-            noise = self.unet(seen, self.scheduler.network_time(t)).sample
+            scaled = self.scheduler.scale_model_input(image, t)
+            noise = self.unet(scaled, self.scheduler.network_time(t)).sample
             image = self.scheduler.step(noise, t, image, eta=eta, generator=generator).prev_sample
         image = (image / 2 + 0.5).clamp(0, 1)
         if output_type != "pt":

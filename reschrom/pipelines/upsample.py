@@ -108,12 +108,12 @@ class UpsampleGuidance:
         if is_flow(scheduler, scheduler.config) or self._prediction not in _RESPONSES:
             predicts = "flow" if is_flow(scheduler, scheduler.config) else self._prediction
             raise ValueError(f"a network is needed that predicts {', '.join(_RESPONSES)}; this one predicts {predicts}")
-        seen, said = unet.config.in_channels, unet.config.out_channels
+        channels_in, channels_out = unet.config.in_channels, unet.config.out_channels
         learned = str(scheduler.config.get("variance_type")).startswith("learned")
-        if said not in ((2 * seen,) if learned else (seen, 2 * seen)):
+        if channels_out not in ((2 * channels_in,) if learned else (channels_in, 2 * channels_in)):
             raise TypeError(
-                f"a `unet` is needed that sees the noised image alone; of {type(pipeline).__name__} it sees {seen} "
-                f"channels and says {said}"
+                f"a `unet` is needed that sees the noised image alone; that of {type(pipeline).__name__} sees "
+                f"{channels_in} channels and predicts {channels_out}"
             )
         self._schedule = Schedule.from_diffusers(scheduler)
         self._unet, self._scale, self._theta = unet, scale, theta
@@ -144,13 +144,13 @@ class UpsampleGuidance:
         def denoise(x: torch.Tensor, alpha: float) -> torch.Tensor:
             time = float(self._schedule.network_time(self._schedule.time(alpha)))
             tau = torch.tensor(time, dtype=torch.float32, device=x.device)
-            said = self._predict(x.to(sample.dtype), tau, *args, **kwargs)[0]
-            return estimate_and_noise(said, x, alpha, self._prediction)[0]
+            prediction = self._predict(x.to(sample.dtype), tau, *args, **kwargs)[0]
+            return estimate_and_noise(prediction, x, alpha, self._prediction)[0]
 
-        alpha, said = float(self._schedule.alpha(t)), output[0]
-        estimate, _ = estimate_and_noise(said, sample, alpha, self._prediction)
+        alpha, prediction = float(self._schedule.alpha(t)), output[0]
+        estimate, _ = estimate_and_noise(prediction, sample, alpha, self._prediction)
         change = coarse_correction(denoise, sample, estimate, alpha, self._scale)
-        said[:, : sample.shape[1]] += self._theta * _RESPONSES[self._prediction](alpha) * change
+        prediction[:, : sample.shape[1]] += self._theta * _RESPONSES[self._prediction](alpha) * change
         return output
 
 

@@ -14,7 +14,7 @@ from reschrom.train.recipe import Recipe
 class Staged(NamedTuple):
     """Noised pictures of one stage as the network is given them, the times it is told, their noise and alpha."""
 
-    seen: Float[np.ndarray, "count 3 side side"]
+    x_t: Float[np.ndarray, "count 3 side side"]
     times: Float[np.ndarray, " count"]
     noise: Float[np.ndarray, "count 3 side side"]
     alpha: Float[np.ndarray, " count"]
@@ -64,5 +64,5 @@ def draw(
     share = (np.arange(count) + generator.random(count)) / count
     t = edges[stage] + (share * (edges[stage + 1] - edges[stage])).astype(int)
     scale = process.input_scale(t).astype(np.float32)[:, None, None, None]
-    seen = scale * process.noised(x_0, noise, t)
-    return Staged(seen, process.network_time(t).astype(np.float32), noise, process.network_alpha(t).astype(np.float32))
+    x_t = scale * process.noised(x_0, noise, t)
+    return Staged(x_t, process.network_time(t).astype(np.float32), noise, process.network_alpha(t).astype(np.float32))

@@ -210,10 +210,10 @@ class _Batches:
         )
 
 
-def _loss(denoiser: "torch.nn.Module", seen: _Batch, accelerator: "Accelerator") -> "torch.Tensor":
+def _loss(denoiser: "torch.nn.Module", batch: _Batch, accelerator: "Accelerator") -> "torch.Tensor":
     with accelerator.autocast():
-        predicted = denoiser(seen.x_t, seen.timesteps, *seen.text)
-    return ((predicted.float() - seen.target).square().mean(dim=(1, 2, 3)) * seen.weight).mean()
+        predicted = denoiser(batch.x_t, batch.timesteps, *batch.text)
+    return ((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
 
 
 def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:

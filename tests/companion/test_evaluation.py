@@ -114,10 +114,10 @@ def test_captions_count_alike_however_many_pictures_they_have():
 
 
 def test_a_classifier_learns_contents_and_styles(judge):
-    assert judge.told["content"] > 0.8
-    assert judge.told["style"] > 0.8
-    assert judge.told["pictures"] == 6 * 64
-    assert judge.told["photographs"]["pictures"] == 2 * 64
+    assert judge.recognised["content"] > 0.8
+    assert judge.recognised["style"] > 0.8
+    assert judge.recognised["pictures"] == 6 * 64
+    assert judge.recognised["photographs"]["pictures"] == 2 * 64
 
 
 def test_a_classifier_is_the_same_after_a_file(tmp_path, learned, held_out):
@@ -136,7 +136,7 @@ def test_training_pictures_are_told_from_new_ones(judge, gallery, held_out):
     natural = judge.judge(*held_out)
     assert natural["memorisation"]["pixels"]["ratio of medians"] == 1
     assert natural["memorisation"]["features"]["ratio of medians"] == 1
-    assert natural["recognised"]["both"] == judge.told["both"]
+    assert natural["recognised"]["both"] == judge.recognised["both"]
 
 
 def test_the_closest_pairs_are_shown_with_their_originals(judge, gallery, held_out):

@@ -37,7 +37,7 @@ def of_stage(pictures: np.ndarray, stage: int, recipe: Recipe = STAGED):
     process = build(recipe).scheduler.process
     for step in range(100):
         drawn = draw(process, pictures, recipe, step, 0, 1)
-        if drawn.seen.shape[-1] == recipe.size >> stage:
+        if drawn.x_t.shape[-1] == recipe.size >> stage:
             return step, drawn
     raise AssertionError(f"no step of stage {stage}")
 
@@ -48,10 +48,10 @@ def test_a_batch_holds_noised_pictures_of_unit_intensity_and_one_stage(pictures,
     recipe = replace(STAGED, treatment=treatment)
     step, drawn = of_stage(pictures, stage, recipe)
     count, side = 8 << stage, 16 >> stage
-    assert drawn.seen.shape == drawn.noise.shape == (count, 3, side, side)
+    assert drawn.x_t.shape == drawn.noise.shape == (count, 3, side, side)
     x_0, _ = batch(pictures, count, np.random.default_rng([recipe.seed, step, 0]))
     alpha = drawn.alpha[:, None, None, None]
-    image = (drawn.seen - np.sqrt(1 - alpha) * drawn.noise) / np.sqrt(alpha)
+    image = (drawn.x_t - np.sqrt(1 - alpha) * drawn.noise) / np.sqrt(alpha)
     # At high noise rounding grows with 1 / sqrt(alpha). Of the finest band the attenuation leaves a part.
     clear = drawn.alpha > 0.01
     small = downsample(x_0, stage)
@@ -72,7 +72,7 @@ def test_every_timestep_is_as_likely_as_any_other(pictures):
     recipe, steps = replace(STAGED, treatment="preserve", batch=1), 300
     process = build(recipe).scheduler.process
     drawn = [draw(process, pictures, recipe, step, 0, 1) for step in range(steps)]
-    shares = [np.mean([each.seen.shape[-1] == 16 >> stage for each in drawn]) for stage in range(3)]
+    shares = [np.mean([each.x_t.shape[-1] == 16 >> stage for each in drawn]) for stage in range(3)]
     for share, expected in zip(shares, (0.3, 0.311, 0.389), strict=True):
         assert abs(share - expected) <= 4 * np.sqrt(expected * (1 - expected) / steps)
     # Within a stage every part of it has one timestep: weighted by the share of their stage, all timesteps count alike.
@@ -84,7 +84,7 @@ def test_processes_share_the_stage_and_the_batch(pictures):
     process = build(STAGED).scheduler.process
     for step in range(10):
         whole, *halves = (draw(process, pictures, STAGED, step, *ranks) for ranks in ((0, 1), (0, 2), (1, 2)))
-        assert halves[0].seen.shape == halves[1].seen.shape
+        assert halves[0].x_t.shape == halves[1].x_t.shape
         assert not np.array_equal(halves[0].noise, halves[1].noise)
         again = draw(process, pictures, STAGED, step, 0, 1)
         assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
@@ -93,7 +93,7 @@ def test_processes_share_the_stage_and_the_batch(pictures):
 def test_the_loop_weighs_the_loss_by_the_noise_that_the_network_sees(pictures):
     step, drawn = of_stage(pictures, 2)
     seen = _Batches(build(STAGED), pictures, STAGED, 1).draw(step, 0, torch.device("cpu"))
-    np.testing.assert_array_equal(seen.x_t.numpy(), drawn.seen)
+    np.testing.assert_array_equal(seen.x_t.numpy(), drawn.x_t)
     np.testing.assert_array_equal(seen.timesteps.numpy(), drawn.times)
     np.testing.assert_array_equal(seen.target.numpy(), drawn.noise)
     np.testing.assert_allclose(seen.weight.numpy(), loss_weight(STAGED, drawn.alpha))

@@ -71,7 +71,7 @@ class Classifier:
             optimizer.zero_grad()
 
     def name(self, pictures: Pictures) -> Named:
-        """Name the content and the style of pictures, and return the features both are told by."""
+        """Name the content and the style of pictures, and return the features by which both are told."""
         import torch
 
         self.network.eval()
@@ -113,18 +113,18 @@ class Classifier:
 
 
 def shares(named: Named, captions: Int[np.ndarray, " pictures"], recipe: Recipe) -> dict[str, Any]:
-    """Return the share of pictures whose content, style and both are told right: of all, per content, per style.
+    """Return the share of pictures whose content, style and both are named right: of all, per content, per style.
 
     captions: the number of the caption of each picture in `recipe.captions`. Captions count alike, however many
         pictures they have.
     """
     styles, contents = np.divmod(captions, len(recipe.contents))
-    told = {"content": named.contents == contents, "style": named.styles == styles}
-    told["both"] = told["content"] & told["style"]
+    right = {"content": named.contents == contents, "style": named.styles == styles}
+    right["both"] = right["content"] & right["style"]
     weights = 1 / np.bincount(captions, minlength=len(recipe.captions))[captions]
 
     def of(which: np.ndarray) -> dict[str, float]:
-        return {name: round(float(np.average(right[which], weights=weights[which])), 4) for name, right in told.items()}
+        return {name: round(float(np.average(each[which], weights=weights[which])), 4) for name, each in right.items()}
 
     return {
         **of(np.ones(len(captions), bool)),

@@ -137,14 +137,14 @@ class Judge:
         self.real, self.captions = held_out
         self.independent = [index for index, content in enumerate(recipe.contents) if content not in FRUIT]
         named = classifier.name(self.real)
-        self.told = shares(named, self.captions, recipe)
+        self.recognised = shares(named, self.captions, recipe)
         photograph = self.captions < len(recipe.contents)
-        self.told["photographs"] = {
+        self.recognised["photographs"] = {
             "pictures": int(photograph.sum()),
-            "content, captions alike": self.told["per style"]["a photo of"]["content"],
+            "content, captions alike": self.recognised["per style"]["a photo of"]["content"],
             "content, pictures alike": round(float(np.mean((named.contents == self.captions)[photograph])), 4),
         }
-        self.told["pictures"] = len(self.real)
+        self.recognised["pictures"] = len(self.real)
         # The features of the training pictures and of their mirror images, style by style.
         self._seen = [
             np.concatenate([classifier.name(each).features for each in (pictures, pictures[:, :, ::-1])])
@@ -204,12 +204,12 @@ class Judge:
         for style in range(len(STYLES)):
             numbers = np.flatnonzero((styles == style) & np.isin(contents, self.independent))
             near = nearest_in_pixels(pictures[numbers], self._of_style(style))
-            seen = euclidean_distances(features[numbers], self._seen[style]).min(axis=1)
-            parts.append((numbers, near.distances, near.which, seen))
-        numbers, pixels, which, seen = (np.concatenate(each) for each in zip(*parts, strict=True))
+            by_features = euclidean_distances(features[numbers], self._seen[style]).min(axis=1)
+            parts.append((numbers, near.distances, near.which, by_features))
+        numbers, pixels, which, by_features = (np.concatenate(each) for each in zip(*parts, strict=True))
         # Every caption counts alike, however many pictures it has.
         weights = 1 / np.bincount(captions)[captions[numbers]]
-        return {"numbers": numbers, "pixels": pixels, "which": which, "features": seen, "weights": weights}
+        return {"numbers": numbers, "pixels": pixels, "which": which, "features": by_features, "weights": weights}
 
 
 def _small(pictures: Pictures) -> np.ndarray:
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     judge = Judge(recipe, training, held_out(recipe, given.data), classifier)
     pipeline = load_pipeline(given.model)
     captions = np.repeat(np.arange(len(recipe.captions)), given.count)
-    print(f"held out: {_line(judge.told)}")
+    print(f"held out: {_line(judge.recognised)}")
     for scale in given.guidance:
         samples = sample(pipeline, recipe.captions, given.count, scale, given.steps, given.seed, given.bf16)
         result = judge.judge(samples, captions)
@@ -280,11 +280,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with replacing(given.pairs) as temporary:
             tiled(pairs, len(story)).save(temporary)
     if given.out:
-        write_json(given.out, {**_provenance(given, recipe, pipeline), "classifier": judge.told, **result})
+        write_json(given.out, {**_provenance(given, recipe, pipeline), "classifier": judge.recognised, **result})
 
 
-def _line(told: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {told[name]:.3f}" for name in ("content", "style", "both"))
+def _line(shares: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {shares[name]:.3f}" for name in ("content", "style", "both"))
 
 
 def _provenance(given: argparse.Namespace, recipe: Recipe, pipeline: Any) -> dict[str, Any]:
