@@ -1,6 +1,7 @@
-"""The public face of the package: names, docstrings, equation numbers, lazy imports, and the order of its modules."""
+"""The public face of the package: names, docstrings and their examples, equation numbers, lazy imports."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import re
@@ -23,6 +24,12 @@ HOMES = {
     if isinstance(node, ast.ImportFrom)
     for alias in node.names
 }
+# The names that the API page shows in full; it lists the others in tables.
+ADVERTISED = [
+    name
+    for names in re.findall(r"<!-- in full: (.+?) -->", (ROOT / "book" / "api.md").read_text(encoding="utf-8"))
+    for name in names.split(", ")
+]
 HEAVY = {
     "diffusers",
     "matplotlib",
@@ -73,6 +80,32 @@ def test_every_public_function_is_documented_and_annotated(function):
         parameters = [p for n, p in inspect.signature(function).parameters.items() if n not in ("self", "cls")]
         assert all(p.annotation is not inspect.Parameter.empty for p in parameters)
         assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+def test_about_25_public_names_are_advertised():
+    assert 20 <= len(ADVERTISED) == len(set(ADVERTISED) & set(reschrom.__all__)) <= 30
+
+
+@pytest.mark.parametrize("name", ADVERTISED)
+def test_every_advertised_name_has_an_example_and_each_of_its_examples_runs(name):
+    # Nothing is in scope, so that each example runs as it is copied.
+    tests = doctest.DocTestFinder().find(getattr(reschrom, name), name, module=False, globs={})
+    assert any(test.name == name and test.examples for test in tests)
+    runner, report = doctest.DocTestRunner(), []
+    for test in tests:
+        runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+def test_the_page_of_questions_names_all_that_is_advertised_and_each_of_its_lines_runs():
+    page = (ROOT / "book" / "which-one.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`~reschrom\.(\w+)`", page)) == set(ADVERTISED)
+    (start,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    lines = re.findall(r"^\| .* \| .*: `(.+)` \|$", page, re.MULTILINE)
+    assert len(lines) == page.count("| {py:obj}")
+    scope = {}
+    for line in (start, *lines):
+        exec(line, scope)
 
 
 def test_every_equation_that_a_docstring_names_exists():

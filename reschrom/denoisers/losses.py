@@ -66,7 +66,7 @@ def band_losses(
     >>> from reschrom import GaussianField, Schedule, band_losses
     >>> field, rng, schedule = GaussianField([1, 4, 16]), np.random.default_rng(0), Schedule.cosine()
     >>> losses = band_losses(field.denoise, field.sample(1000, rng), schedule, np.array([0.5]), rng)
-    >>> (losses.mean / field.losses(schedule.alpha([0.5]))).round(1).tolist()  # measured over exact
+    >>> (losses.mean / field.losses(schedule.alpha(np.array([0.5])))).round(1).tolist()  # measured over exact
     [[1.0], [1.0], [1.0]]
     """
     losses = _losses(model, images, schedule.alpha(times), generator)

@@ -55,8 +55,9 @@ def chromatography(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from reschrom import chromatography
-    >>> chromatography([0.01, 0.5, 0.99], levels=2).round(3).tolist()  # 4x4, 2x2 and 1x1 pixels
+    >>> chromatography(np.array([0.01, 0.5, 0.99]), levels=2).round(3).tolist()  # 4x4, 2x2 and 1x1 pixels
     [[0.059, 0.537, 0.759], [0.224, 0.344, 0.193], [0.717, 0.119, 0.048]]
     """
     alpha, xp = signal_power(alpha)

@@ -39,9 +39,10 @@ class Schedule:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from reschrom import Schedule
     >>> schedule = Schedule.cosine()
-    >>> schedule.alpha([0.1, 0.5, 0.9]).round(3).tolist()
+    >>> schedule.alpha(np.array([0.1, 0.5, 0.9])).round(3).tolist()
     [0.972, 0.494, 0.024]
     >>> round(float(schedule.time(0.5)), 3)
     0.496
