@@ -11,6 +11,7 @@ EXTRAS = {
     "pandas": "data",
     "pydantic": "train",
     "pyarrow": "data",
+    "pydantic": "train",
     "safetensors": "diffusers",
     "skimage": "data",
     "sklearn": "data",

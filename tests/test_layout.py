@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import re
 import shlex
 import subprocess
@@ -150,13 +151,56 @@ def test_every_target_that_the_texts_name_exists():
 
 def test_every_workflow_can_be_read_and_needs_no_secret():
     workflows = {path.stem: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
-    assert set(workflows) == {"newest", "pages", "test"}
+    assert set(workflows) == {"newest", "pages", "release", "test"}
     # YAML reads the key `on` as a truth value.
     events = {name: set(yaml.safe_load(text)[True]) for name, text in workflows.items()}
     assert events["test"] == {"push", "pull_request"}
     assert events["newest"] == {"schedule", "workflow_dispatch"}, "it gates nothing"
+    assert events["release"] == {"push", "workflow_dispatch"}
     assert ".ci/run" in workflows["test"]
     assert not [name for name, text in workflows.items() if "secrets." in text]
+
+
+def test_the_hooks_before_a_commit_run_tools_that_are_pinned():
+    """Each is run once, with no file or with one that it has nothing against."""
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    entries = {hook["id"]: shlex.split(hook["entry"]) for hook in local["hooks"]}
+    assert set(entries) == {"ruff-check", "ruff-format", "mypy", "lint-imports"}
+    for name, (python, *arguments) in entries.items():
+        assert python == ".venv/bin/python"
+        done = subprocess.run([sys.executable, *arguments, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+        assert "Usage" in done.stdout or "usage" in done.stdout
+        (tool,) = {"ruff", "mypy", "importlinter"} & set(re.findall(r"\w+", " ".join(arguments)))
+        (distribution,) = importlib.metadata.packages_distributions()[tool]
+        assert canonicalize_name(distribution) in {canonicalize_name(pin.split("==")[0]) for pin in pins()}
+
+
+def test_the_dev_container_sets_up_as_make_does():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert target == ".venv/.ready"
+    makefile = (ROOT / "Makefile").read_text()
+    assert "READY := $(VENV)/.ready" in makefile
+    assert "VENV := .venv" in makefile
+
+
+@pytest.mark.parametrize("name", ["measurement", "figure", "question"])
+def test_an_issue_asks_for_what_an_answer_needs(name):
+    template = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text())
+    assert {"name", "description", "body"} <= set(template)
+    asked = {each["id"] for each in template["body"] if each.get("validations", {}).get("required")}
+    wanted = {
+        "measurement": {"model", "scheduler", "sizes", "code", "seen", "versions"},
+        "figure": {"page", "command", "seen", "machine"},
+        "question": {"question"},
+    }
+    assert asked == wanted[name]
+
+
+def test_the_wheel_is_built_by_the_tool_that_is_pinned():
+    (asked,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert asked in pins()
 
 
 @pytest.mark.parametrize("name", ["README.md", "book/index.md"])

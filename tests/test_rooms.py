@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # By its function, because the script in bin/ breaks where the path of the environment has a space.
-LINT = "import sys; from importlinter.cli import lint_imports_command; sys.argv[0] = 'lint-imports'; lint_imports_command()"
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
 def linted(folder):

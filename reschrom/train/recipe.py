@@ -80,7 +80,7 @@ class Recipe:
     seed: Annotated[int, Field(ge=0)] = 0
 
     @classmethod
-    @naming_extra("Recipe.load")
+    @naming_extra("Recipe.load", "train")
     def load(cls, path: str | Path, **overrides: Any) -> "Recipe":
         """Read a recipe from a YAML file, with some of its settings replaced.
 
