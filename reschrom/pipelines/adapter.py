@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,7 @@ class NetworkDenoiser:
         return estimate_precision(alphas, self._prediction_type)
 
 
-def network_denoiser(pipeline: Any, prompt: str | None = None, batch: int = 32) -> NetworkDenoiser:
+def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, batch: int = 32) -> NetworkDenoiser:
     """Build the estimate of x_0 that the network of a diffusers pipeline makes, without guidance: Eq. (7).
 
     Where the scheduler clips its estimates to the range of images (`clip_sample`), they are clipped to it here too:
@@ -131,8 +131,9 @@ def network_denoiser(pipeline: Any, prompt: str | None = None, batch: int = 32) 
     pipeline : diffusers pipeline
         With a `unet` in pixels or latents that takes no condition but a prompt: DDPM, DDIM, DeepFloyd IF (stage I),
         Stable Diffusion 1 and 2. Its device and precision are used.
-    prompt : str, optional
-        None for an unconditional pipeline, and for the empty caption of one that reads captions.
+    prompt : str or sequence of str, optional
+        One, or one for each image. None for an unconditional pipeline, and for the empty caption of one that reads
+        captions.
     batch : int
         Images at a time.
 
@@ -161,22 +162,25 @@ def network_denoiser(pipeline: Any, prompt: str | None = None, batch: int = 32) 
     unet, settings = _drivable(pipeline), pipeline.scheduler.config
     schedule = Schedule.from_diffusers(pipeline.scheduler)
     furthest = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else math.inf
-    condition = {}
+    condition, texts = {}, [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
     if hasattr(pipeline, "encode_prompt"):
         with torch.no_grad():
             condition["encoder_hidden_states"] = pipeline.encode_prompt(
-                prompt=prompt or "", device=unet.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+                prompt=texts, device=unet.device, num_images_per_prompt=1, do_classifier_free_guidance=False
             )[0]
     elif prompt is not None:
         raise ValueError(f"{type(pipeline).__name__} is unconditional and reads no prompt; got {prompt!r}")
 
     def denoise(x_t: np.ndarray, alpha: float) -> np.ndarray:
+        if len(texts) not in (1, len(x_t)):
+            raise ValueError(f"one prompt for each image is needed; got {len(texts)} prompts for {len(x_t)} images")
         time = float(schedule.network_time(schedule.time(alpha)))
         timestep = torch.tensor(time, dtype=torch.float32, device=unet.device)
         estimates = []
         for start in range(0, len(x_t), batch):
             part = torch.tensor(x_t[start : start + batch])
-            given = {name: value.expand(len(part), -1, -1) for name, value in condition.items()}
+            own = slice(start, start + batch) if len(texts) > 1 else slice(None)
+            given = {name: value[own].expand(len(part), -1, -1) for name, value in condition.items()}
             with torch.no_grad():
                 output = unet(part.to(unet.device, unet.dtype), timestep, **given, return_dict=False)[0]
             estimate, _ = estimate_and_noise(output.cpu(), part, float(alpha), settings.prediction_type)

@@ -92,8 +92,9 @@ class PromptSchedule:
     ----------
     pipeline : diffusers pipeline
         With `encode_prompt`, a `unet` or `transformer`, and a scheduler that `Schedule.from_diffusers` reads.
-    prompts : sequence of str
-        One or more.
+    prompts : sequence of str or sequences of str
+        One or more. Each is one text for all images of a call, or a list of one text for each image; the pipeline is
+        called with such a list then.
     weights : callable
         Of t / T in [0, 1] (`heaviside`, `ramp`, `by_band`, or any): one weight for each prompt, or shape (prompts,
         bands), finest band first of the image or the latents. They sum to one, in every band.
@@ -115,14 +116,18 @@ class PromptSchedule:
     (64, 64)
     """
 
-    def __init__(self, pipeline: Any, prompts: Sequence[str], weights: Weights) -> None:
+    def __init__(self, pipeline: Any, prompts: Sequence[str | Sequence[str]], weights: Weights) -> None:
         denoiser = denoiser_of(pipeline)
         if not hasattr(pipeline, "encode_prompt"):
             raise TypeError(
                 f"a diffusers pipeline is needed that reads text (`encode_prompt`); got {type(pipeline).__name__}"
             )
         Schedule.from_diffusers(pipeline.scheduler)  # refuses times that are not counted like t
-        self._pipeline, self._denoiser, self._prompts, self._weights = pipeline, denoiser, list(prompts), weights
+        self._pipeline, self._denoiser, self._weights = pipeline, denoiser, weights
+        self._prompts = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        lengths = {len(prompt) for prompt in self._prompts if isinstance(prompt, list)}
+        if len(lengths) > 1:
+            raise ValueError(f"lists of prompts hold one text for each image; got lists of {sorted(lengths)} texts")
         self._at(1.0)
         self._encode, self._predict = pipeline.encode_prompt, denoiser.forward
         self._signature = inspect.signature(denoiser.forward)
@@ -151,11 +156,13 @@ class PromptSchedule:
         call = inspect.signature(self._encode).bind(*args, **kwargs)
         texts = call.arguments.get("prompt")
         # Anything else is the negative prompt, in a call of its own.
-        if texts is not None and set([texts] if isinstance(texts, str) else texts) <= set(self._prompts):
+        if texts in self._prompts or (isinstance(texts, list) and all(text in self._prompts for text in texts)):
             self._called_with, self._encodings, self._conditional_at = _tensors(encoding), [], None
             self._timesteps.begin()
             for prompt in self._prompts:
-                call.arguments["prompt"] = prompt if isinstance(texts, str) else [prompt] * len(texts)
+                call.arguments["prompt"] = (
+                    [prompt] * len(texts) if isinstance(texts, list) and isinstance(prompt, str) else prompt
+                )
                 self._encodings.append(_tensors(self._encode(*call.args, **call.kwargs)))
         return encoding
 

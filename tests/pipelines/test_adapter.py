@@ -122,6 +122,11 @@ def test_a_pipeline_that_reads_prompts_is_its_network_with_the_prompt_encoded(bu
     empty, none = (network_denoiser(pipeline, prompt)(images, alpha) for prompt in ("", None))
     np.testing.assert_array_equal(empty, none)
     assert np.abs(empty - np.asarray(expected)).max() > 1e-5
+    each = network_denoiser(pipeline, ["cat", "", "cat"], batch=2)
+    mixed = np.where([[[[True]]], [[[False]]], [[[True]]]], expected, empty)
+    np.testing.assert_allclose(each(images, alpha), mixed, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="one prompt for each image is needed; got 3 prompts for 2 images"):
+        each(images[:2], alpha)
 
 
 @pytest.mark.parametrize("build", [tiny.stable_diffusion_xl, tiny.pixart, tiny.stable_diffusion_3, tiny.flux])

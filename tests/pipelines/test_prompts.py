@@ -222,6 +222,19 @@ def test_several_prompts_in_one_call_and_several_calls_in_one_block():
             assert torch.equal(run("deepfloyd", prompts, num_images_per_prompt=1), pure)
 
 
+def test_each_image_of_a_call_may_have_its_own_prompts():
+    firsts, seconds, settings = ["a", "b"], ["b", "ab"], {"num_images_per_prompt": 1, "num_inference_steps": 4}
+    with PromptSchedule(made("deepfloyd"), [firsts, seconds], heaviside(0.5)):
+        together = run("deepfloyd", firsts, **settings)
+    for number, pair in enumerate(zip(firsts, seconds, strict=True)):
+        with PromptSchedule(made("deepfloyd"), pair, heaviside(0.5)):
+            alone = run("deepfloyd", pair[0], **settings | {"generator": generators(2)[number]})
+        torch.testing.assert_close(together[[number]], alone, rtol=0, atol=1e-5)
+    assert not torch.allclose(together, run("deepfloyd", firsts, **settings), atol=1e-3)
+    with pytest.raises(ValueError, match=r"one text for each image; got lists of \[1, 2\] texts"):
+        PromptSchedule(made("deepfloyd"), [["a"], ["a", "b"]], heaviside(0.5))
+
+
 @pytest.mark.parametrize(("first", "negative"), [("a", {"negative_prompt": "a"}), ("", {})])
 def test_a_prompt_that_is_also_the_negative_one_is_told_apart(first, negative):
     pure = run("stable_diffusion", "b", **negative)
