@@ -11,7 +11,6 @@ EXTRAS = {
     "pandas": "data",
     "pydantic": "train",
     "pyarrow": "data",
-    "pydantic": "train",
     "safetensors": "diffusers",
     "skimage": "data",
     "sklearn": "data",
