@@ -54,18 +54,18 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
         _draw(pipeline, arguments, first, _unguided(pipeline))
     growth, end = meter.growth, float(pipeline.scheduler.config.num_train_timesteps)
     t = switch_time(growth, arguments.band)
-    eta = t / end
-    step = int(np.sum((meter.timesteps > t) | (eta == 0)))  # where eta is 0, the second prompt never speaks
+    switch = t / end
+    step = int(np.sum((meter.timesteps > t) | (switch == 0)))  # where it is 0, the second prompt never speaks
     size = f"{arguments.band}x{arguments.band}"
-    yield f"switch at timestep {t:g}, after {step} of {len(meter.timesteps)} steps: eta = {eta:.3f}"
+    yield f"switch at timestep {t:g}, after {step} of {len(meter.timesteps)} steps: {switch:.3f} T"
     yield f"There all bands coarser than {size} have, for the first time, 95 % of what they gain with {first!r}"
     yield f"(growth of the model's estimate of the image without guidance, mean over {meter.images} images)."
-    with PromptSchedule(pipeline, [first, second], heaviside(eta)):
+    with PromptSchedule(pipeline, [first, second], heaviside(switch)):
         switched = _draw(pipeline, arguments, first, arguments.guidance)
     pure = [_draw(pipeline, arguments, prompt, arguments.guidance) for prompt in (first, second)]
     x, a, b = (torch.cat(batches).float().cpu().numpy() for batches in (switched, *pure))
     decided = decided_share(x, a, b, arguments.seed)
-    grown = 1 - predicted_share(growth, np.array([eta]), end)[:, 0]
+    grown = 1 - predicted_share(growth, np.array([switch]), end)[:, 0]
     yield f"{'band':<10}{'gained by then':>16}{'stays as it was':>18}   (tried: 0 % is {second!r} alone)"
     for name, gained, kept in zip(growth.band_names, grown, 1 - decided.share, strict=True):
         yield f"{name:<10}{gained:>14.1%}{kept:>18.1%}"

@@ -21,14 +21,14 @@ from reschrom.theory.shares import fraction
 Weights = Callable[[float], Any]
 
 
-def heaviside(eta: float) -> Weights:
-    """Return the weights of two prompts, the first while t > eta T and the second afterwards: Eq. (25).
+def heaviside(switch: float) -> Weights:
+    """Return the weights of two prompts, the first while t > switch T and the second afterwards: Eq. (25).
 
-    Generation runs from t = T to 0, so the prompt that comes first is the c_2 of Eq. (25).
+    Generation runs from t = T to 0, so the prompt that comes first is the c_2 of Eq. (25), and `switch` its eta.
 
     Parameters
     ----------
-    eta : float
+    switch : float
         In [0, 1], else ValueError: 1 is the second prompt alone, 0 the first alone, at t = 0 too.
 
     Returns
@@ -43,8 +43,8 @@ def heaviside(eta: float) -> Weights:
     >>> weights(0.9), weights(0.5)
     ((1.0, 0.0), (0.0, 1.0))
     """
-    fraction("eta", eta)
-    return lambda t: (1.0, 0.0) if t > eta or eta == 0 else (0.0, 1.0)
+    fraction("switch", switch)
+    return lambda t: (1.0, 0.0) if t > switch or switch == 0 else (0.0, 1.0)
 
 
 def ramp(start: float, end: float, kind: str = "linear") -> Weights:

@@ -54,7 +54,7 @@ def coarse_correction(
 class UpsampleGuidance:
     """Let a diffusers pipeline draw larger images than its network was trained on: Upsample Guidance, by Eq. (13).
 
-    At every time t of weight `theta H(t - (1 - eta) T)` above 0, H(0) = 1, the network predicts twice: from the noised
+    At every time t of weight `theta H(t - (1 - share) T)` above 0, H(0) = 1, the network predicts twice: from the noised
     image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at which its
     schedule is so noisy. tau lies in general between two timesteps and is passed to the network as it is; where it
     would lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the weight,
@@ -74,8 +74,8 @@ class UpsampleGuidance:
         How many times larger the images are than those of training, 2 or more.
     theta : float
         The weight, 0 or more; 1 takes the low-resolution prediction as it is. About 1.2 was found best.
-    eta : float
-        The share of the times that has it, from noise on, in [0, 1]; its authors advise less than 1 in latents.
+    share : float
+        Of the times that have it, from noise on, in [0, 1]: its authors' eta. They advise less than 1 in latents.
 
     Raises
     ------
@@ -90,19 +90,19 @@ class UpsampleGuidance:
     >>> from reschrom import UpsampleGuidance, load_pipeline
     >>> pipeline = load_pipeline("data/models/pocket-lowres-16")
     >>> pipeline.unet.register_to_config(sample_size=32)
-    >>> with UpsampleGuidance(pipeline, scale=2, theta=1.2, eta=0.6):
+    >>> with UpsampleGuidance(pipeline, scale=2, theta=1.2, share=0.6):
     ...     image = pipeline(num_inference_steps=2).images[0]
     >>> image.size
     (32, 32)
     """
 
-    def __init__(self, pipeline: Any, scale: int = 2, theta: float = 1.0, eta: float = 1.0) -> None:
+    def __init__(self, pipeline: Any, scale: int = 2, theta: float = 1.0, share: float = 1.0) -> None:
         if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
             raise ValueError(f"scale says how many times larger images are, a whole number of 2 or more; got {scale!r}")
         if not 0 <= theta < math.inf:
             raise ValueError(f"theta is the weight of the guidance, finite and 0 or more; got {theta:g}")
-        if not 0 <= eta <= 1:
-            raise ValueError(f"eta is the share of the times that are guided and lies in [0, 1]; got {eta:g}")
+        if not 0 <= share <= 1:
+            raise ValueError(f"share says how much of the time is guided and lies in [0, 1]; got {share:g}")
         unet, scheduler = denoiser_of(pipeline, "unet"), pipeline.scheduler
         self._prediction = scheduler.config.get("prediction_type", "epsilon")
         if is_flow(scheduler, scheduler.config) or self._prediction not in _RESPONSES:
@@ -117,7 +117,7 @@ class UpsampleGuidance:
             )
         self._schedule = Schedule.from_diffusers(scheduler)
         self._unet, self._scale, self._theta = unet, scale, theta
-        self._until = (1 - eta) * scheduler.config.num_train_timesteps
+        self._until = (1 - share) * scheduler.config.num_train_timesteps
         self._predict: Any = None
         self._open = contextlib.ExitStack()
 

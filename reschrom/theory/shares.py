@@ -91,34 +91,34 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
 
 
 def predicted_share(
-    chromatogram: Chromatogram, eta: Float[np.ndarray, " switches"], end: float
+    chromatogram: Chromatogram, switch: Float[np.ndarray, " switches"], end: float
 ) -> Float[np.ndarray, "bands switches"]:
-    """Return the share of each band that is generated after a switch at t = eta T, and so by the second prompt.
+    """Return the share of each band that is generated after a switch at t = switch T, and so by the second prompt.
 
-    eta: in [0, 1]. end: T in the units of the chromatogram, such as 1000 timesteps.
+    switch: in [0, 1], the eta of Eq. (25). end: T in the units of the chromatogram, such as 1000 timesteps.
     A band that never grows was there from the beginning: its share is 0.
-    Raises ValueError for eta outside [0, 1].
+    Raises ValueError for a switch outside [0, 1].
     """
-    for each in eta:
-        fraction("eta", float(each))
-    return np.stack([np.interp(eta * end, chromatogram.edges, each) for each in chromatogram.gained_share])
+    for each in switch:
+        fraction("switch", float(each))
+    return np.stack([np.interp(switch * end, chromatogram.edges, each) for each in chromatogram.gained_share])
 
 
 def half_decided(
-    eta: Float[np.ndarray, " switches"], share: Float[np.ndarray, "bands switches"]
+    switch: Float[np.ndarray, " switches"], share: Float[np.ndarray, "bands switches"]
 ) -> Float[np.ndarray, " bands"]:
-    """Return the eta at which half of each band is decided by the second prompt: the first crossing, interpolated.
+    """Return the switch at which half of each band is decided by the second prompt: the first crossing, interpolated.
 
-    eta: rising. share: for instance of `predicted_share`.
+    switch: rising. share: for instance of `predicted_share`.
     Raises ValueError for a band that does not rise through one half.
     """
     above = share >= 0.5
     after = above.argmax(axis=1)
     if not np.all(above.any(axis=1) & (after > 0)):
-        raise ValueError("the share of every band must rise through one half between the first eta and the last")
+        raise ValueError("the share of every band must rise through one half between the first switch and the last")
     band = np.arange(len(share))
     low, high = share[band, after - 1], share[band, after]
-    return eta[after - 1] + (0.5 - low) / (high - low) * (eta[after] - eta[after - 1])
+    return switch[after - 1] + (0.5 - low) / (high - low) * (switch[after] - switch[after - 1])
 
 
 def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> float:

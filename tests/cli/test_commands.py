@@ -210,7 +210,7 @@ def test_switch_answers_with_the_measured_growth_and_tries_it(models, capsys):
         drawn(first, guidance=1.0)
     t = switch_time(meter.growth, 4)
     step = meter.timesteps.tolist().index(t) if t else 4
-    assert answer == f"switch at timestep {t:g}, after {step} of 4 steps: eta = {t / 1000:.3f}"
+    assert answer == f"switch at timestep {t:g}, after {step} of 4 steps: {t / 1000:.3f} T"
     with PromptSchedule(pipeline, [first, second], heaviside(t / 1000)):
         switched = drawn(first)
     gained = 1 - predicted_share(meter.growth, np.array([t / 1000]), 1000.0)[:, 0]

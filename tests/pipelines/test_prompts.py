@@ -296,7 +296,7 @@ def test_weights_that_stop_to_sum_to_one_are_refused_at_that_time():
 @pytest.mark.parametrize(
     ("build", "values", "message"),
     [
-        (heaviside, (1.1,), r"eta is a fraction of the last time and lies in \[0, 1\]; got 1\.1"),
+        (heaviside, (1.1,), r"switch is a fraction of the last time and lies in \[0, 1\]; got 1\.1"),
         (heaviside, (float("nan"),), r"lies in \[0, 1\]; got nan"),
         (ramp, (2.0, 0.0), r"start is a fraction"),
         (ramp, (1.0, -1.0), r"end is a fraction"),
@@ -380,7 +380,7 @@ def test_the_predicted_share_is_what_grows_after_the_switch():
     etas = np.array([0.0, 0.2, 0.4, 0.6, 0.9, 1.0])
     expected = [[0, 5 / 8, 6.5 / 8, 1, 1, 1], [0, 0, 0.25, 0.5, 1, 1], [0] * 6]
     np.testing.assert_allclose(predicted_share(chromatogram, etas, 1000.0), expected)
-    with pytest.raises(ValueError, match=r"eta .* got 1\.5"):
+    with pytest.raises(ValueError, match=r"switch .* got 1\.5"):
         predicted_share(chromatogram, np.array([0.5, 1.5]), 1000.0)
 
 

@@ -210,7 +210,7 @@ def test_every_pipeline_is_guided_and_given_back(name):
     assert np.array_equal(run(name), before)
 
 
-@pytest.mark.parametrize("settings", [{"theta": 0.0}, {"eta": 0.0}], ids=str)
+@pytest.mark.parametrize("settings", [{"theta": 0.0}, {"share": 0.0}], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_without_weight_nothing_changes(name, settings):
     with passes(made(name)) as times:
@@ -220,11 +220,11 @@ def test_without_weight_nothing_changes(name, settings):
     assert again == times
 
 
-@pytest.mark.parametrize(("eta", "guided"), [(1.0, 4), (0.75, 3), (0.5, 2), (0.49, 1), (0.2, 0)])
-def test_the_network_is_asked_twice_only_at_times_that_have_weight(eta, guided):
-    with passes(made("ddim")) as times, UpsampleGuidance(made("ddim"), eta=eta):
+@pytest.mark.parametrize(("share", "guided"), [(1.0, 4), (0.75, 3), (0.5, 2), (0.49, 1), (0.2, 0)])
+def test_the_network_is_asked_twice_only_at_times_that_have_weight(share, guided):
+    with passes(made("ddim")) as times, UpsampleGuidance(made("ddim"), share=share):
         run("ddim", num_inference_steps=4)
-    # H(0) = 1: there is guidance at t = (1 - eta) T
+    # H(0) = 1: there is guidance at t = (1 - share) T
     assert len(times) == 4 + guided
     assert [t for t in times if t in (750, 500, 250, 0)] == [750, 500, 250, 0, *[0] * (guided > 3)]
 
@@ -272,8 +272,8 @@ def test_what_listens_to_the_network_hears_it_guided():
         ({"scale": 1.5}, r"whole number of 2 or more; got 1\.5"),
         ({"theta": -0.1}, r"theta .* finite and 0 or more; got -0\.1"),
         ({"theta": float("nan")}, r"theta .* got nan"),
-        ({"eta": 1.2}, r"eta .* lies in \[0, 1\]; got 1\.2"),
-        ({"eta": -0.2}, r"eta .* got -0\.2"),
+        ({"share": 1.2}, r"share .* lies in \[0, 1\]; got 1\.2"),
+        ({"share": -0.2}, r"share .* got -0\.2"),
     ],
 )
 @pytest.mark.usefixtures("no_type_checks")
