@@ -139,7 +139,7 @@ def rates_from_sampling(
     model: any estimate of x_0.
     start: white noise, the state at the last time of `edges`.
     substeps: DDIM steps for each step of the time grid. The error that finite steps make falls as 1 / substeps, and is
-        not in the intervals, which know of chance alone.
+        not in the intervals, which cover chance alone.
     """
     if substeps < 1:
         raise ValueError(f"each step of the time grid takes one or more steps of DDIM; got {substeps}")

@@ -72,7 +72,7 @@ class AttenuatedProcess:
 
     schedule: alpha_t.
     turning_points: the times at which the side is halved, increasing, within the schedule. At such a time itself the
-        image is already the smaller one, unless a method is told the stage before.
+        image is already the smaller one, unless a method is given the stage before.
     attenuation: of the detail at the end of its stage, in (0, 1]; 1 attenuates nothing.
     treatment: of the noise at a turning point, one of `TREATMENTS`. The standard deviation s_t of a pixel's noise in
         stage k is `2^-k sqrt(1 - alpha_t)` for "continue" and `sqrt(1 - alpha_t)` for "preserve".
@@ -244,7 +244,7 @@ class AttenuatedProcess:
         return alpha if self.treatment == "preserve" else matched_alpha(alpha, self.stage(t))
 
     def network_time(self, t: Num[Array, "*batch"] | Number) -> Float[Array, "*batch"]:
-        """Return the time that the network is told: t, or for "continue" the matched time tau of Eq. (16)."""
+        """Return the time that the network is given: t, or for "continue" the matched time tau of Eq. (16)."""
         stage = self.stage(t)
         if self.treatment == "preserve" or stage == 0:
             return np.asarray(t, float)

@@ -80,7 +80,7 @@ class DVDPScheduler(SchedulerMixin, ConfigMixin):
         return sample * float(self.process.input_scale(float(timestep)))
 
     def network_time(self, timestep: torch.Tensor | Number) -> torch.Tensor:
-        """Return the time that the network is told at a timestep; it need not be whole."""
+        """Return the time that the network is given at a timestep; it need not be whole."""
         # A tensor, because networks cut the fraction off a plain number.
         return torch.tensor(float(self.process.network_time(float(timestep))))
 

@@ -15,7 +15,7 @@ NoiseModel = Callable[[Array, Array], Array]
 def residual_target(
     noise: Num[Array, "*batch channels height width"],
 ) -> Float[Array, "*batch channels height width"]:
-    """Return the part of the noise that coarser models cannot know, `noise - UD[noise]`: Eqs. (21) and (23).
+    """Return the part of the noise that coarser models cannot predict, `noise - UD[noise]`: Eqs. (21) and (23).
 
     It is the training target of every model of a cascade but the coarsest, which learns all of its noise.
     noise: shape (..., C, H, W), sides powers of two, 2 or more.
@@ -37,7 +37,7 @@ def cascaded_noise(
         tau_m, Eq. (16).
     x_t: noised images, shape (..., C, H, W), sides powers of two that halve `len(models) - 1` times.
     alpha: signal power in [0, 1], one number or one per image.
-    time_adjustment: whether models are told the signal power at tau_m; else that at t.
+    time_adjustment: whether models are given the signal power at tau_m; else that at t.
     intensity_rescaling: whether images are scaled by lambda_m; else they are `D^m[x_t]`.
     """
     if len(models) == 0:

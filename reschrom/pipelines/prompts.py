@@ -1,4 +1,4 @@
-"""Time-dependent prompts: which prompt speaks at each time and in each resolution (Eqs. 6 and 25), and what it decides.
+"""Time-dependent prompts: which prompt guides at each time and in each resolution (Eqs. 6 and 25).
 
 Time is the fraction t / T of the scheduler's own timesteps: 1 is noise, 0 the image, and generation runs from 1 to 0.
 """

@@ -1,8 +1,8 @@
 """Upsample Guidance (Hwang, Park, Jo; 2024, arXiv 2404.01709): larger images than a network was trained on.
 
-Shown a noised image of another size than its own, a network knows the detail and mistakes the whole. The same image,
+In a noised image of another size than its own, a network estimates the detail well and the whole badly. The same image,
 pooled to the network's size, is a noised image like those it learned from, of another time and intensity: Eqs. (10)
-and (13). What it says of that one takes the place of the coarse part of its estimate. Nothing is trained.
+and (13). So its estimate there takes the place of the coarse part of the first one. Nothing is trained.
 """
 
 import contextlib
@@ -37,12 +37,12 @@ def coarse_correction(
 ) -> Float[Array, "images channels height width"]:
     """Return what Upsample Guidance of weight 1 adds to an estimate of x_0: `U[E_low] - UD[estimate]`.
 
-    E_low is what `denoise` says of the pooled image `D[x_t] / sqrt(P)`, `P = alpha + (1 - alpha) / scale^2`, whose
+    E_low is the estimate of `denoise` in the pooled image `D[x_t] / sqrt(P)`, `P = alpha + (1 - alpha) / scale^2`, whose
     signal power is `alpha / P`: Eq. (13), for blocks of any size. In noise predictions it is
     `U[eps_low / scale] - UD[eps]`, as its authors write it.
 
     denoise: the estimate of x_0 in noised images of low resolution and a signal power.
-    x_t, estimate: noised images and what is thought of them, shape (N, C, H, W), sides multiples of `scale`.
+    x_t, estimate: noised images and the estimate of x_0 in them, shape (N, C, H, W), sides multiples of `scale`.
     alpha: signal power of x_t in [0, 1].
     scale: pixels along one side of a block that D averages and U fills.
     """
