@@ -164,7 +164,7 @@ def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, b
     furthest = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else math.inf
     condition, texts = {}, [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
     if hasattr(pipeline, "encode_prompt"):
-        with torch.no_grad():
+        with torch.inference_mode():
             condition["encoder_hidden_states"] = pipeline.encode_prompt(
                 prompt=texts, device=unet.device, num_images_per_prompt=1, do_classifier_free_guidance=False
             )[0]
@@ -181,7 +181,7 @@ def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, b
             part = torch.tensor(x_t[start : start + batch])
             own = slice(start, start + batch) if len(texts) > 1 else slice(None)
             given = {name: value[own].expand(len(part), -1, -1) for name, value in condition.items()}
-            with torch.no_grad():
+            with torch.inference_mode():
                 output = unet(part.to(unet.device, unet.dtype), timestep, **given, return_dict=False)[0]
             estimate, _ = estimate_and_noise(output.cpu(), part, float(alpha), settings.prediction_type)
             estimates.append(estimate.clip(-furthest, furthest).numpy())

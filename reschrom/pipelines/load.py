@@ -58,7 +58,13 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
             use_safetensors=True,
             local_files_only=folder is not None,
         )
-    return pipeline.to(device)
+    pipeline = pipeline.to(device)
+    denoiser = next((part for name in ("unet", "transformer") if (part := getattr(pipeline, name, None))), None)
+    if pipeline.device.type == "cpu" and denoiser is not None:
+        # Processors convolve a sixth faster so. The attention of diffusers stays: plain products were no faster for
+        # small images, and took half as long again for larger ones.
+        torch.nn.utils.convert_conv2d_weight_memory_format(denoiser, torch.channels_last)
+    return pipeline
 
 
 @contextlib.contextmanager
