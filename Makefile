@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 # One thread for each process: tests and notebooks run side by side. The book's notebooks run under the same settings.
 SETTINGS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 PYTHONWARNINGS=ignore:::tqdm.auto
 WORKERS ?= 2
+LINT_IMPORTS := $(BIN)/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 .DEFAULT_GOAL := help
 .PHONY: help book test lint types unit records record preview serve bench clean
@@ -26,24 +27,25 @@ $(READY): constraints.txt pyproject.toml
 book: $(READY)  ## run every notebook and render the book into _build/html (PROFILE=paper for the paper's models)
 	@$(BIN)/python -m reschrom.companion build --profile $(PROFILE)
 
-test: lint types unit records  ## check everything: style, types, unit and browser tests, every record
+test: lint types book records  ## check everything: style, types, the book, every record, unit and browser tests
+	@$(MAKE) --no-print-directory unit SITE=_build/html
 
 lint: $(READY)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(LINT_IMPORTS) >/dev/null || $(LINT_IMPORTS)
 
 types: $(READY)
-	@$(BIN)/mypy
+	@$(BIN)/python -m mypy
 
-# The browser tests look at the book as the records show it.
-unit: preview
-	@$(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+# The browser tests look at the book in SITE, or else at one that they make from the records.
+unit: $(READY)
+	@$(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered \
+	    $(if $(SITE),--book $(SITE))
 
-# Each record is run again, and must print what it holds.
+# Each notebook is run once, for the book and for this.
 records: $(READY)
-	@$(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --nbval --nbval-current-env \
-	    --nbval-sanitize-with tests/nbval.cfg notebooks
+	@$(BIN)/python -m reschrom.companion check
 
 record: $(READY)  ## run every notebook and renew the records that changed, notebooks/*/NAME.ipynb
 	@$(BIN)/python -m reschrom.companion record

@@ -66,7 +66,7 @@ rule execute:
         mem_mb=4000,
         runtime=60,
     shell:
-        "{PYTHON} -m reschrom.companion.build.execute {input.source} {output} --parameters {params.overrides:q} 2>&1 | tee {log}"
+        "{PYTHON:q} -m reschrom.companion.build.execute {input.source:q} {output:q} --parameters {params.overrides:q} 2>&1 | tee {log:q}"
 
 
 rule html:
@@ -78,7 +78,7 @@ rule html:
     log:
         "_build/log/html.log",
     shell:
-        "{PYTHON} -m reschrom.companion.build.stage _build/html {input.notebooks} 2>&1 | tee {log}"
+        "{PYTHON:q} -m reschrom.companion.build.stage _build/html {input.notebooks:q} 2>&1 | tee {log:q}"
 
 
 rule html_of_records:
@@ -90,4 +90,4 @@ rule html_of_records:
     log:
         "_build/log/preview.log",
     shell:
-        "{PYTHON} -m reschrom.companion.build.stage _build/preview/html {input.notebooks} 2>&1 | tee {log}"
+        "{PYTHON:q} -m reschrom.companion.build.stage _build/preview/html {input.notebooks:q} 2>&1 | tee {log:q}"

@@ -30,9 +30,18 @@ def root() -> Path:
     return ROOT
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--book", type=Path, help="the rendered pages to look at; by default they are made of the records")
+
+
 @pytest.fixture(scope="session")
-def book_html(root: Path) -> Path:
-    """The folder of the rendered pages, made from the records; nothing is run."""
+def book_html(root: Path, request: pytest.FixtureRequest) -> Path:
+    """The folder of the rendered pages: that of `--book`, or one made from the records, for which nothing is run."""
+    from reschrom.companion.build.pages import COMPLETE  # here, after pytest has set up the checks of shapes
+
+    if given := request.config.getoption("--book"):
+        assert (root / given / COMPLETE).is_file(), f"{given} holds no whole book"
+        return root / given
     subprocess.run(
         [sys.executable, "-m", "reschrom.companion", "preview"], cwd=root, check=True, stdin=subprocess.DEVNULL
     )

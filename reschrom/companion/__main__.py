@@ -1,10 +1,10 @@
-"""Build the book: `python -m reschrom.companion build|preview|record|serve`."""
+"""Build the book: `python -m reschrom.companion build|preview|record|check|serve`."""
 
 import argparse
 import os
 import sys
 
-from reschrom.companion.build.graph import HTML, build, preview, record
+from reschrom.companion.build.graph import HTML, build, check, preview, record
 from reschrom.companion.build.serve import serve
 
 
@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--profile", default="cpu", help="parameters of the run, profiles/PROFILE.yaml")
     tasks.add_parser("preview", help="render the book from the committed records into _build/preview/html")
     tasks.add_parser("record", help="run the notebooks and renew the records beside their sources")
+    tasks.add_parser("check", help="run the notebooks and compare them with their records")
     tasks.add_parser("serve", help="show the book on this machine")
     options = parser.parse_args(arguments)
     try:
@@ -26,9 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
             return build(options.profile, options.cores)
         if options.task == "serve":
             return serve(HTML)
-        return preview(options.cores) if options.task == "preview" else record(options.cores)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"\nnothing was made:\n{error}\n", file=sys.stderr)
+        return {"preview": preview, "record": record, "check": check}[options.task](options.cores)
+    except (FileNotFoundError, PermissionError, ValueError) as error:
+        print(f"nothing was made: {error}", file=sys.stderr)
         return 1
 
 

@@ -36,9 +36,9 @@ def dependencies(sources: Iterable[str], root: Path, package: Path = PACKAGE) ->
         path = module_file(name, package)
         if path is not None and path not in modules:
             modules.add(path)
-            tree = _parse(path, path.stat().st_mtime_ns)
-            waiting |= set(_imports(tree, _package_of(name, path), package))
-            files |= set(_data_files(tree, root, path.parent))
+            imported, named = _leads_to(name, path, path.stat().st_mtime_ns, package, root)
+            waiting |= imported
+            files |= named
     return modules | files
 
 
@@ -59,6 +59,14 @@ def module_file(name: str, package: Path) -> Path | None:
 
 def _package_of(name: str, path: Path) -> str:
     return name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+
+@functools.cache  # every notebook asks for the same modules
+def _leads_to(name: str, path: Path, changed: int, package: Path, root: Path) -> tuple[frozenset[str], frozenset[Path]]:
+    """Return the names that a module imports of its package, and the data files that it names."""
+    tree = _parse(path, changed)
+    imported = _imports(tree, _package_of(name, path), package)
+    return frozenset(imported), frozenset(_data_files(tree, root, path.parent))
 
 
 @functools.cache

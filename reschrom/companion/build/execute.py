@@ -1,17 +1,21 @@
 """Run one notebook source and write its executed form: `python -m reschrom.companion.build.execute SOURCE OUTPUT`."""
 
 import argparse
+import importlib.metadata
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from traitlets.config import Config
 
 from reschrom._files import replacing
@@ -26,7 +30,18 @@ ENVIRONMENT = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONWARNINGS": "ignore:::tqdm.auto",  # diffusers' progress bars, where ipywidgets is not installed
 }
+FOLDERS = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
 TRACEBACK_LINES = 30
+START_SECONDS = 600  # a kernel starts in a few, but a machine may be busy
+
+
+class ThisPython(AsyncKernelManager):
+    """Starts the Python that runs this, whatever kernels are installed and whichever is called `python3`."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """How the kernel is started."""
+        return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
 
 
 class CellFailed(RuntimeError):
@@ -47,14 +62,15 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
     if unknown:
         raise ValueError(f"{source} declares no parameter {', '.join(map(repr, sorted(unknown)))}")
     # Sockets that are files of this run alone: kernels that start together cannot take each other's port.
-    with _environment(), tempfile.TemporaryDirectory(prefix="reschrom-") as folder:
+    with tempfile.TemporaryDirectory(prefix="reschrom-") as folder, _environment(Path(folder), root):
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         try:
             executed = papermill.execute_notebook(
                 notebook,
                 None,
                 dict(parameters),
-                kernel_name="python3",
+                kernel_manager_class=ThisPython,
+                start_timeout=START_SECONDS,
                 cwd=str(root),
                 progress_bar=False,
                 config=sockets,
@@ -70,14 +86,29 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(folder: Path, root: Path) -> Iterator[None]:
+    """Set what kernels inherit; the files that they keep of themselves go to `folder`, none to the reader's home."""
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT)
+    os.environ.update({name: str(folder / name) for name in FOLDERS}, MPLCONFIGDIR=str(_fonts(root)))
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _fonts(root: Path) -> Path:
+    """Return the folder of Matplotlib's list of fonts: a kernel that had to make it would say so in its notebook."""
+    folder = root / "_build" / "cache" / f"matplotlib-{importlib.metadata.version('matplotlib')}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
+            command = [sys.executable, "-c", "import matplotlib.font_manager"]
+            subprocess.run(command, env=os.environ | {"MPLCONFIGDIR": new}, check=True, capture_output=True)
+            with suppress(OSError):  # another notebook was faster
+                Path(new).rename(folder)
+    return folder
 
 
 def _story(source: Path, error: Any) -> str:

@@ -1,11 +1,15 @@
-"""The three things to do with the build graph; each is one run of Snakemake in the checkout, the current folder."""
+"""The things to do with the build graph; each is one run of Snakemake in the checkout, the current folder."""
 
 import fcntl
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reschrom._files import replacing
+from reschrom.companion.build.compare import differences
 from reschrom.companion.build.pages import COMPLETE, contents, pictures
 from reschrom.companion.build.plan import DEFAULTS, Plan
 
@@ -38,13 +42,38 @@ def record(cores: int) -> int:
     if status:
         return status
     shown = (plan.root / "README.md").read_text()
-    for notebook in plan.notebooks:
-        executed = plan.root / "_build" / "executed" / DEFAULTS / f"{notebook}.ipynb"
-        _renew(Path("notebooks", f"{notebook}.ipynb"), executed.read_bytes())
+    for record, executed in _executed(plan):
+        _renew(record, executed.read_bytes())
         for name, content in pictures(executed).items():
             if f"(book/figures/{name})" in shown:
                 _renew(Path("book", "figures", name), content)
     return 0
+
+
+def check(cores: int) -> int:
+    """Run the notebooks that changed with their default parameters, and compare each one with its record.
+
+    Return 0 when all agree, and otherwise say which cells differ, and how.
+    """
+    plan = Plan.read(_checkout(), "cpu")
+    status = _snakemake("defaults", "cpu", cores)
+    if status:
+        return status
+    differing = {record: list(differences(record, executed)) for record, executed in _executed(plan)}
+    wrong = {record: lines for record, lines in differing.items() if lines}
+    for lines in wrong.values():
+        print(*lines, "", sep="\n", file=sys.stderr)
+    if wrong:
+        print(f"{len(wrong)} of {len(differing)} notebooks differ; `make record` renews their records", file=sys.stderr)
+    else:
+        print(f"all {len(differing)} notebooks give what their records hold")
+    return int(bool(wrong))
+
+
+def _executed(plan: Plan) -> Iterator[tuple[Path, Path]]:
+    """Yield each notebook's record, and the notebook as it was executed with its default parameters."""
+    for notebook in plan.notebooks:
+        yield Path("notebooks", f"{notebook}.ipynb"), Path("_build/executed", DEFAULTS, f"{notebook}.ipynb")
 
 
 def _renew(path: Path, content: bytes) -> None:
@@ -63,33 +92,47 @@ def _checkout() -> Path:
 
 
 def _pages(html: Path, target: str, profile: str, cores: int) -> int:
-    pages = ["index", *contents(Path("_toc.yml"))]
-    if any(not (html / f"{page}.html").is_file() for page in pages):  # someone took a page away
-        (html / COMPLETE).unlink(missing_ok=True)
-    status = _snakemake(target, profile, cores)
+    status = _snakemake(target, profile, cores, html)
     if status == 0:
         print(f"the book: {html / 'index.html'}")
     return status
 
 
-def _snakemake(target: str, profile: str, cores: int) -> int:
+def _snakemake(target: str, profile: str, cores: int, html: Path | None = None) -> int:
+    """Run Snakemake, alone in this checkout; `html` is the folder of the pages that it makes, if it makes any."""
     if cores < 1:  # Snakemake would take every core it finds
         raise ValueError(f"one core or more is needed; got {cores}")
-    # Snakemake's own lock outlives a kill. This one ends with the processes that hold it.
-    lock = Path("_build/.lock")
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as held:
+    with _alone() as lock:
+        if html and any(not (html / f"{page}.html").is_file() for page in ["index", *contents(Path("_toc.yml"))]):
+            (html / COMPLETE).unlink(missing_ok=True)  # someone took a page away
+        command = [sys.executable, "-m", "snakemake", target, "--cores", str(cores), "--resources", "gpu=1"]
+        command += ["--nolock", "--rerun-incomplete", "--keep-going", "--scheduler", "greedy"]
+        command += ["--config", f"profile={profile}"]
+        story = Path("_build/snakemake.log")
+        with story.open("w") as log:
+            run = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=log, pass_fds=[lock])
+    if run.returncode and "Error in rule" not in story.read_text():  # no job failed and told why
+        print(story.read_text(), file=sys.stderr)
+    return run.returncode
+
+
+@contextmanager
+def _alone() -> Iterator[int]:
+    """Wait until no other build runs in this checkout, and keep others out; yield the file descriptor that does it.
+
+    Snakemake's own lock outlives a kill. This one ends with the processes that hold it.
+    """
+    for folder in (Path("_build"), Path(".snakemake")):
+        try:
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise PermissionError(f"{folder} cannot be written in {Path.cwd()}: {error.strerror}") from error
+    with Path("_build/.lock").open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("waiting for another build in this checkout", file=sys.stderr)
             fcntl.flock(held, fcntl.LOCK_EX)
-        command = [sys.executable, "-m", "snakemake", target, "--cores", str(cores), "--resources", "gpu=1"]
-        command += ["--nolock", "--rerun-incomplete", "--keep-going", "--scheduler", "greedy"]
-        command += ["--config", f"profile={profile}"]
-        story = lock.with_name("snakemake.log")
-        with story.open("w") as log:
-            run = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=log, pass_fds=[held.fileno()])
-    if run.returncode and "Error in rule" not in story.read_text():  # no job failed and told why
-        print(story.read_text(), file=sys.stderr)
-    return run.returncode
+        yield held.fileno()

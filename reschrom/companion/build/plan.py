@@ -1,5 +1,6 @@
 """What a build consists of: the notebooks, their parameters under a profile, and the files each one depends on."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from reschrom.companion.build.depends import PACKAGE, dependencies, named_data
 from reschrom.companion.build.notebook import code_cells, declared_parameters, read_source
 
 DEFAULTS = "defaults"  # the variant of a notebook that nothing overrides; records and every profile share it
+EXAMPLE = "`figures/guidance: {seed: 1}`"
 
 
 class PlanError(ValueError):
@@ -37,9 +39,10 @@ class Plan:
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise PlanError(f"there is no profile {profile!r}; profiles/ holds: {known}")
-        overrides = yaml.safe_load(path.read_text()) or {}
+        file = path.relative_to(root)
+        overrides = _overrides(path, file)
         plan = cls(root, profile, {name: values for name, values in overrides.items() if values})
-        plan._check(path.relative_to(root))
+        plan._check(file)
         return plan
 
     @cached_property
@@ -93,3 +96,41 @@ class Plan:
                         f"{path}: notebook {notebook!r} declares no parameter {name!r}; it declares: "
                         + (", ".join(declared) or "none")
                     )
+
+
+def _overrides(path: Path, file: Path) -> dict[str, dict[str, Any]]:
+    """Read a profile; an error calls it `file`."""
+    try:
+        overrides = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise PlanError(f"{file}: expected YAML; it cannot be read: {' '.join(str(error).split())}") from error
+    if overrides is None:  # nothing but comments
+        return {}
+    if not isinstance(overrides, dict):
+        raise PlanError(
+            f"{file}: expected notebooks with their parameters, as in {EXAMPLE}; got {_described(overrides)}"
+        )
+    for notebook, values in overrides.items():
+        if values is not None and not isinstance(values, dict):
+            raise PlanError(f"{file}: expected parameters of {notebook!r}, as in {EXAMPLE}; got {_described(values)}")
+        for name, value in (values or {}).items():
+            if not _can_be_written_as_json(value):
+                raise PlanError(
+                    f"{file}: expected text, a number, true, false, null, or a list or mapping of these for "
+                    f"{name!r} of {notebook!r}; got {_described(value)}"
+                )
+    return overrides
+
+
+def _described(value: object) -> str:
+    """Name the kind of a value that YAML gave, and the value."""
+    kinds = {list: "the list", dict: "the mapping", str: "the text", int: "the number", float: "the number"}
+    return f"{kinds.get(type(value), f'the {type(value).__name__}')} {value!s}"
+
+
+def _can_be_written_as_json(value: object) -> bool:
+    """Tell whether a value reaches a notebook as it is: parameters travel as JSON."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
