@@ -244,7 +244,7 @@ MISTAKES = {
     ),
     "no file": (lambda: Chromatogram.load(Path("nowhere.json")), FileNotFoundError, r"nowhere\.json"),
     # the package
-    "no such name": (lambda: reschrom.chromatografy, AttributeError, r"'chromatografy'"),
+    "no such name": (lambda: reschrom.chromatografy, AttributeError, r"^No reschrom attribute chromatografy$"),
 }
 
 

@@ -154,22 +154,34 @@ TEXT = {
 
 # (module, function, what is there, what is put in its place, a notebook that must notice)
 CODE = {
-    "exponent in chromatography": ("rates", "chromatography", "** 2", "** 3", "chromatography"),
-    "index in chromatography": ("rates", "powers_and_weights", "4.0**m", "4.0 ** (m + 1)", "chromatography"),
-    "sign of the clock shift": ("scaling", "matched_time", ") + whole_level", ") - whole_level", "natural-schedule"),
-    "exponent of the intensity scale": ("scaling", "intensity_scale", "2.0 **", "4.0 **", "cascade-algebra"),
-    "exponent of the matched power": ("scaling", "matched_alpha", "4.0 **", "2.0 **", "scaling-relation"),
-    "factor of pooling": ("resolution", "downsample", "* 0.25", "* 0.5", "cascade-algebra"),
-    "sign of a band": ("resolution", "bands", "fine - upsample", "fine + upsample", "cascade-algebra"),
+    "exponent in chromatography": ("theory.chromatography", "chromatography", "** 2", "** 3", "chromatography"),
+    "index in chromatography": (
+        "theory.chromatography",
+        "powers_and_weights",
+        "4.0**m",
+        "4.0 ** (m + 1)",
+        "chromatography",
+    ),
+    "sign of the clock shift": (
+        "theory.matching",
+        "matched_time",
+        ") + whole_level",
+        ") - whole_level",
+        "natural-schedule",
+    ),
+    "exponent of the intensity scale": ("theory.matching", "intensity_scale", "2.0 **", "4.0 **", "cascade-algebra"),
+    "exponent of the matched power": ("theory.matching", "matched_alpha", "4.0 **", "2.0 **", "scaling-relation"),
+    "factor of pooling": ("theory.bands", "downsample", "* 0.25", "* 0.5", "cascade-algebra"),
+    "sign of a band": ("theory.bands", "bands", "fine - upsample", "fine + upsample", "cascade-algebra"),
     "sign of the detail in Algorithm 1": (
-        "thresholding",
+        "pipelines.threshold",
         "_every_resolution",
         ") + detail",
         ") - detail",
         "static-threshold",
     ),
     "index of the coarsest level in Algorithm 1": (
-        "thresholding",
+        "pipelines.threshold",
         "_every_resolution",
         "bands(estimate)",
         "bands(estimate, 1)",

@@ -2,20 +2,21 @@
 
 import io
 
-import nbformat
 import numpy as np
 import pyarrow as pa
 import yaml
+from pages import run_page
 from PIL import Image
 from pyarrow import parquet
-
-from reschrom.companion.build.execute import execute
 
 SMALL = {"samples": 4, "steps": 3, "shown": 2, "shown_step": 1, "device": "cpu"}
 TINY = {"pieces": 6, "channels": [8, 16, 16], "steps": 2, "batch": 2, "warmup": 1, "precision": "no"}
 
 
-def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_the_id_is_changed(root, tmp_path):
+def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_the_id_is_changed(
+    root, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(root)
     random = np.random.default_rng(0)
     column = []
     for _ in range(40):
@@ -27,9 +28,6 @@ def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_
     profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())["figures/cascade"]
     ids = {name: str(tmp_path / profile[name]) for name in ("low_id", "residual_id", "direct_id")}
     here = {"data": str(tmp_path / "faces"), "trained": list(ids.values()), "settings": profile["settings"] | TINY}
-    output, source = tmp_path / "out.ipynb", root / "notebooks" / "figures" / "cascade.md"
-    execute(source, output, {**profile, **SMALL, **ids, **here}, root)
-    shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
-    figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
-    assert len(figures) == source.read_text().count("mystnb:")
+    source = root / "notebooks" / "figures" / "cascade.md"
+    assert len(run_page(source, {**profile, **SMALL, **ids, **here})) == source.read_text().count("mystnb:")
     assert all((tmp_path / path / "model_index.json").is_file() for path in profile["trained"])

@@ -3,13 +3,12 @@
 import re
 from typing import Any
 
-import nbformat
 import pytest
 import yaml
+from pages import run_page
 from tiny import deepfloyd
 from transformers import T5Tokenizer
 
-from reschrom.companion.build.execute import execute
 from reschrom.companion.build.notebook import declared_parameters, read_source
 
 # What keeps a run short; everything else is as profiles/paper.yaml has it.
@@ -32,16 +31,14 @@ def hub_id(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("notebook", SMALL)
-def test_a_notebook_runs_with_the_papers_settings_when_only_the_id_is_changed(notebook, hub_id, root, tmp_path):
+def test_a_notebook_runs_with_the_papers_settings_when_only_the_id_is_changed(notebook, hub_id, root, monkeypatch):
+    monkeypatch.chdir(root)
     profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())[notebook]
     assert profile["model_id"] == "DeepFloyd/IF-I-XL-v1.0"
     here = {"model_id": hub_id, "device": "cpu", "precision": "float32"}
-    output = tmp_path / "out.ipynb"
-    execute(root / "notebooks" / f"{notebook}.md", output, {**profile, **SMALL[notebook], **here}, root)
-    shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
-    figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
-    source = (root / "notebooks" / f"{notebook}.md").read_text()
-    assert len(figures) == source.count("mystnb:")
+    source = root / "notebooks" / f"{notebook}.md"
+    figures = run_page(source, {**profile, **SMALL[notebook], **here})
+    assert len(figures) == source.read_text().count("mystnb:")
 
 
 @pytest.mark.parametrize("notebook", SMALL)

@@ -283,9 +283,10 @@ def test_numbers_out_of_range_are_refused(settings, message):
 
 
 def test_pipelines_without_a_unet_are_refused():
-    for build in (tiny.pixart, tiny.stable_diffusion_3, tiny.flux):
-        with pytest.raises(TypeError, match=rf"with a `unet`, .* and a `scheduler`; got {type(build()).__name__}"):
-            UpsampleGuidance(build())
+    for pipeline in (tiny.pixart(), tiny.stable_diffusion_3(), tiny.flux()):
+        needed = rf"with a denoiser, `unet`, and a `scheduler`; got {type(pipeline).__name__}"
+        with pytest.raises(TypeError, match=needed):
+            UpsampleGuidance(pipeline)
 
 
 def test_networks_that_predict_a_flow_or_see_more_than_the_image_are_refused():

@@ -1,15 +1,14 @@
 """Figures of switched prompts show each picture at its switch and each share in its band; their page runs at scale."""
 
-import nbformat
 import numpy as np
 import pytest
 import tiny
 import yaml
+from pages import run_page
 from transformers import CLIPTokenizer
 
 from reschrom import Chromatogram, DecidedShare, Schedule
 from reschrom.companion import figures
-from reschrom.companion.build.execute import execute
 
 ETA = [1.0, 0.5, 0.0]
 RNG = np.random.default_rng(0)
@@ -87,13 +86,11 @@ def hub_id(tmp_path_factory):
     return str(folder)
 
 
-def test_the_page_runs_at_the_papers_settings(hub_id, root, tmp_path):
+def test_the_page_runs_at_the_papers_settings(hub_id, root, monkeypatch):
+    monkeypatch.chdir(root)
     page = "figures/prompt-switching"
     profile = yaml.safe_load((root / "profiles" / "paper.yaml").read_text())[page]
     assert profile["model_id"] == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     small = {"model_id": hub_id, "device": "cpu", "precision": "float32", "steps": 4, "more": ["cat"]}
-    output, source = tmp_path / "out.ipynb", root / "notebooks" / f"{page}.md"
-    execute(source, output, {**profile, **small}, root)
-    shown = [out.data for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", []) if "data" in out]
-    figures = [data for data in shown if "image/png" in data or "image/svg+xml" in data]
-    assert len(figures) == source.read_text(encoding="utf-8").count("mystnb:")
+    source = root / "notebooks" / f"{page}.md"
+    assert len(run_page(source, {**profile, **small})) == source.read_text(encoding="utf-8").count("mystnb:")
