@@ -3,6 +3,9 @@
 `python -m reschrom.companion.card FOLDER --evaluation JSON --log CSV --hardware "2 CPU cores" --hours 1.7` writes
 `README.md` and `weights.json` into the folder of the model. A model without captions is not evaluated here, so it needs
 no `--evaluation`.
+
+A card is mostly numbers and sentences that depend on them. The template of huggingface_hub's ModelCard has neither, so
+only its text would be left to write, and the weights of a card are checked against the evaluation here.
 """
 
 import argparse

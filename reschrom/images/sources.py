@@ -1,4 +1,8 @@
-"""Where pictures come from: files by name, in a folder, a zip, or a data set on the hub with its tables of pictures."""
+"""Where pictures come from: files by name, in a folder, a zip, or a data set on the hub with its tables of pictures.
+
+What is read here is one file by its name, whatever holds it, and nothing is unpacked. Readers of image folders, such as
+those of torchvision and datasets, take whole folders of labelled classes, and would be a second way for zip and table.
+"""
 
 import functools
 import re

@@ -37,7 +37,7 @@ def coarse_correction(
 ) -> Float[Array, "images channels height width"]:
     """Return what Upsample Guidance of weight 1 adds to an estimate of x_0: `U[E_low] - UD[estimate]`.
 
-    E_low is the estimate of `denoise` in the pooled image `D[x_t] / sqrt(P)`, `P = alpha + (1 - alpha) / scale^2`, whose
+    E_low is the estimate of `denoise` in the pooled image `D[x_t] / sqrt(P)`, `P = alpha + (1 - alpha) / scale^2`. Its
     signal power is `alpha / P`: Eq. (13), for blocks of any size. In noise predictions it is
     `U[eps_low / scale] - UD[eps]`, as its authors write it.
 
@@ -54,8 +54,8 @@ def coarse_correction(
 class UpsampleGuidance:
     """Let a diffusers pipeline draw larger images than its network was trained on: Upsample Guidance, by Eq. (13).
 
-    At every time t of weight `theta H(t - (1 - share) T)` above 0, H(0) = 1, the network predicts twice: from the noised
-    image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at which its
+    At every time t of weight `theta H(t - (1 - share) T)` above 0, H(0) = 1, the network predicts twice: from the
+    noised image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at which its
     schedule is so noisy. tau lies in general between two timesteps and is passed to the network as it is; where it
     would lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the weight,
     which may be above 1. All other inputs are the same in both, so with guidance both parts of a batch are corrected,
