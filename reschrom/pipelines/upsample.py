@@ -55,11 +55,11 @@ class UpsampleGuidance:
     """Let a diffusers pipeline draw larger images than its network was trained on: Upsample Guidance, by Eq. (13).
 
     At every time t of weight `theta H(t - (1 - share) T)` above 0, H(0) = 1, the network predicts twice: from the
-    noised image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at which its
-    schedule is so noisy. tau lies in general between two timesteps and is passed to the network as it is; where it
-    would lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the weight,
-    which may be above 1. All other inputs are the same in both, so with guidance both parts of a batch are corrected,
-    which is the same as correcting their sum. A learned variance stays as it was.
+    noised image, and from the same image pooled to 1 / scale of its sides, at unit intensity and at the time tau at
+    which its schedule is so noisy. tau lies in general between two timesteps and is passed to the network as it is;
+    where it would lie before timestep 0, as 0. The coarse part of the first prediction moves towards the second by the
+    weight, which may be above 1. All other inputs are the same in both, so with guidance both parts of a batch are
+    corrected, which is the same as correcting their sum. A learned variance stays as it was.
 
     The size of the images is asked for as without it; of a pipeline that takes none, such as DDPMPipeline, with
     `pipeline.unet.register_to_config(sample_size=64)`. After the block the pipeline is as it was. A `PromptSchedule`
