@@ -9,7 +9,6 @@ EXTRAS = {
     "diffusers": "diffusers",
     "huggingface_hub": "data",
     "pandas": "data",
-    "pydantic": "train",
     "pyarrow": "data",
     "safetensors": "diffusers",
     "skimage": "data",

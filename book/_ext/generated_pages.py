@@ -32,7 +32,7 @@ def fill(app, docname, source):
     shown = [name for names in _FULL.findall(page) for name in names.split(", ")]
     makers = {
         "ledger": lambda: ledger(Path(app.srcdir)),
-        "figures": lambda: figure_table(Path(app.srcdir), linked=True),
+        "figures": lambda: figure_table(Path(app.srcdir)),
         "the others": lambda: tables(name for name in reschrom.__all__ if name not in shown),
     }
     for mark, make in makers.items():

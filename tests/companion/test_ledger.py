@@ -8,7 +8,7 @@ import pytest
 
 import reschrom
 from reschrom.companion.build import figure_table as figures
-from reschrom.companion.build.figure_table import PAPER, figure_table, read_costs, read_figures, with_table
+from reschrom.companion.build.figure_table import PAPER, figure_table, page_table, read_costs, read_figures, with_table
 from reschrom.companion.build.ledger import (
     EQUATIONS,
     STATEMENTS,
@@ -183,15 +183,18 @@ def test_the_table_lists_figures_here_and_those_to_come(tmp_path: Path) -> None:
     )
     rows = figure_table(tmp_path).splitlines()
     assert rows[2] == (
-        "| [Paper Fig. 4, left](notebooks/theory/one.ipynb) | `papermill notebooks/theory/one.ipynb out.ipynb` "
+        "| {ref}`Paper Fig. 4, left <fig-shares>` | `papermill notebooks/theory/one.ipynb out.ipynb` "
         "| 3 s | regenerated |"
     )
-    assert rows[3].startswith("| [two things](notebooks/beyond/two.ipynb) |")
+    assert rows[3].startswith("| {ref}`two things <fig-two-things>` |")
     assert rows[3].endswith("| under 1 s | new here |")
-    later = [row for row in rows if row.endswith("| not yet |")]
-    assert len(later) == len(PAPER) - 1
-    assert not [row for row in later if "Fig. 4, left" in row]
-    assert "{ref}`Paper Fig. 4, left <fig-shares>`" in figure_table(tmp_path, linked=True)
+    pages = page_table(tmp_path).splitlines()
+    assert pages[2] == "| [theory/one](notebooks/theory/one.ipynb) | **Paper Fig. 4, left** | 3 s |"
+    assert pages[3] == "| [beyond/two](notebooks/beyond/two.ipynb) | two things | under 1 s |"
+    for table in (rows, pages):
+        later = [row for row in table if "not yet" in row]
+        assert len(later) == len(PAPER) - 1
+        assert not [row for row in later if "Fig. 4, left" in row]
 
 
 def test_costs_are_measured_and_the_table_written_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +203,11 @@ def test_costs_are_measured_and_the_table_written_into_a_file(tmp_path: Path, mo
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
     monkeypatch.chdir(tmp_path)
-    assert "not measured" in figure_table(tmp_path)
+    assert "not measured" in page_table(tmp_path)
     assert figures.main(["--measure", "--update", "README.md"]) == 0
     assert 0 < read_costs(tmp_path)["notebooks/theory/one"] < 60
     text = readme.read_text()
-    assert text == f"before\n<!-- figures -->\n{figure_table(tmp_path)}\n<!-- /figures -->\nafter\n"
+    assert text == f"before\n<!-- figures -->\n{page_table(tmp_path)}\n<!-- /figures -->\nafter\n"
     assert "not measured" not in text
 
 
@@ -213,7 +216,7 @@ def test_the_table_is_printed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert figures.main([]) == 0
-    assert capsys.readouterr().out == figure_table(tmp_path) + "\n"
+    assert capsys.readouterr().out == page_table(tmp_path) + "\n"
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- figures -->\n", "<!-- figures -->\n<!-- /figures -->\n" * 2])
@@ -224,7 +227,7 @@ def test_a_file_without_the_marks_is_refused(text: str) -> None:
 
 def test_the_readme_holds_the_current_table(root: Path) -> None:
     readme = (root / "README.md").read_text()
-    assert with_table(readme, figure_table(root)) == readme, (
+    assert with_table(readme, page_table(root)) == readme, (
         "run: python -m reschrom.companion.build.figure_table --update README.md"
     )
 

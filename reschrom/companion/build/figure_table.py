@@ -1,7 +1,7 @@
-"""The table of every figure: where it stands, the command that draws it, what that costs, how it relates to the paper.
+"""The tables of figures: where each stands, what draws it, what that costs, how it relates to the paper.
 
-`python -m reschrom.companion.build.figure_table` prints the table; with `--measure` it first runs every notebook
-and notes how long each took; with `--update FILE` it writes the table between the comments of a Markdown file.
+`python -m reschrom.companion.build.figure_table` prints the table by page; with `--measure` it first runs every
+notebook and notes how long each took; with `--update FILE` it writes the table between the comments of a Markdown file.
 """
 
 import argparse
@@ -54,27 +54,38 @@ def read_figures(root: Path) -> list[BookFigure]:
     return sorted(figures, key=lambda figure: (not figure.paper, figure.paper))
 
 
-def figure_table(root: Path, linked: bool = False) -> str:
-    """Return the table of every figure of the paper and of the book in Markdown.
+def page_table(root: Path) -> str:
+    """Return the table of the notebooks that draw, each linked to its record: its figures and its cost.
 
     root: the checkout, or a folder with the same `notebooks` and `book`.
-    linked: link each figure as a page of the book does, to itself; otherwise to the notebook's record.
+    """
+    figures, seconds = read_figures(root), read_costs(root)
+    rows = ["| notebook | figures | cost, one CPU core |", "| --- | --- | --- |"]
+    pages: dict[str, list[str]] = {}
+    for figure in figures:
+        pages.setdefault(figure.page, []).append(f"**{_title(figure)}**" if figure.paper else _title(figure))
+    for page, titles in pages.items():
+        link = f"[{page.removeprefix('notebooks/')}]({page}.ipynb)"
+        rows.append(f"| {link} | {', '.join(titles)} | {_cost(seconds, page)} |")
+    rows += [f"| not yet | **Paper {panel}**: {content} | |" for panel, content in _to_come(figures)]
+    return "\n".join(rows)
+
+
+def figure_table(root: Path) -> str:
+    """Return the table of every figure, linked within the book, with its command, its cost and its status.
+
+    root: as for `page_table`.
     """
     figures, seconds = read_figures(root), read_costs(root)
     rows = ["| figure | rerun it with | cost, one CPU core | status |", "| --- | --- | --- | --- |"]
     groups: dict[tuple[str, str], list[str]] = {}  # the paper's figures one by one, the others of a page together
     for figure in figures:
-        title = f"Paper {figure.paper}" if figure.paper else figure.name.removeprefix("fig-").replace("-", " ")
-        link = f"{{ref}}`{title} <{figure.name}>`" if linked else f"[{title}]({figure.page}.ipynb)"
-        groups.setdefault((figure.page, figure.paper), []).append(link)
+        groups.setdefault((figure.page, figure.paper), []).append(f"{{ref}}`{_title(figure)} <{figure.name}>`")
     for (page, paper), links in groups.items():
         command = f"`papermill {page}.ipynb out.ipynb`"
         status = "regenerated" if paper else "new here"
-        rows.append(f"| {', '.join(links)} | {command} | {_cost(seconds.get(page))} | {status} |")
-    for panel, content in PAPER.items():
-        if not any(figure.regenerates(panel) for figure in figures):
-            rows.append(f"| Paper {panel}: {content} | | | not yet |")
-    return "\n".join(rows)
+        rows.append(f"| {', '.join(links)} | {command} | {_cost(seconds, page)} | {status} |")
+    return "\n".join([*rows, *(f"| Paper {panel}: {content} | | | not yet |" for panel, content in _to_come(figures))])
 
 
 def read_costs(root: Path) -> Mapping[str, float]:
@@ -111,7 +122,7 @@ def with_table(text: str, table: str, mark: str = "figures") -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Print or update the table of figures from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m reschrom.companion.build.figure_table", description="Make the table of figures."
+        prog="python -m reschrom.companion.build.figure_table", description="Make the table of figures by page."
     )
     parser.add_argument("--measure", action="store_true", help="first run every notebook and note how long it took")
     parser.add_argument("--update", type=Path, metavar="FILE", help="write the table into FILE instead of printing it")
@@ -119,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = Path.cwd()
     if options.measure:
         measure_costs(root)
-    table = figure_table(root)
+    table = page_table(root)
     if options.update is None:
         print(table)
     else:
@@ -137,10 +148,21 @@ def _declared(page: str, path: Path) -> Iterator[BookFigure]:
             yield BookFigure(page, figure["name"], match[1] if match else "")
 
 
-def _cost(seconds: float | None) -> str:
-    if seconds is None:
+def _title(figure: BookFigure) -> str:
+    return f"Paper {figure.paper}" if figure.paper else figure.name.removeprefix("fig-").replace("-", " ")
+
+
+def _to_come(figures: list[BookFigure]) -> list[tuple[str, str]]:
+    """Return the figures and panels of the paper that none regenerates, and what each shows."""
+    return [
+        (panel, content) for panel, content in PAPER.items() if not any(each.regenerates(panel) for each in figures)
+    ]
+
+
+def _cost(seconds: Mapping[str, float], page: str) -> str:
+    if page not in seconds:
         return "not measured"
-    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    return f"{seconds[page]:.0f} s" if seconds[page] >= 1 else "under 1 s"
 
 
 if __name__ == "__main__":
