@@ -1,7 +1,7 @@
 """A notebook run in this process, cell by cell: what a kernel would do, without starting one."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from reschrom.companion.build.notebook import code_cells, declared_parameters, r
 from reschrom.plots._figure import Figure
 
 
-def run(cells: list[str], name: str, namespace: dict[str, Any]) -> list[Figure]:
+def run(cells: Sequence[str], name: str, namespace: dict[str, Any]) -> list[Figure]:
     """Run code cells in a namespace and return the figures that they show, each drawn."""
     shown = []
     for index, cell in enumerate(cells):

@@ -9,10 +9,14 @@ import functools
 import importlib
 import inspect
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pages import run
 
+import reschrom
 from reschrom.companion.build.notebook import code_cells, read_source
 from reschrom.companion.proof import HOW
 
@@ -26,10 +30,8 @@ def proofs(name: str) -> tuple[str, ...]:
     return tuple(cell for cell in code_cells(read_source(THEORY / f"{name}.md")) if "\nplots." not in f"\n{cell}")
 
 
-def run(name: str, cells: tuple[str, ...]) -> None:
-    namespace: dict[str, object] = {"__name__": name}
-    for index, cell in enumerate(cells):
-        exec(compile(cell, f"{name}, code cell {index}", "exec"), namespace)
+def prove(name: str, cells: Sequence[str]) -> None:
+    run(cells, name, {"__name__": name})
 
 
 # (notebook, what is there, what is put in its place, the check that must fail; None for a lemma's assert)
@@ -192,7 +194,7 @@ CODE = {
 
 @pytest.mark.parametrize("name", sorted({mutation[0] for mutation in TEXT.values()}))
 def test_the_proofs_hold_as_they_stand(name: str) -> None:
-    run(name, proofs(name))
+    prove(name, proofs(name))
 
 
 @pytest.mark.parametrize("mutation", TEXT)
@@ -201,20 +203,24 @@ def test_a_wrong_formula_fails_its_proof(mutation: str) -> None:
     cells = proofs(name)
     assert sum(cell.count(right) for cell in cells) == 1, f"{name} no longer says {right!r} exactly once"
     with pytest.raises(AssertionError, match=label and re.escape(label)):
-        run(name, tuple(cell.replace(right, wrong) for cell in cells))
+        prove(name, tuple(cell.replace(right, wrong) for cell in cells))
 
 
 @pytest.mark.parametrize("mutation", CODE)
 def test_a_wrong_package_fails_the_proofs(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     home, function, right, wrong, notebook = CODE[mutation]
     module = importlib.import_module(f"reschrom.{home}")
-    source = inspect.getsource(getattr(module, function))
+    correct = getattr(module, function)
+    source = inspect.getsource(correct)
     assert source.count(right) == 1, f"{home}.{function} no longer says {right!r} exactly once"
     mutant: dict[str, object] = {}
     exec(compile(source.replace(right, wrong), function, "exec"), vars(module), mutant)
-    monkeypatch.setattr(module, function, mutant[function])
+    getattr(reschrom, function, None)  # the package keeps what was asked for once
+    for name, each in list(sys.modules.items()):
+        if name.split(".")[0] == "reschrom" and vars(each).get(function) is correct:
+            monkeypatch.setattr(each, function, mutant[function])
     with pytest.raises(AssertionError):
-        run(notebook, proofs(notebook))
+        prove(notebook, proofs(notebook))
 
 
 def test_every_equation_has_one_home() -> None:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from reschrom.plots._axes import band_colours, show_image
 from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names
+from reschrom.theory.intervals import Interval
 
 Image = Float[np.ndarray, "channels _ _"]  # of any size
 Images = Float[np.ndarray, "images channels side side"]
@@ -126,14 +127,14 @@ def sample_blocks(blocks: Mapping[str, Images], columns: int, title: str) -> Fig
 
 @styled
 def band_distances(
-    distances: Mapping[str, tuple[Float[np.ndarray, " bands"], Float[np.ndarray, "2 bands"]]],
+    distances: Mapping[str, tuple[Float[np.ndarray, " bands"], Interval]],
     floors: Mapping[str, Float[np.ndarray, " bands"]],
     side: int,
     title: str,
 ) -> Figure:
     """Draw the distances of several sets of samples from real images in every band, with their intervals.
 
-    distances: name -> distance, and the ends of its interval; bands finest first.
+    distances: name -> distance and its interval; bands finest first.
     floors: name -> distances that something perfect or real has, drawn dotted.
     """
     figure = Figure(figsize=(WIDTH, 3.6))
@@ -142,7 +143,7 @@ def band_distances(
     places, colours = np.arange(len(names)), _colours(len(distances))
     for index, (label, (distance, interval)) in enumerate(distances.items()):
         at = places + 0.55 * (index / max(len(distances) - 1, 1) - 0.5)
-        errors = np.abs(interval - distance)[:, ::-1]
+        errors = np.abs(np.stack(interval) - distance)[:, ::-1]
         mark = _MARKS[index % len(_MARKS)]
         axes.errorbar(at, distance[::-1], errors, fmt=mark, color=colours[index], markersize=5, capsize=2, label=label)
     for (label, floor), colour in zip(floors.items(), ("#888888", "#bbbbbb"), strict=False):

@@ -12,7 +12,7 @@ from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, 
 from reschrom.plots.chromatograms import heat_map
 from reschrom.theory.chromatogram import Chromatogram
 
-Images = Sequence[Float[np.ndarray, "channels side side"]]
+Images = Sequence[Float[np.ndarray, "channels side side"]] | Float[np.ndarray, "images channels side side"]
 # A kind of knowledge and what is known.
 Kinds = Mapping[str, tuple[str, Chromatogram]]
 Energy = tuple[str, Float[np.ndarray, " times"], Float[np.ndarray, " times"]]

@@ -6,6 +6,7 @@ import pytest
 from reschrom import downsample, upsample
 from reschrom.companion import figures
 from reschrom.companion.figures.cascades import mosaic
+from reschrom.theory.intervals import Interval
 
 NOISE = np.random.default_rng(0).standard_normal((3, 8, 8))
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (4, 3, 8, 8))
@@ -28,7 +29,7 @@ def blocks():
 
 def distances():
     found = np.array([0.1, 0.2, 0.3, 0.4])
-    drawn = {name: (found, np.stack([0.5 * found, 2 * found])) for name in ("full", "none")}
+    drawn = {name: (found, Interval(0.5 * found, 2 * found)) for name in ("full", "none")}
     return figures.band_distances(drawn, {"chance": found / 4}, 8, "Distances")
 
 
