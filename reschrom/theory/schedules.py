@@ -204,8 +204,8 @@ class Schedule:
     def from_alphas(alphas: Float[np.ndarray, " timesteps"], name: str = "table") -> "Schedule":
         """Return the schedule of a table: the signal power at timesteps 0, 1, 2, ..., and 1 at timestep -1.
 
-        alphas: `alphas_cumprod` of diffusers, falling, within [0, 1].
-        Between whole timesteps the angle arctan(sqrt((1 - alpha) / alpha)) is linear.
+        The table, `alphas_cumprod` of diffusers, falls within [0, 1], else ValueError. Between whole timesteps the
+        angle arctan(sqrt((1 - alpha) / alpha)) is linear.
         """
         return _from_table(name, np.asarray(alphas, dtype=np.float64))
 
