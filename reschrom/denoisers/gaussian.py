@@ -23,16 +23,11 @@ class GaussianField:
     ----------
     spectrum : array, shape (levels + 1,) or (levels + 1, C, C)
         Variance per coefficient of every band, finest first; or the covariance of the channels in every band. Zero
-        variance is allowed.
+        variance is allowed, a negative one raises ValueError.
     mean : array, shape (C, S, S) with S = 2^levels, or float
-        The mean image, or one number for all pixels.
+        The mean image, or one number for all pixels. Shapes that do not fit raise ValueError.
     channels : int
         How many, when the spectrum and the mean do not say.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit, and variances that are negative or not finite.
 
     Examples
     --------

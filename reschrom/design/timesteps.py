@@ -44,7 +44,8 @@ def designed_timesteps(
     schedule : Schedule
         Of the scheduler, `Schedule.from_diffusers`.
     steps : int
-        How many timesteps; the first is the noisiest, and the step from the last leads to the image.
+        How many timesteps, ValueError where there are fewer; the first is the noisiest, and the step from the last
+        leads to the image.
     weights : sequence of float, optional
         Of the bands, finest first; equal ones by default. A band counts by the share of its own signal.
     equal : {"error", "variance", "signal"}
@@ -55,11 +56,6 @@ def designed_timesteps(
     -------
     list of int
         Distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`.
-
-    Raises
-    ------
-    ValueError
-        For more steps than timesteps, weights that do not fit, and a chromatogram that generates nothing there.
 
     Examples
     --------

@@ -85,16 +85,9 @@ class CascadedUNet(UNet2DModel, ModelMixin, ConfigMixin):
     def forward(
         self, sample: torch.Tensor, timestep: torch.Tensor | Number, return_dict: bool = True
     ) -> UNet2DOutput | tuple[torch.Tensor]:
-        """Predict the noise of images: Eq. (24).
+        """Predict the noise of images, shape (N, C, S, S), noised by Eq. (1): Eq. (24).
 
-        Parameters
-        ----------
-        sample : tensor, shape (N, C, S, S)
-            Noised images of Eq. (1).
-        timestep : tensor, shape (N,), or float
-            One for each image, or one for all; it need not be whole.
-        return_dict : bool
-            Whether the tensor comes as the `sample` of an output of diffusers; else alone in a tuple.
+        There is one timestep for all, or one for each, shape (N,); it need not be whole.
         """
         t = torch.as_tensor(timestep, dtype=torch.float64, device="cpu").expand(len(sample))
         noise = cascaded_noise(

@@ -22,7 +22,7 @@ Weights = Callable[[float], Any]
 
 
 def heaviside(switch: float) -> Weights:
-    """Return the weights of two prompts, the first while t > switch T and the second afterwards: Eq. (25).
+    """Return the weights of two prompts at t / T, the first while t > switch T and the second afterwards: Eq. (25).
 
     Generation runs from t = T to 0, so the prompt that comes first is the c_2 of Eq. (25), and `switch` its eta.
 
@@ -30,11 +30,6 @@ def heaviside(switch: float) -> Weights:
     ----------
     switch : float
         In [0, 1], else ValueError: 1 is the second prompt alone, 0 the first alone, at t = 0 too.
-
-    Returns
-    -------
-    callable
-        The weights of both prompts as a function of t / T.
 
     Examples
     --------

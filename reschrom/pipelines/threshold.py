@@ -57,16 +57,11 @@ def threshold(
     Parameters
     ----------
     x_t, eps : array, shape (..., C, H, W)
-        Noised images and predicted noise, sides powers of two.
+        Noised images and predicted noise, finite, of one shape, sides powers of two, else ValueError.
     alpha : array, shape (...), or float
-        Signal power in (0, 1], one number or one per image.
+        Signal power in (0, 1], else ValueError: one number or one per image.
     limit : float
         The largest pixel value.
-
-    Raises
-    ------
-    ValueError
-        For pure noise (alpha = 0), shapes that differ, and values that are not finite.
 
     Examples
     --------

@@ -90,16 +90,8 @@ class Chromatogram:
     ) -> "Chromatogram":
         """Build a chromatogram from the signal that each resolution holds at each time of `edges`.
 
-        The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid.
-
-        Parameters
-        ----------
-        signal : array, shape (levels + 1, steps + 1)
-            Energy, never rising from image to noise; ValueError where it does.
-        edges, side, name
-            As in the chromatogram.
-        replicates : array, shape (replicates, levels + 1, steps + 1), optional
-            The signal in every bootstrap replicate of the images.
+        The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid. The signal,
+        shape (levels + 1, steps + 1), and its bootstrap replicates never rise from image to noise, else ValueError.
         """
         edges = _time_grid(edges)
         if signal.shape[1:] != edges.shape:
@@ -171,24 +163,11 @@ class Chromatogram:
         return replace(self, name=name)
 
     def interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
-        """Return the bootstrap confidence interval of every share.
+        """Return the bootstrap confidence interval of every share: `lower` and `upper`, shape (levels + 1, steps).
 
-        Parameters
-        ----------
-        level : float
-            Probability that the interval of a share covers it, over draws of the images.
-        simultaneous : bool
-            Widen all intervals by one factor, so that `level` is the probability that they cover all shares at once.
-
-        Returns
-        -------
-        Interval
-            `lower` and `upper`, each of shape (levels + 1, steps).
-
-        Raises
-        ------
-        ValueError
-            For a chromatogram without replicates.
+        It covers a share with probability `level` over draws of the images; `simultaneous` widens all intervals by one
+        factor, so that they cover all shares at once with that probability. Raises ValueError for a chromatogram
+        without replicates.
         """
         return interval_around(self.shares, _shares(self._replicates()), level, simultaneous, bounds=(0.0, 1.0))
 

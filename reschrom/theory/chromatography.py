@@ -27,6 +27,10 @@ def chromatography(
 ) -> Float[Array, "bands *shape"]:
     """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
 
+    With a spectrum it is the exact rate at which the estimate E[x_0 | x_t] of a Gaussian field gains energy, band by
+    band: `n_m S_m^2 / (1 + (S_m - 1) alpha)^2` for n_m coefficients. The paper's r_m drops the weight n_m S_m and
+    takes S_m = 4^m. Raises ValueError for alpha outside [0, 1] and for variances that are not positive.
+
     Parameters
     ----------
     alpha : array or float
@@ -41,17 +45,6 @@ def chromatography(
     -------
     array, shape (levels + 1, ...)
         Shares, finest band first, summing to 1 over the first axis; then the shape of alpha.
-
-    Raises
-    ------
-    ValueError
-        For alpha outside [0, 1], or variances that are not positive or not `levels + 1`.
-
-    Notes
-    -----
-    With a spectrum it is the exact rate at which the estimate E[x_0 | x_t] of a Gaussian field gains energy, band by
-    band: `n_m S_m^2 / (1 + (S_m - 1) alpha)^2` for n_m coefficients. The paper's r_m drops the weight n_m S_m and
-    takes S_m = 4^m.
 
     Examples
     --------

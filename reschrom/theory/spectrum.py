@@ -82,7 +82,7 @@ def measure_spectrum(
     Parameters
     ----------
     images : array, shape (N, C, S, S), or iterable of such batches
-        Two or more square images; each batch is dropped after its turn.
+        Two or more square images, else ValueError; each batch is dropped after its turn.
     about : dict, optional
         What the images are, for the file.
 
@@ -90,11 +90,6 @@ def measure_spectrum(
     -------
     MeasuredSpectrum
         The `band_spectrum` of all images together, with 95 % intervals, normal in the logarithm of the variance.
-
-    Raises
-    ------
-    ValueError
-        For fewer than two images, or other shapes.
 
     Examples
     --------
