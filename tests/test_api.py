@@ -137,7 +137,7 @@ def test_using_the_theory_loads_neither_torch_nor_diffusers_nor_plots():
 
 
 def checks(function: ast.FunctionDef, helpers: dict[str, ast.FunctionDef], seen: frozenset[str] = frozenset()) -> bool:
-    """Whether a test asserts anything, itself or in a function of its file that it calls."""
+    """Whether a test asserts anything, itself or in one of the functions that it calls."""
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
             return True
@@ -151,10 +151,26 @@ def checks(function: ast.FunctionDef, helpers: dict[str, ast.FunctionDef], seen:
     return False
 
 
+def functions_of(tree: ast.AST) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def imported_helpers(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    """The functions that a file of tests imports from a module beside this one."""
+    found = {}
+    for node in tree.body:
+        beside = Path(__file__).with_name(f"{node.module}.py") if isinstance(node, ast.ImportFrom) else None
+        if beside and beside.is_file():
+            there = functions_of(ast.parse(beside.read_text(encoding="utf-8")))
+            found |= {alias.asname or alias.name: there[alias.name] for alias in node.names if alias.name in there}
+    return found
+
+
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_no_test_is_without_an_assertion(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    tests = [name for name in functions if name.startswith("test_")]
+    own = functions_of(tree)
+    tests = [name for name in own if name.startswith("test_")]
     assert tests
-    assert not [name for name in tests if not checks(functions[name], functions)]
+    helpers = imported_helpers(tree) | own
+    assert not [name for name in tests if not checks(own[name], helpers)]
