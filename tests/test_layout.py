@@ -161,6 +161,31 @@ def test_every_workflow_can_be_read_and_needs_no_secret():
     assert not [name for name, text in workflows.items() if "secrets." in text]
 
 
+def test_contributing_maps_every_room_and_its_commands_lead_somewhere():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.split("## The rooms")[1].split("## ")[0]
+    rooms = [room for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for room in re.findall(r"`(\w+)/`", row)]
+    folders = [path.parent.name for path in (ROOT / "reschrom").glob("*/__init__.py")]
+    assert sorted(rooms) == sorted(folders)
+    for place in ("A scheduler", "A pipeline", "A denoiser that is a formula", "A page", "A figure"):
+        assert f"- **{place}" in text
+    places = {place for place in re.findall(r"[\w./-]+\.(?:py|pyi|ipynb|toml|txt)(?:::\w+)?", text) if "/" in place}
+    assert len(places) > 5
+    for place in places:
+        path, _, test = place.partition("::")
+        found = [folder / path for folder in (ROOT, ROOT / "reschrom") if (folder / path).is_file()]
+        assert found, place
+        assert f"def {test}" in found[0].read_text()
+
+
+def test_contributing_gives_the_pins_as_they_are():
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| pin | why")[1].split("\n\n")[0]
+    named = re.findall(r"([\w-]+) (\d[\w.]*)(?=,| \|)", "\n".join(re.findall(r"^\| ([^|]+ \|)", table, re.MULTILINE)))
+    assert len(named) >= 12
+    versions = {canonicalize_name(name): version for name, version in (pin.split("==") for pin in pins())}
+    assert {canonicalize_name(name): version for name, version in named}.items() <= versions.items()
+
+
 def test_the_hooks_before_a_commit_run_tools_that_are_pinned():
     """Each is run once, with no file or with one that it has nothing against."""
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
