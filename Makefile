@@ -8,10 +8,11 @@ READY := $(VENV)/.ready
 # One thread for each process: tests and notebooks run side by side. The book's notebooks run under the same settings.
 SETTINGS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONHASHSEED=0 PYTHONWARNINGS=ignore:::tqdm.auto
 WORKERS ?= 2
+PYTEST := $(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 LINT_IMPORTS := $(BIN)/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint types unit records record preview serve bench clean
+.PHONY: help book test quick lint types unit records record preview serve bench clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1 -/p' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ book: $(READY)  ## run every notebook and render the book into _build/html (PROF
 test: lint types book records  ## check everything: style, types, the book, every record, unit and browser tests
 	@$(MAKE) --no-print-directory unit SITE=_build/html
 
+quick: lint types  ## check what takes about a minute: style, types, the tests that are not slow
+	@$(PYTEST) -m "not slow"
+
 lint: $(READY)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
@@ -40,8 +44,7 @@ types: $(READY)
 
 # The browser tests look at the book in SITE, or else at one that they make from the records.
 unit: $(READY)
-	@$(SETTINGS) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered \
-	    $(if $(SITE),--book $(SITE))
+	@$(PYTEST) --cov --cov-report=term:skip-covered $(if $(SITE),--book $(SITE))
 
 # Each notebook is run once, for the book and for this.
 records: $(READY)

@@ -205,7 +205,7 @@ def test_costs_are_measured_and_the_table_written_into_a_file(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     assert "not measured" in page_table(tmp_path)
     assert figures.main(["--measure", "--update", "README.md"]) == 0
-    assert 0 < read_costs(tmp_path)["notebooks/theory/one"] < 60
+    assert read_costs(tmp_path)["notebooks/theory/one"] > 0
     text = readme.read_text()
     assert text == f"before\n<!-- figures -->\n{page_table(tmp_path)}\n<!-- /figures -->\nafter\n"
     assert "not measured" not in text

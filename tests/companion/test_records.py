@@ -1,12 +1,19 @@
 """The records beside the notebook sources: the same cells, run, and nothing of the run but its results."""
 
 import ast
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from reschrom.companion.build.compare import differences
+from reschrom.companion.build.execute import ENVIRONMENT
 from reschrom.companion.build.notebook import code_cells, declared_parameters, normalise, read_source, to_bytes
 from reschrom.companion.build.pages import contents
 
@@ -89,3 +96,64 @@ def test_a_declared_figure_is_drawn_and_described(source):
             assert len(pictures) == 1, figure["name"]
             assert figure["caption"].strip()
             assert cell.metadata["mystnb"]["image"]["alt"].strip()
+
+
+@pytest.mark.slow
+def test_records_pass_nbval():
+    """Whoever runs nbval on a record finds it as strict as the comparison of `make test`; two quick ones show it."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    command += ["--nbval-kernel-startup-timeout=600", "--nbval-sanitize-with=tests/nbval.cfg"]
+    run = subprocess.run(
+        [*command, "notebooks/theory/static-threshold.ipynb", "notebooks/theory/cascade-algebra.ipynb"],
+        cwd=ROOT,
+        env=os.environ | ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def write(path, *outputs):
+    path.write_bytes(to_bytes(normalise(new_notebook(cells=[new_code_cell("run()", outputs=[*outputs])]), ROOT)))
+    return path
+
+
+PRINTED = new_output("stream", name="stdout", text="one\ntwo\nthree\n")
+TABLE = new_output("execute_result", data={"text/html": "<table>\n<td>0.25</td>\n</table>"}, execution_count=1)
+PNG = new_output("execute_result", data={"image/png": "AAAA", "text/plain": "<Figure>"}, execution_count=1)
+SVG = new_output("execute_result", data={"image/svg+xml": "<svg>1</svg>", "text/plain": "<Figure>"}, execution_count=1)
+
+
+def changed(output, old, new):
+    return nbformat.from_dict(json.loads(json.dumps(output).replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("record", "executed", "lines"),
+    [
+        ([PRINTED, TABLE, PNG, SVG], [PRINTED, TABLE, PNG, SVG], []),
+        ([PNG, SVG], [changed(PNG, "AAAA", "BBBB"), changed(SVG, ">1<", ">2<")], []),
+        ([PRINTED], [changed(PRINTED, "two", "too")], ['-    "two\\n",', '+    "too\\n",']),
+        ([PRINTED], [changed(PRINTED, "two", "two ")], ['-    "two\\n",', '+    "two \\n",']),
+        ([TABLE], [changed(TABLE, "0.25", "0.26")], ['-     "<td>0.25</td>\\n",', '+     "<td>0.26</td>\\n",']),
+        ([SVG], [], ['-    "image/svg+xml": "a picture",']),
+        ([PNG], [SVG], ['-    "image/png": "a picture",', '+    "image/svg+xml": "a picture",']),
+        ([PRINTED], [PRINTED, changed(PRINTED, "stdout", "stderr")], ['+   "name": "stderr",']),
+        ([PNG], [changed(PNG, "<Figure>", "<Axes>")], ['+     "<Axes>"']),
+    ],
+)
+def test_a_notebook_is_compared_line_by_line_but_for_what_pictures_show(tmp_path, record, executed, lines):
+    paths = write(tmp_path / "record.ipynb", *record), write(tmp_path / "executed.ipynb", *executed)
+    found = list(differences(*paths))
+    assert bool(found) == bool(lines)
+    assert {*lines} <= {*found}
+    assert found[:1] in ([], [f"{paths[0]}: code cell 1 gives something else than its record holds"])
+
+
+def test_a_record_of_other_cells_or_none_is_told(tmp_path):
+    executed = write(tmp_path / "executed.ipynb")
+    assert list(differences(tmp_path / "record.ipynb", executed)) == [f"{tmp_path}/record.ipynb: there is no record"]
+    empty = tmp_path / "empty.ipynb"
+    empty.write_bytes(to_bytes(normalise(new_notebook(), ROOT)))
+    assert list(differences(empty, executed)) == [f"{empty}: the record has 0 code cells and its source 1"]

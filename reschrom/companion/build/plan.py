@@ -40,8 +40,7 @@ class Plan:
             known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise PlanError(f"there is no profile {profile!r}; profiles/ holds: {known}")
         file = path.relative_to(root)
-        overrides = _overrides(path, file)
-        plan = cls(root, profile, {name: values for name, values in overrides.items() if values})
+        plan = cls(root, profile, _overrides(path, file))
         plan._check(file)
         return plan
 
@@ -99,7 +98,7 @@ class Plan:
 
 
 def _overrides(path: Path, file: Path) -> dict[str, dict[str, Any]]:
-    """Read a profile; an error calls it `file`."""
+    """Return the parameters that a profile overrides, by notebook; errors call it `file`."""
     try:
         overrides = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
@@ -119,7 +118,7 @@ def _overrides(path: Path, file: Path) -> dict[str, dict[str, Any]]:
                     f"{file}: expected text, a number, true, false, null, or a list or mapping of these for "
                     f"{name!r} of {notebook!r}; got {_described(value)}"
                 )
-    return overrides
+    return {notebook: values for notebook, values in overrides.items() if values}
 
 
 def _described(value: object) -> str:
