@@ -5,6 +5,7 @@ import http.client
 import http.server
 import json
 import pathlib
+import re
 import shutil
 import threading
 
@@ -277,3 +278,8 @@ def test_a_notebook_is_run_and_rendered_here(root, tmp_path, monkeypatch, capsys
     assert "notebooks/figures/picture" in story
     assert "book/index.md:3: WARNING: image file not readable: book/dot.svg" in story
     assert not pathlib.Path("another").exists()
+
+
+def test_make_starts_everything_through_python(root):
+    """A console script names its Python in the first line, where a path with a space is cut."""
+    assert set(re.findall(r"\$\(BIN\)/(\w+)", (root / "Makefile").read_text())) == {"python"}
