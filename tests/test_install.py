@@ -49,9 +49,9 @@ def bare(code, folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def commanded(folder, *arguments):
-    """Run the command line as on a base install, in a folder."""
-    return bare("from reschrom.cli.commands import main\nsys.exit(main(sys.argv[1:]))", folder, *arguments)
+def commanded(folder, *commands):
+    """Run command lines as on a base install, in a folder, until one fails."""
+    return bare(f"from reschrom.cli.commands import main\nsys.exit(any(map(main, {commands})) * 2)", folder)
 
 
 def modules():
@@ -182,7 +182,7 @@ def test_a_call_that_needs_an_extra_says_which(tmp_path, call, needs, extra):
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_command_that_needs_an_extra_says_which(tmp_path, argv, needs, extra):
-    done = commanded(tmp_path, *argv)
+    done = commanded(tmp_path, argv)
     line = f'reschrom: reschrom {argv[0]} needs {needs}, which is not installed: pip install "reschrom[{extra}]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
     assert list(tmp_path.iterdir()) == []
@@ -200,9 +200,10 @@ with naming_extra("this"):
 
 def test_chromatograms_are_drawn_kept_and_tabulated_on_the_base_alone(tmp_path):
     command = ["chromatogram", "--schedule", "cosine", "--size", "64", "--out"]
-    for name in ("r.png", "r.svg", "r.csv", "r.json", "r.npz"):
-        done = commanded(tmp_path, *command, name)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = commanded(tmp_path, *([*command, name] for name in ("r.png", "r.svg", "r.csv", "r.json", "r.npz")))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "r.svg").read_text()
     kept = [Chromatogram.load(tmp_path / name) for name in ("r.json", "r.npz")]
     expected = Chromatogram.predicted(Schedule.cosine(), 64)
     assert all((each.rates == expected.rates).all() for each in kept)
@@ -211,16 +212,17 @@ def test_chromatograms_are_drawn_kept_and_tabulated_on_the_base_alone(tmp_path):
 
 
 def test_times_and_timesteps_are_told_on_the_base_alone(tmp_path):
-    done = commanded(tmp_path, "time", "--schedule", "cosine", "--level", "1", "--t", "0.5")
+    names = sorted(set(CONSTRUCTORS) - {"natural"})
+    timesteps = [["timesteps", "--schedule", name, "--size", "64", "--steps", "10"] for name in names]
+    done = commanded(tmp_path, ["time", "--schedule", "cosine", "--level", "1", "--t", "0.5"], *timesteps)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "tau          = 0.292799 " in done.stdout
-    for name in sorted(set(CONSTRUCTORS) - {"natural"}):
-        done = commanded(tmp_path, "timesteps", "--schedule", name, "--size", "64", "--steps", "10")
-        assert (done.returncode, done.stderr) == (0, "")
+    *told, cosine, flow, linear, scaled, sigmoid = done.stdout.splitlines()
+    assert told[1].startswith("tau          = 0.292799 ")
+    for name, line in zip(names, (cosine, flow, linear, scaled, sigmoid), strict=True):
         # The scheduler of diffusers is what the timesteps are for.
         schedule = Schedule.from_diffusers(scheduler_for(CONSTRUCTORS[name]()))
         whole = Chromatogram.predicted(schedule, 64, edges=np.arange(schedule.start, schedule.end + 1))
-        assert done.stdout == f"{designed_timesteps(whole, schedule, 10)}\n"
+        assert line == str(designed_timesteps(whole, schedule, 10))
 
 
 def test_the_wheel_is_small_and_holds_the_package_alone(wheel):
@@ -259,6 +261,7 @@ names: list[str] = predicted.band_names
 """
 
 
+@pytest.mark.slow
 def test_mypy_refuses_the_two_mistakes_of_a_user(wheel, tmp_path):
     """The wheel is unpacked into an environment of its own, with what a base install brings."""
     venv.create(tmp_path / "env", with_pip=False)

@@ -202,10 +202,30 @@ class Schedule:
 
     @staticmethod
     def from_alphas(alphas: Float[np.ndarray, " timesteps"], name: str = "table") -> "Schedule":
-        """Return the schedule of a table: the signal power at timesteps 0, 1, 2, ..., and 1 at timestep -1.
+        """Return the schedule of a table of signal powers, one for each of the timesteps 0, 1, 2, ...
 
-        The table, `alphas_cumprod` of diffusers, falls within [0, 1], else ValueError. Between whole timesteps the
+        The image itself, alpha = 1, is at timestep -1 unless the table begins with it. Between whole timesteps the
         angle arctan(sqrt((1 - alpha) / alpha)) is linear.
+
+        Parameters
+        ----------
+        alphas
+            alpha_t of Eq. (1), `alphas_cumprod` in diffusers, shape (timesteps,), within [0, 1] and falling.
+        name
+            How plots and tables call it.
+
+        Raises
+        ------
+        ValueError
+            When the table does not fall, or leaves [0, 1].
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from reschrom import Schedule
+        >>> schedule = Schedule.from_alphas(np.array([0.9, 0.5, 0.1]))
+        >>> float(schedule.start), float(schedule.end), round(float(schedule.time(0.5)), 6)
+        (-1.0, 2.0, 1.0)
         """
         return _from_table(name, np.asarray(alphas, dtype=np.float64))
 
@@ -245,7 +265,7 @@ class Schedule:
                 "a scheduler is needed that has alphas_cumprod and whole timesteps, or one whose timestep is N sigma "
                 f"on a straight path from image (sigma = 0) to noise (sigma = 1); got {name}"
             )
-        return _from_table(name, np.asarray(table, dtype=np.float64))
+        return Schedule.from_alphas(np.asarray(table, dtype=np.float64), name)
 
 
 def is_flow(scheduler: Any, config: Any) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reschrom import Chromatogram, MeasuredSpectrum, Schedule, designed_schedule, scheduler_for, time_per_band
+from reschrom.design.schedules import discretised
 from reschrom.theory.chromatography import wiener_gain
 from reschrom.train.models import build
 from reschrom.train.recipe import Recipe
@@ -153,3 +154,13 @@ def test_the_recipe_of_the_designed_model_differs_in_its_schedule_alone(root):
 def test_a_mistake_gives_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("schedule", [Schedule.cosine(), Schedule.linear(), Schedule.flow_matching(3.0)])
+@pytest.mark.parametrize("timesteps", [20, 1000])
+def test_a_discretised_schedule_is_that_of_the_scheduler_without_diffusers(schedule, timesteps):
+    ours, theirs = discretised(schedule, timesteps), Schedule.from_diffusers(scheduler_for(schedule, timesteps))
+    assert (ours.start, ours.end) == (theirs.start, theirs.end) == (-1.0, timesteps - 1.0)
+    t = np.arange(timesteps, dtype=np.float64)
+    np.testing.assert_allclose(ours.alpha(t), theirs.alpha(t), rtol=2e-5, atol=1e-7)  # the scheduler's are float32
+    np.testing.assert_allclose(ours.time(ours.alpha(t)), t, atol=1e-6 * timesteps)
