@@ -16,6 +16,18 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a browser or the rendered book is slow; what is slow is not traced: tracing costs half as much again.
+
+    The quick tests alone reach the share of lines that `fail_under` asks for.
+    """
+    for item in items:
+        if {"book_html", "browser"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        if item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
+
+
 @pytest.fixture
 def no_type_checks() -> Iterator[None]:
     """Users run without the checks of types and shapes that these tests add, and must be told all the same."""

@@ -192,11 +192,13 @@ CODE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({mutation[0] for mutation in TEXT.values()}))
 def test_the_proofs_hold_as_they_stand(name: str) -> None:
     prove(name, proofs(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", TEXT)
 def test_a_wrong_formula_fails_its_proof(mutation: str) -> None:
     name, right, wrong, label = TEXT[mutation]
@@ -206,6 +208,7 @@ def test_a_wrong_formula_fails_its_proof(mutation: str) -> None:
         prove(name, tuple(cell.replace(right, wrong) for cell in cells))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", CODE)
 def test_a_wrong_package_fails_the_proofs(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     home, function, right, wrong, notebook = CODE[mutation]

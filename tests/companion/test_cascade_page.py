@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import yaml
 from pages import run_page
 from PIL import Image
@@ -13,6 +14,7 @@ SMALL = {"samples": 4, "steps": 3, "shown": 2, "shown_step": 1, "device": "cpu"}
 TINY = {"pieces": 6, "channels": [8, 16, 16], "steps": 2, "batch": 2, "warmup": 1, "precision": "no"}
 
 
+@pytest.mark.slow
 def test_the_page_trains_its_models_and_runs_with_the_papers_settings_when_only_the_id_is_changed(
     root, tmp_path, monkeypatch
 ):

@@ -9,7 +9,7 @@ import pytest
 from reschrom import GaussianField, band_spectrum, bands
 from reschrom.companion import card
 from reschrom.companion.judging import classifier, evaluation
-from reschrom.companion.reference import networks, statistics
+from reschrom.companion.reference import losses, networks, statistics
 from reschrom.train import pictures
 from reschrom.train.recipe import Recipe
 from reschrom.train.styles import STYLES
@@ -113,6 +113,7 @@ def test_captions_count_alike_however_many_pictures_they_have():
     assert told["per style"]["a photo of"]["content"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_contents_and_styles(judge):
     assert judge.recognised["content"] > 0.8
     assert judge.recognised["style"] > 0.8
@@ -192,6 +193,7 @@ def test_covariances_of_a_known_field():
     assert len(images) * np.trace(covariances, axis1=1, axis2=2) @ sizes == pytest.approx(energy)
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learned, capsys):
     recipe, pieces = tmp_path / "recipe.yaml", tmp_path / "pictures.npy"
     settings = {**RECIPE.as_dict(), "steps": 2}
@@ -285,7 +287,7 @@ def test_losses_on_held_out_pictures_are_kept(tmp_path, model):
     recipe.write_text(json.dumps(RECIPE.as_dict()))
     given = [str(model), "--config", str(recipe), "--data", "photos", "--times", "3", "--most", "5"]
     networks.main([*given, "--captions", RECIPE.captions[0], "", "--out", str(path)])
-    times, measured = networks.load(path)
+    times, measured = losses.load(path)
     np.testing.assert_array_equal(times, [0, 499.5, 999])
     assert list(measured) == [RECIPE.captions[0], ""]
     for each in measured.values():
@@ -298,4 +300,4 @@ def test_losses_on_held_out_pictures_are_kept(tmp_path, model):
         networks.measure(pipeline, RECIPE, "photos", ["a cat"], times, 5)
     path.write_text("nothing")
     with pytest.raises(ValueError, match=r"losses.safetensors holds no losses"):
-        networks.load(path)
+        losses.load(path)

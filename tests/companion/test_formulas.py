@@ -14,6 +14,7 @@ DRAWN = FIELD.sample(30, np.random.default_rng(3))
 KINDS = {"field": FIELD, "mixture": TWO, "sparse": ScaleMixture(DRAWN), "finite": FiniteDataset(DRAWN)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_where_the_posterior_is_a_formula_it_is_found_from_its_images(kind):
     generator, posterior = np.random.default_rng(0), KINDS[kind]

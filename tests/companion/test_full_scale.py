@@ -30,6 +30,7 @@ def hub_id(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")  # two images leave bands without one
 @pytest.mark.parametrize("notebook", SMALL)
 def test_a_notebook_runs_with_the_papers_settings_when_only_the_id_is_changed(notebook, hub_id, root, monkeypatch):

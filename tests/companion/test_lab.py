@@ -499,6 +499,7 @@ def test_it_fits_a_phone_and_a_desk(new_context: Any, site: str, width: int) -> 
         assert facts == {"over": 0, "cut": [], "small": []}
 
 
+@pytest.mark.slow
 def test_without_scripts_a_figure_stands_in_its_place(new_context: Any, site: str) -> None:
     with opened(new_context, site, java_script_enabled=False) as tab:
         assert tab.locator("#lab").inner_html() == ""

@@ -13,7 +13,8 @@ FIELD, COSINE = GaussianField([0.1, 3.0, 40.0]), Schedule.cosine()
 EDGES = np.linspace(0, 1, 17)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
 def test_the_known_shares_lie_within_the_simultaneous_band_at_every_band_and_step(seed):
     generator = np.random.default_rng(seed)
     images = FIELD.sample(500, generator)
@@ -31,6 +32,7 @@ def test_the_known_shares_lie_within_the_simultaneous_band_at_every_band_and_ste
         assert np.max(interval.upper - interval.lower) < 0.1
 
 
+@pytest.mark.slow
 def test_the_known_centroids_lie_within_their_intervals_about_as_often_as_stated():
     known = Chromatogram.predicted(COSINE, 4, FIELD.spectrum, EDGES).centroids()
     inside = []

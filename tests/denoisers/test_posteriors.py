@@ -229,6 +229,7 @@ def test_ddim_takes_the_step_of_equation_4(field, generator):
     assert (first.alpha, second.alpha) == (0.2, 0.5)
 
 
+@pytest.mark.slow
 def test_ddim_carries_noise_to_the_distribution(generator):
     """Along the exact flow a Gaussian coefficient is only scaled: x_t = sqrt(alpha S + 1 - alpha) x_T."""
     spectrum = np.array([0.1, 3.0, 40.0])
@@ -243,6 +244,7 @@ def test_ddim_carries_noise_to_the_distribution(generator):
     assert errors[1] == pytest.approx(errors[0] / 2, rel=0.1)  # first order
 
 
+@pytest.mark.slow
 def test_both_ways_of_measuring_find_the_rates_of_a_field(generator):
     """Losses on data and energies along sampling give the chromatogram that the spectrum predicts."""
     field, schedule, edges = GaussianField([0.1, 3.0, 40.0]), Schedule.cosine(), np.linspace(0, 1, 41)

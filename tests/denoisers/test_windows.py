@@ -62,6 +62,7 @@ def test_the_posterior_of_a_mixture_is_that_of_bayes(generator):
     np.testing.assert_allclose(known.denoise(x_t, alpha).reshape(50, 4), expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_more_components_know_edges_that_a_field_does_not(generator):
     # one vertical edge of either sign in every image, anywhere
     places = generator.integers(2, 15, size=300)

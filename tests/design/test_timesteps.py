@@ -142,6 +142,7 @@ def test_no_other_power_of_the_rate_makes_less_error():
     assert min(errors, key=errors.get) == 0.5
 
 
+@pytest.mark.slow
 def test_half_the_steps_reach_the_error_of_uniform_ones_on_a_mixture():
     generator = np.random.default_rng(0)
     fields = [GaussianField(SPECTRUM * k, np.full((1, 8, 8), mean)) for k, mean in ((0.5, -0.4), (1.5, 0.4))]

@@ -42,7 +42,7 @@ def test_without_turning_points_each_step_is_that_of_ddim(eta, clip_sample, beta
     settings = {"beta_schedule": beta_schedule, "clip_sample": clip_sample}
     ours, theirs = DVDPScheduler(**settings), precise(DDIMScheduler(**settings))
     for scheduler in (ours, theirs):
-        scheduler.set_timesteps(40)
+        scheduler.set_timesteps(12)
     assert torch.equal(ours.timesteps, theirs.timesteps)
     generator = seeded()
     for t in theirs.timesteps:
@@ -57,7 +57,7 @@ def test_without_turning_points_each_step_is_that_of_ddim(eta, clip_sample, beta
 def test_without_turning_points_each_step_is_that_of_ddpm(clip_sample):
     ours, theirs = DVDPScheduler(clip_sample=clip_sample), precise(DDPMScheduler(clip_sample=clip_sample))
     for scheduler in (ours, theirs):
-        scheduler.set_timesteps(40)
+        scheduler.set_timesteps(12)
     generator = seeded()
     for t in theirs.timesteps:
         x, noise = torch.randn(2, 2, 3, 8, 8, generator=generator, dtype=torch.float64)
@@ -66,11 +66,12 @@ def test_without_turning_points_each_step_is_that_of_ddpm(clip_sample):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attenuation", [1.0, 0.1])
 def test_without_turning_points_the_pipeline_is_that_of_ddim_and_ddpm(attenuation):
     # Attenuation ends at a turning point: with none there is none.
     ours = pipeline(turning_points=(), attenuation=attenuation)
-    settings = {"batch_size": 2, "num_inference_steps": 25, "output_type": "pt"}
+    settings = {"batch_size": 2, "num_inference_steps": 8, "output_type": "pt"}
     ddim, ddpm = DDIMPipeline(network(), DDIMScheduler()), DDPMPipeline(network(), DDPMScheduler())
     for each in (ours, ddim, ddpm):
         each.set_progress_bar_config(disable=True)
@@ -83,7 +84,7 @@ def test_without_turning_points_the_pipeline_is_that_of_ddim_and_ddpm(attenuatio
     torch.testing.assert_close(ours(**settings, generator=seeded()).images, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [3, 4, 7, 40])
+@pytest.mark.parametrize("steps", [3, 4, 7, 13])
 @pytest.mark.parametrize("treatment", ["continue", "preserve"])
 def test_images_double_at_turning_points_whatever_the_number_of_steps(steps, treatment):
     drawn, seen = pipeline(treatment=treatment), []

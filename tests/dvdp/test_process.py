@@ -184,6 +184,7 @@ def test_one_step_back_through_two_turning_points(treatment, eta):
     assert_moments(x_s, np.full(16, mean.mean()), covariance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_there_and_back_with_the_exact_posterior_a_gaussian_field_keeps_its_spectrum(treatment):
     p, count, generator = process(treatment, attenuation=0.02), 2**17, np.random.default_rng(15)

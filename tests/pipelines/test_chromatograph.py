@@ -193,6 +193,7 @@ def test_two_prompts_from_the_same_noise_are_no_guidance():
     assert guided.guidance.rates.min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction", "flow_prediction"])
 def test_the_growth_of_an_exact_estimate_is_the_known_rate_of_its_distribution(prediction):
     field = GaussianField([0.3, 2.0, 6.0, 20.0])

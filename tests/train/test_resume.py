@@ -73,6 +73,7 @@ def rows(log: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_weights_to_the_bit(tmp_path, whole, config):
     moment = int(np.random.default_rng(19).integers(SAVE_EVERY + 1, RECIPE.steps // 2))
     command = ["train", "t2i", "--config", str(config), "--data", "photos", "--out", str(tmp_path)]
@@ -93,6 +94,7 @@ def test_a_killed_run_ends_in_the_same_weights_to_the_bit(tmp_path, whole, confi
     assert rows(log) == rows(whole / "log.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, whole, capsys, damage):
     *_, newest = stopped(whole, tmp_path)

@@ -86,6 +86,7 @@ def hub_id(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_the_page_runs_at_the_papers_settings(hub_id, root, monkeypatch):
     monkeypatch.chdir(root)
     page = "figures/prompt-switching"
