@@ -10,6 +10,7 @@ EXTRAS = {
     "huggingface_hub": "data",
     "pandas": "data",
     "pyarrow": "data",
+    "pydantic": "train",
     "safetensors": "diffusers",
     "skimage": "data",
     "sklearn": "data",
