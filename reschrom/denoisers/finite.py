@@ -40,7 +40,7 @@ class FiniteDataset:
         from scipy.special import softmax
 
         # -||x_t - sqrt(alpha) x||^2 / 2 up to a term that all images of the set share.
-        closeness = np.sqrt(alpha) * self._flat @ x_t.reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
+        closeness = self._flat @ (np.sqrt(alpha) * x_t).reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
         return softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, LEAST_NOISE), axis=0)
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
@@ -48,7 +48,9 @@ class FiniteDataset:
 
         x_t has the shape (N, C, S, S), and alpha, its signal power, is one number in [0, 1].
         """
-        return (self.responsibilities(x_t, alpha).T @ self._flat).reshape(-1, *self.images.shape[1:])
+        shares = self.responsibilities(x_t, alpha)
+        possible = shares.any(axis=1)  # near the image most images of the set are ruled out
+        return (shares[possible].T @ self._flat[possible]).reshape(-1, *self.images.shape[1:])
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images of the set, with replacement."""

@@ -119,10 +119,12 @@ class GaussianField:
             for b, mean, gain, directions in zip(noised, self._mean, gains, self._directions, strict=True)
         ]
 
-    def _precision(self, band: int, alpha: float) -> np.ndarray:
-        """Return the inverse covariance of the channels in one band of a noised image."""
-        variances = alpha * self._variances[band] + max(1 - alpha, LEAST_NOISE)
-        return (self._directions[band] / variances) @ self._directions[band].T
+    def _precision(
+        self, band: int, alphas: Float[np.ndarray, " alphas"]
+    ) -> Float[np.ndarray, "alphas channels channels"]:
+        """Return the inverse covariance of the channels in one band of noised images."""
+        variances = np.multiply.outer(alphas, self._variances[band]) + np.maximum(1 - alphas, LEAST_NOISE)[:, None]
+        return (self._directions[band] / variances[:, None]) @ self._directions[band].T
 
     def _log_density(self, noised: list[np.ndarray], alpha: float) -> np.ndarray:
         """Return the log density of noised images, in nats, up to a constant that all fields share."""
@@ -231,30 +233,32 @@ class GaussianMixture:
         moments = prior if moments is None else moments
         if moments.shape != prior.shape:
             raise ValueError(f"mean products of probabilities have the shape {prior.shape}; got {moments.shape}")
-        energies = np.empty((len(own.spectrum), len(alphas)))
-        for index, alpha in enumerate(alphas):
-            for m in range(len(own.spectrum)):
-                precisions = np.stack([field._precision(m, alpha) for field in self.fields])
-                products = alpha * self._of_means(label, m, precisions) + self._of_spectra(label, m, precisions)
-                energies[m, index] = (1 - alpha) * np.sum(moments[..., index] * products)
-        return energies
+        energies = []
+        for m in range(len(own.spectrum)):
+            precisions = np.stack([field._precision(m, alphas) for field in self.fields], axis=1)
+            products = self._of_spectra(label, m, precisions)
+            products += alphas[:, None, None] * self._of_means(label, m, precisions)
+            energies.append((1 - alphas) * np.einsum("klt,tkl->t", moments, products))
+        return np.stack(energies)
 
     # With Q_k the inverse covariance of x_t in class k, the guidance term of class c is, up to sqrt(1 - alpha),
     #   sum_k p_k [(Q_c - Q_k) (x_t - sqrt(alpha) mu_c) - sqrt(alpha) Q_k (mu_c - mu_k)].
     # In class c the first bracket has mean 0 and x_t the covariance Q_c^-1. So the mean product of the brackets of two
     # classes is a part of the spectra plus alpha times a part of the means.
 
-    def _of_means(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "classes classes"]:
+    def _of_means(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "alphas classes classes"]:
         """Return the inner products of `Q_k (mu_c - mu_k)` in a band, for every two classes."""
-        distances = [bands(self.fields[label].mean - field.mean)[band] for field in self.fields]
-        shifts = np.stack([np.tensordot(q, d, 1).ravel() for q, d in zip(precisions, distances, strict=True)])
-        return 4.0**band * shifts @ shifts.T
+        means = np.stack([field._mean[band] for field in self.fields])
+        flat = (means[label] - means).reshape(-1, means[0][0].size)
+        # Pictures enter by the products of their channels alone, which are the same for every alpha.
+        products = 4.0**band * (flat @ flat.T).reshape(*means.shape[:2], *means.shape[:2])
+        return np.einsum("tkab,kbld,tlad->tkl", precisions, products, precisions, optimize=True)
 
-    def _of_spectra(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "classes classes"]:
+    def _of_spectra(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "alphas classes classes"]:
         """Return the traces of `(Q_c - Q_k) Q_c^-1 (Q_c - Q_l)` in a band, for every two classes."""
-        changes = precisions[label] - precisions
-        back = np.linalg.solve(precisions[label], changes)
-        return self.fields[label]._sizes[band] * np.einsum("kab,lba->kl", changes, back, optimize=True)
+        changes = precisions[:, [label]] - precisions
+        back = np.linalg.solve(precisions[:, [label]], changes)
+        return self.fields[label]._sizes[band] * np.einsum("tkab,tlba->tkl", changes, back, optimize=True)
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images: first a class for each, then the image."""

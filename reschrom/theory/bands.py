@@ -69,9 +69,8 @@ def upsample(
     [[1, 1, 2, 2], [1, 1, 2, 2]]
     """
     xp, n = array_namespace(x), 2 ** whole_level(level)
-    height, width = image_sides(x)
-    tiles = xp.broadcast_to(x[..., :, None, :, None], (*x.shape[:-2], height, n, width, n))
-    return xp.reshape(tiles, (*x.shape[:-2], height * n, width * n))
+    image_sides(x)
+    return xp.repeat(xp.repeat(x, n, axis=-1), n, axis=-2)
 
 
 def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> list[Array]:
