@@ -22,7 +22,8 @@ Sources and licences as their documentation gives them:
 """
 
 import functools
-import importlib.resources
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -97,7 +98,9 @@ def photos(
 def _photograph(name: str) -> np.ndarray:
     from PIL import Image
 
-    folder = ("sklearn", "datasets", "images") if name in _SCIKIT_LEARN else ("skimage", "data")
-    file = importlib.resources.files(folder[0]).joinpath(*folder[1:], _FILES[name])
-    with file.open("rb") as stream, Image.open(stream) as picture:
+    package, *folder = ("sklearn", "datasets", "images") if name in _SCIKIT_LEARN else ("skimage", "data")
+    found = importlib.util.find_spec(package)  # importing it would take longer than all that is done here
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    with Image.open(Path(found.submodule_search_locations[0], *folder, _FILES[name])) as picture:
         return np.asarray(picture.convert("RGB"))
