@@ -21,10 +21,7 @@ PAGES = contents(Path(__file__).parents[2] / "_toc.yml")
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 375, "height": 800}
 CHROMATOGRAPHY = "notebooks/theory/chromatography"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("browser"),
-]  # one worker: each page is loaded once for all its tests
+pytestmark = pytest.mark.slow
 
 
 @dataclass

@@ -22,7 +22,7 @@ from reschrom.companion.__main__ import main
 from reschrom.companion.build import graph
 from reschrom.companion.build.plan import Plan
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("build")]  # one worker: the built book is made once
+pytestmark = pytest.mark.slow
 
 NUMBER, PICTURE = "notebooks/theory/number.md", "notebooks/figures/picture.md"
 NOBODY = 65534

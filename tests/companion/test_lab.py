@@ -71,7 +71,7 @@ VIEWS = [
     {"spectrum": "pasted", "size": "16", "variances": SPECTRUM_FILE.read_text()},
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=["node", "chromium"])
