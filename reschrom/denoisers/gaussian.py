@@ -160,8 +160,8 @@ class GaussianMixture:
     def fit(cls, images: Images, classes: int, generator: np.random.Generator) -> "GaussianMixture":
         """Sort images, two or more for each class, into classes that are fields with colour.
 
-        From two starts, k-means of the pixels and of the energies of bands, each image moves eight times to the field
-        that fits it best; the likelier end is returned.
+        From two starts, k-means of the pixels and of the energies of bands, each image moves up to eight times to the
+        field that fits it best; the likelier end is returned.
         """
         from sklearn.cluster import KMeans
 
@@ -180,8 +180,10 @@ class GaussianMixture:
                 kept = np.flatnonzero(sizes > 1)  # one image alone is no field
                 fields = [GaussianField.fit(images[labels == k], colour=True) for k in kept]
                 mixture = cls(fields, sizes[kept] / sizes[kept].sum())
-                logs = mixture._logs(noised, 1.0)
+                logs, before = mixture._logs(noised, 1.0), labels
                 labels = logs.argmax(axis=0)
+                if np.array_equal(labels, before):
+                    break
             ends.append((logs.max(axis=0).sum(), mixture))
         return max(ends, key=lambda end: end[0])[1]
 

@@ -91,8 +91,11 @@ def _responsibilities(squares: np.ndarray, variances: np.ndarray, weights: np.nd
 def _fit_weights(squares: np.ndarray, variances: np.ndarray) -> np.ndarray:
     squares = squares[:: -(-len(squares) // 20_000)]  # enough blocks for 25 weights, spread over all images
     weights = np.full(len(_SCALES), 1 / len(_SCALES))
-    for _ in range(60):
-        weights = _responsibilities(squares, _SCALES[:, None] * variances, weights).mean(axis=0)
+    likely = _responsibilities(
+        squares, _SCALES[:, None] * variances, weights
+    )  # each scale, up to a factor of its block
+    for _ in range(60):  # of expectation-maximisation
+        weights = weights * (likely.T @ (1 / (likely @ weights))) / len(likely)
         weights = np.maximum(weights, 1e-12)
         weights /= weights.sum()
     return weights

@@ -172,13 +172,14 @@ def _windows(images: np.ndarray) -> Float[np.ndarray, "images rows columns numbe
     """Return the window of every 2x2 block: 4x4 pixels about it, then the ring of twelve 2x2 averages about these."""
     # Mirrored at the edge of the image; averages keep the variance of the noise.
     padded = np.pad(images, ((0, 0), (0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="symmetric")
-    around = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), axis=(2, 3))[:, :, ::2, ::2]
-    pairs = around.reshape(*around.shape[:4], 4, 2, 4, 2).sum(axis=(-3, -1)) / 2
+    rows = padded[..., ::2, :] + padded[..., 1::2, :]
+    squares = np.lib.stride_tricks.sliding_window_view
+    core = squares(padded[..., 2:-2, 2:-2], (4, 4), axis=(2, 3))[:, :, ::2, ::2]
     ring = np.ones((4, 4), dtype=bool)
     ring[1:3, 1:3] = False
-    core = around[..., 2:6, 2:6].reshape(*around.shape[:4], 16)
-    numbers = np.concatenate([core, pairs[..., ring]], axis=-1)
-    return np.moveaxis(numbers, 1, 3).reshape(len(images), *around.shape[2:4], -1)
+    around = squares((rows[..., ::2] + rows[..., 1::2]) / 2, (4, 4), axis=(2, 3))[..., ring]
+    numbers = np.concatenate([core.reshape(*core.shape[:4], 16), around], axis=-1)
+    return np.moveaxis(numbers, 1, 3).reshape(len(images), *core.shape[2:4], -1)
 
 
 def _block(channels: int) -> np.ndarray:
