@@ -5,6 +5,7 @@
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ try:
 except PlanError as error:
     raise WorkflowError(str(error)) from error
 
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)
+sys.executable = PYTHON  # which Snakemake writes into the job scripts of a cluster as it is
 EXECUTED = "_build/executed/{variant}/{notebook}.ipynb"
 BOOK = [EXECUTED.format(variant=PLAN.variant(name), notebook=name) for name in PLAN.notebooks]
 RECORDS = [f"notebooks/{name}.ipynb" for name in PLAN.notebooks]
@@ -66,7 +68,7 @@ rule execute:
         mem_mb=4000,
         runtime=60,
     shell:
-        "{PYTHON:q} -m reschrom.companion.build.execute {input.source:q} {output:q} --parameters {params.overrides:q} 2>&1 | tee {log:q}"
+        "{PYTHON} -m reschrom.companion.build.execute {input.source:q} {output:q} --parameters {params.overrides:q} 2>&1 | tee {log:q}"
 
 
 rule html:
@@ -78,7 +80,7 @@ rule html:
     log:
         "_build/log/html.log",
     shell:
-        "{PYTHON:q} -m reschrom.companion.build.stage _build/html {input.notebooks:q} 2>&1 | tee {log:q}"
+        "{PYTHON} -m reschrom.companion.build.stage _build/html {input.notebooks:q} 2>&1 | tee {log:q}"
 
 
 rule html_of_records:
@@ -90,4 +92,4 @@ rule html_of_records:
     log:
         "_build/log/preview.log",
     shell:
-        "{PYTHON:q} -m reschrom.companion.build.stage _build/preview/html {input.notebooks:q} 2>&1 | tee {log:q}"
+        "{PYTHON} -m reschrom.companion.build.stage _build/preview/html {input.notebooks:q} 2>&1 | tee {log:q}"

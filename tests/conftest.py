@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The quick tests alone reach the share of lines that `fail_under` asks for.
     """
     for item in items:
-        if {"book_html", "browser"} & set(getattr(item, "fixturenames", ())):
+        if {"book_html", "new_context"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
         if item.get_closest_marker("slow"):
             item.add_marker("no_cover")
