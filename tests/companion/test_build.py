@@ -65,7 +65,7 @@ def built(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy book as it is built in an awkward place.
 
     Folders have a space in their names, Python's own as well. There is no home. The kernel called `python3` is
-    another program, and the reader's own settings of IPython print something in every notebook.
+    another program, and the reader's own start of IPython changes what notebooks compute.
     """
     place = tmp_path_factory.mktemp("toy") / "a book"
     folder = lay_out(root, place / "built")
@@ -76,9 +76,9 @@ def built(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kernel = place / "jupyter" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
     kernel.write_text(json.dumps({"argv": ["false"], "language": "python", "display_name": "Another"}))
-    startup = place / "ipython" / "profile_default" / "startup" / "loud.py"
+    startup = place / "ipython" / "profile_default" / "startup" / "round.py"
     startup.parent.mkdir(parents=True)
-    startup.write_text("print('good morning')")
+    startup.write_text("import builtins\nbuiltins.round = lambda *_: 'otherwise'\n")
     awkward = {"HOME": "/dev/null/home", "JUPYTER_PATH": place / "jupyter", "IPYTHONDIR": place / "ipython"}
     subprocess.run(
         [python, "-m", "reschrom.companion", "--cores", "2", "build"],
