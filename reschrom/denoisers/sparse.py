@@ -91,9 +91,7 @@ def _responsibilities(squares: np.ndarray, variances: np.ndarray, weights: np.nd
 def _fit_weights(squares: np.ndarray, variances: np.ndarray) -> np.ndarray:
     squares = squares[:: -(-len(squares) // 20_000)]  # enough blocks for 25 weights, spread over all images
     weights = np.full(len(_SCALES), 1 / len(_SCALES))
-    likely = _responsibilities(
-        squares, _SCALES[:, None] * variances, weights
-    )  # each scale, up to a factor of its block
+    likely = _responsibilities(squares, _SCALES[:, None] * variances, weights)  # up to a factor of each block
     for _ in range(60):  # of expectation-maximisation
         weights = weights * (likely.T @ (1 / (likely @ weights))) / len(likely)
         weights = np.maximum(weights, 1e-12)

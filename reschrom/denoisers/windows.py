@@ -4,11 +4,10 @@ The loss of any denoiser bounds the least one from above, so each of these says 
 Nothing is trained on noise: both are fitted to clean images, once for every noise level and schedule.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from reschrom._arrays import Images, finite, one_signal_power
 from reschrom._extras import naming_extra
@@ -48,8 +47,8 @@ class WindowMixture:
         pooled = np.concatenate([images, images[..., ::-1]])
         self._mixtures = []
         for level in range(self._fine + 1):
-            cut = _windows if level < self._fine else _whole
-            self._mixtures.append(_Mixture.fit(_drawn(cut, pooled, windows, generator), components, generator))
+            drawn = _drawn(pooled, windows, generator, whole=level == self._fine)
+            self._mixtures.append(_Mixture.fit(drawn, components, generator))
             pooled = 2 * downsample(pooled, 1) if level < self._fine else pooled  # noise keeps its variance
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
@@ -168,18 +167,29 @@ _BLOCK = (5, 6, 9, 10)
 _NUMBERS = 16 + 12  # in one channel of a window
 
 
-def _windows(images: np.ndarray) -> Float[np.ndarray, "images rows columns numbers"]:
-    """Return the window of every 2x2 block: 4x4 pixels about it, then the ring of twelve 2x2 averages about these."""
+_RING = np.pad(np.zeros((2, 2), dtype=bool), 1, constant_values=True)
+
+
+def _windows(
+    images: np.ndarray, places: Int[np.ndarray, "images drawn"] | None = None
+) -> Float[np.ndarray, "images *places numbers"]:
+    """Return the window of every 2x2 block: 4x4 pixels about it, then the ring of twelve 2x2 averages about these.
+
+    places: numbers of the blocks of each image whose windows are wanted; all, in rows and columns, unless given.
+    """
     # Mirrored at the edge of the image; averages keep the variance of the noise.
     padded = np.pad(images, ((0, 0), (0, 0), (_REACH, _REACH), (_REACH, _REACH)), mode="symmetric")
     rows = padded[..., ::2, :] + padded[..., 1::2, :]
     squares = np.lib.stride_tricks.sliding_window_view
     core = squares(padded[..., 2:-2, 2:-2], (4, 4), axis=(2, 3))[:, :, ::2, ::2]
-    ring = np.ones((4, 4), dtype=bool)
-    ring[1:3, 1:3] = False
-    around = squares((rows[..., ::2] + rows[..., 1::2]) / 2, (4, 4), axis=(2, 3))[..., ring]
-    numbers = np.concatenate([core.reshape(*core.shape[:4], 16), around], axis=-1)
-    return np.moveaxis(numbers, 1, 3).reshape(len(images), *core.shape[2:4], -1)
+    around = squares((rows[..., ::2] + rows[..., 1::2]) / 2, (4, 4), axis=(2, 3))
+    if places is None:
+        core, around = np.moveaxis(core, 1, 3), np.moveaxis(around, 1, 3)
+    else:
+        image, (row, column) = np.arange(len(images))[:, None], np.divmod(places, core.shape[3])
+        core, around = core[image, :, row, column], around[image, :, row, column]
+    numbers = np.concatenate([core.reshape(*core.shape[:-2], 16), around[..., _RING]], axis=-1)
+    return numbers.reshape(*numbers.shape[:-2], -1)
 
 
 def _block(channels: int) -> np.ndarray:
@@ -198,16 +208,14 @@ def _whole(images: np.ndarray) -> Float[np.ndarray, "images numbers"]:
 
 
 def _drawn(
-    cut: Callable[[np.ndarray], np.ndarray], images: np.ndarray, count: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Return windows of the images, at most `count` by chance."""
-    windows = []
-    each = -(-count // len(images))
+    images: np.ndarray, count: int, generator: np.random.Generator, whole: bool
+) -> Float[np.ndarray, "windows numbers"]:
+    """Return windows of the images, or the images as they are, at most `count` by chance."""
+    windows, places = [], 1 if whole else (images.shape[-1] // 2) ** 2
+    each = min(-(-count // len(images)), places)
     for part in np.array_split(images, max(len(images) // 256, 1)):
-        found = cut(part)
-        found = found.reshape(len(part), -1, found.shape[-1])
-        here = min(each, found.shape[1])
-        places = generator.permuted(np.tile(np.arange(found.shape[1]), (len(part), 1)), axis=1)[:, :here]
-        windows.append(np.take_along_axis(found, places[..., None], axis=1).reshape(-1, found.shape[-1]))
+        drawn = generator.permuted(np.tile(np.arange(places), (len(part), 1)), axis=1)[:, :each]
+        found = _whole(part) if whole else _windows(part, drawn)
+        windows.append(found.reshape(-1, found.shape[-1]))
     drawn = np.concatenate(windows)
     return drawn[generator.permutation(len(drawn))[:count]] if len(drawn) > count else drawn
