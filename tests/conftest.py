@@ -2,7 +2,8 @@ import importlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,37 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
-def pytest_configure() -> None:
-    """Load what is large untraced, when coverage is measured: it is not measured there, and takes half as long."""
-    if (tracer := sys.gettrace()) is not None:
-        sys.settrace(None)
-        for name in ("diffusers.models.unets", "pandas", "sklearn", "transformers.modeling_utils"):
-            importlib.import_module(name)
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Run a block that coverage does not see, where it is measured: to be seen doubles the time of what is run."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
         sys.settrace(tracer)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a browser or the rendered book is slow; what is slow is not traced, which would double its time.
+def pytest_configure() -> None:
+    """Load what is large, when coverage is measured: it is not measured there."""
+    if sys.gettrace() is not None:
+        with untraced():
+            for name in ("diffusers.models.unets", "pandas", "sklearn", "transformers.modeling_utils"):
+                importlib.import_module(name)
 
-    The quick tests alone reach the share of lines that `fail_under` asks for.
-    """
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a browser or the rendered book is slow."""
     for item in items:
         if {"book_html", "new_context"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-        if item.get_closest_marker("slow"):
-            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Slow tests are not seen by coverage: the quick ones alone reach the share of lines that it asks for."""
+    with untraced() if item.get_closest_marker("slow") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture
