@@ -1,8 +1,7 @@
 """The scripts in examples/ are short, run in any folder on what ships, and print what they are for."""
 
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,16 @@ def numbers(text, pattern):
     return [[float(number) for number in re.findall(r"(?<![\dx.])\d+\.?\d*(?![\dx])", line)] for line in lines]
 
 
-def run(name, folder):
-    done = subprocess.run([sys.executable, str(EXAMPLES / f"{name}.py")], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a script in this process, which has loaded what it needs, in an empty folder; return what it prints."""
+
+    def printed(name):
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return printed
 
 
 def test_these_are_all_and_none_is_long():
@@ -29,8 +34,8 @@ def test_these_are_all_and_none_is_long():
     assert all(len(lines) <= 30 for lines in scripts.values())
 
 
-def test_predict_prints_coarse_before_fine(tmp_path):
-    printed = run("predict", tmp_path)
+def test_predict_prints_coarse_before_fine(run, tmp_path):
+    printed = run("predict")
     times = [time for (time,) in numbers(printed, r" +\d+x\d+ ")]
     assert len(times) == 7
     assert times == sorted(times)  # finest first: the finest is generated last, near time 0
@@ -39,8 +44,8 @@ def test_predict_prints_coarse_before_fine(tmp_path):
 
 
 @pytest.mark.slow
-def test_measure_prints_shares_that_move_to_finer_resolutions(tmp_path):
-    rows = numbers(run("measure", tmp_path), r" *\d+ ")
+def test_measure_prints_shares_that_move_to_finer_resolutions(run, tmp_path):
+    rows = numbers(run("measure"), r" *\d+ ")
     assert [row[0] for row in rows] == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     assert all(abs(sum(shares) - 1) < 0.04 for _, *shares in rows)
     first, last = rows[0][1:], rows[-1][1:]
@@ -49,15 +54,14 @@ def test_measure_prints_shares_that_move_to_finer_resolutions(tmp_path):
 
 
 @pytest.mark.slow
-def test_switch_prints_that_the_second_prompt_decides_the_fine_resolutions(tmp_path):
-    shares = [percent for (percent,) in numbers(run("switch", tmp_path), r" +\d+x\d+ ")]
+def test_switch_prints_that_the_second_prompt_decides_the_fine_resolutions(run):
+    shares = [percent for (percent,) in numbers(run("switch"), r" +\d+x\d+ ")]
     assert len(shares) == 7
     assert min(shares[:2]) > 60 > 50 > max(shares[3:])
 
 
-@pytest.mark.slow
-def test_timesteps_prints_a_list_that_the_pipeline_draws_with(tmp_path):
-    listed, drawn = run("timesteps", tmp_path).splitlines()
+def test_timesteps_prints_a_list_that_the_pipeline_draws_with(run):
+    listed, drawn = run("timesteps").splitlines()
     (timesteps,) = numbers(listed, "timesteps")
     assert len(timesteps) == 8
     assert timesteps == sorted(set(timesteps), reverse=True)
@@ -65,9 +69,8 @@ def test_timesteps_prints_a_list_that_the_pipeline_draws_with(tmp_path):
     assert drawn == "drawn (1, 3, 64, 64)"
 
 
-@pytest.mark.slow
-def test_cascade_prints_images_of_full_size_and_of_the_same_brightness(tmp_path):
-    drawn, brightness = run("cascade", tmp_path).splitlines()
+def test_cascade_prints_images_of_full_size_and_of_the_same_brightness(run, tmp_path):
+    drawn, brightness = run("cascade").splitlines()
     assert drawn == "drawn (4, 32, 32, 3)"
     ((cascade, alone),) = numbers(brightness.replace(",", ""), "mean")
     assert abs(cascade - alone) < 0.15
