@@ -49,7 +49,7 @@ types: $(READY)
 
 # The browser tests look at the book in SITE, or else at one that they make from the records.
 unit: $(READY)
-	@$(PYTEST) --cov --cov-report=term:skip-covered $(if $(SITE),--book $(SITE))
+	@$(PYTEST) --cov --cov-report=term:skip-covered $(if $(SITE),--book=$(SITE)) tests
 
 # Each notebook is run once, for the book and for this.
 records: $(READY)
