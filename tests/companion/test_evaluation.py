@@ -193,7 +193,6 @@ def test_covariances_of_a_known_field():
     assert len(images) * np.trace(covariances, axis1=1, axis2=2) @ sizes == pytest.approx(energy)
 
 
-@pytest.mark.slow
 def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learned, capsys):
     recipe, pieces = tmp_path / "recipe.yaml", tmp_path / "pictures.npy"
     settings = {**RECIPE.as_dict(), "steps": 2}
