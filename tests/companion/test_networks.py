@@ -63,6 +63,13 @@ def test_shipped_losses_are_of_the_weights_that_ship(path):
     assert about["weights"] == json.loads((DATA / "models" / about["model"] / "weights.json").read_text())
 
 
+def test_guidance_of_captions_is_of_the_weights_that_ship():
+    with safe_open(DATA / "reference" / "pocket-t2i-64-captions.safetensors", "numpy") as file:
+        about = json.loads(file.metadata()["about"])
+    weights = json.loads((DATA / "models" / "pocket-t2i-64" / "weights.json").read_text())
+    assert about["setting"]["weights"] == weights
+
+
 @pytest.mark.parametrize(
     ("small", "large"),
     [
