@@ -36,9 +36,9 @@ class FiniteDataset:
 
     def responsibilities(self, x_t: Images, alpha: float) -> Float[np.ndarray, "dataset images"]:
         """Return the probability of each image of the set given each noised image, shape (dataset, N)."""
-        x_t, alpha = noised_images(x_t, self.images.shape[1:]), one_signal_power(alpha)
         from scipy.special import softmax
 
+        x_t, alpha = noised_images(x_t, self.images.shape[1:]), one_signal_power(alpha)
         # -||x_t - sqrt(alpha) x||^2 / 2 up to a term that all images of the set share.
         closeness = self._flat @ (np.sqrt(alpha) * x_t).reshape(len(x_t), -1).T - alpha * self._energies[:, None] / 2
         return softmax((closeness - closeness.max(axis=0)) / max(1 - alpha, LEAST_NOISE), axis=0)

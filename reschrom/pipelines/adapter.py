@@ -16,15 +16,24 @@ if TYPE_CHECKING:
     import torch
 
 
+# The names under which a pipeline of diffusers may hold the network that it denoises with.
+DENOISERS = ("unet", "transformer")
+
+
+def found_denoiser(pipeline: Any, *kinds: str) -> Any | None:
+    """Return the network that a pipeline denoises with, or None; `kinds` as for `denoiser_of`."""
+    found = [getattr(pipeline, kind, None) for kind in kinds or DENOISERS]
+    return next((each for each in found if hasattr(each, "register_forward_hook")), None)
+
+
 def denoiser_of(pipeline: Any, *kinds: str) -> Any:
     """Return the network that a pipeline denoises with, after checking that it has one and a scheduler.
 
     kinds: names that it may have; `unet` or `transformer` unless given.
     Raises TypeError for anything else.
     """
-    kinds = kinds or ("unet", "transformer")
-    found = [getattr(pipeline, kind, None) for kind in kinds]
-    denoiser = next((each for each in found if hasattr(each, "register_forward_hook")), None)
+    kinds = kinds or DENOISERS
+    denoiser = found_denoiser(pipeline, *kinds)
     if denoiser is None or getattr(pipeline, "scheduler", None) is None:
         named = " or ".join(f"`{kind}`" for kind in kinds)
         raise TypeError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from reschrom._extras import naming_extra
 from reschrom._files import shipped
+from reschrom.pipelines.adapter import found_denoiser
 
 
 @naming_extra("load_pipeline")
@@ -43,9 +44,9 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     import torch
     from diffusers import DiffusionPipeline
 
-    import reschrom.dvdp.pipeline  # noqa: F401
-
-    # Diffusers imports no module because a folder names it.
+    # Diffusers imports no module because a folder names it, so the classes of this package are imported here.
+    import reschrom.dvdp.pipeline
+    import reschrom.pipelines.cascade_unet  # noqa: F401
 
     place = shipped(model_id)
     folder = place if place.is_dir() else None
@@ -59,7 +60,7 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
             local_files_only=folder is not None,
         )
     pipeline = pipeline.to(device)
-    denoiser = next((part for name in ("unet", "transformer") if (part := getattr(pipeline, name, None))), None)
+    denoiser = found_denoiser(pipeline)
     if pipeline.device.type == "cpu" and denoiser is not None:
         # Processors convolve a sixth faster so. The attention of diffusers stays: plain products were no faster for
         # small images, and took half as long again for larger ones.
