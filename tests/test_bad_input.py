@@ -42,8 +42,8 @@ def scheduler(**attributes: object) -> object:
     return types.SimpleNamespace(**attributes)
 
 
-def chromatogram(rates: np.ndarray = RATES, edges: np.ndarray = EDGES, side: int = 2) -> Chromatogram:
-    return Chromatogram(rates, edges, side, "made up")
+def chromatogram(rates: np.ndarray = RATES, edges: np.ndarray = EDGES, size: int = 2) -> Chromatogram:
+    return Chromatogram(rates, edges, size, "made up")
 
 
 MISTAKES = {
@@ -198,9 +198,9 @@ MISTAKES = {
     ),
     # chromatograms
     "rates of other bands": (
-        lambda: chromatogram(side=4),
+        lambda: chromatogram(size=4),
         ValueError,
-        r"side 4 on 2 steps has rates of shape \(3, 2\); got \(2, 2\)",
+        r"size 4 on 2 steps has rates of shape \(3, 2\); got \(2, 2\)",
     ),
     "edges that fall": (
         lambda: chromatogram(edges=EDGES[::-1]),
@@ -233,7 +233,7 @@ MISTAKES = {
         r"same time grid; got 2x2 on 2 steps from 0 to 1 and 2x2 on 2 steps from 0 to 2",
     ),
     "two sides": (
-        lambda: chromatogram().compare(chromatogram(np.ones((3, 2)), side=4)),
+        lambda: chromatogram().compare(chromatogram(np.ones((3, 2)), size=4)),
         ValueError,
         r"same bands .* got 2x2 on .* and 4x4 on",
     ),

@@ -63,7 +63,7 @@ def _spectrum(arguments: argparse.Namespace) -> int:
     measured = measure_spectrum(images, {**about, "made by": f"reschrom {__version__}, reschrom spectrum"})
     print(f"{'band':<10}{'variance':>12}{'95 % interval':>26}   ({measured.images} images)")
     columns = (measured.variance, measured.lower, measured.upper)
-    for name, variance, low, high in zip(band_names(measured.side), *columns, strict=True):
+    for name, variance, low, high in zip(band_names(measured.size), *columns, strict=True):
         print(f"{name:<10}{variance:>12.5g}{low:>13.5g}{high:>13.5g}")
     if arguments.out is not None:
         measured.save(arguments.out)

@@ -62,7 +62,7 @@ def designed_timesteps(
     >>> from diffusers import DDIMScheduler
     >>> from reschrom import Chromatogram, Schedule, designed_timesteps
     >>> schedule = Schedule.from_diffusers(DDIMScheduler())
-    >>> designed_timesteps(Chromatogram.predicted(schedule, side=64), schedule, steps=5)
+    >>> designed_timesteps(Chromatogram.predicted(schedule, size=64), schedule, steps=5)
     [999, 841, 692, 506, 264]
     """
     if equal not in EQUAL:

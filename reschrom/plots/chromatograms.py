@@ -21,7 +21,7 @@ def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> QuadM
         vmax=peak,
         rasterized=True,
     )
-    resolution_axis(axes, chromatogram.side)
+    resolution_axis(axes, chromatogram.size)
     return mesh
 
 
@@ -33,7 +33,7 @@ def share_lines(axes: Axes, chromatogram: Chromatogram, style: object = "-") -> 
     span = chromatogram.edges[-1] - chromatogram.edges[0]
     last, height, step = -np.inf, 0.0, 0.11 * float(chromatogram.shares.max())
     for share, colour, name in zip(
-        chromatogram.shares, band_colours(chromatogram.side), chromatogram.band_names, strict=True
+        chromatogram.shares, band_colours(chromatogram.size), chromatogram.band_names, strict=True
     ):
         axes.plot(chromatogram.times, share, color=colour, linestyle=style)
         thin = slice(None, None, max(len(share) // 200, 1))  # a pale fill needs no more points, and SVG keeps them all

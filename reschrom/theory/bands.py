@@ -14,11 +14,11 @@ from jaxtyping import Float, Num
 from reschrom._arrays import Array, finite, floating, image_sides, whole_level
 
 
-def depth(side: int) -> int:
-    """Return the level M at which an image of `side` = 2^M pixels has become a single pixel."""
-    if not isinstance(side, Integral) or side < 1 or side & (side - 1):
-        raise ValueError(f"image sides must be powers of two; got {side!r}")
-    return int(math.log2(side))
+def depth(size: int) -> int:
+    """Return the level M at which an image of `size` = 2^M pixels has become a single pixel."""
+    if not isinstance(size, Integral) or size < 1 or size & (size - 1):
+        raise ValueError(f"image sides must be powers of two; got {size!r}")
+    return int(math.log2(size))
 
 
 def downsample(
@@ -148,13 +148,13 @@ def band_energies(
     return xp.stack(energies)
 
 
-def band_sizes(side: int, levels: int | None = None) -> list[int]:
-    """Return the number of coefficients of every band in one channel of a `side` x `side` image.
+def band_sizes(size: int, levels: int | None = None) -> list[int]:
+    """Return the number of coefficients of every band in one channel of a `size` x `size` image.
 
     White noise of unit variance has this energy in each band: 3/4 of the pixels at each resolution, all of the last.
     """
-    levels = _levels(side, levels)
-    return [3 * (side >> m) ** 2 // 4 for m in range(levels)] + [(side >> levels) ** 2]
+    levels = _levels(size, levels)
+    return [3 * (size >> m) ** 2 // 4 for m in range(levels)] + [(size >> levels) ** 2]
 
 
 def band_spectrum(x: Num[Array, "images channels height width"], levels: int | None = None) -> Float[Array, " levels"]:
@@ -167,22 +167,22 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
         raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {tuple(x.shape)}")
     x, xp = floating(x)
     finite("images", x)
-    count, channels, side, _ = x.shape
+    count, channels, size, _ = x.shape
     energies = xp.sum(band_energies(x - xp.mean(x, axis=0), levels), axis=-1) / (count - 1)
-    sizes = [channels * size for size in band_sizes(side, levels)]
+    sizes = [channels * count for count in band_sizes(size, levels)]
     return xp.stack([energies[m] / size for m, size in enumerate(sizes)])
 
 
-def band_names(side: int, levels: int | None = None) -> list[str]:
-    """Name the resolution bands of a `side` x `side` image, finest first: "64x64", "32x32", ..., "1x1"."""
-    levels = _levels(side, levels)
-    return [f"{side >> m}x{side >> m}" for m in range(levels + 1)]
+def band_names(size: int, levels: int | None = None) -> list[str]:
+    """Name the resolution bands of a `size` x `size` image, finest first: "64x64", "32x32", ..., "1x1"."""
+    levels = _levels(size, levels)
+    return [f"{size >> m}x{size >> m}" for m in range(levels + 1)]
 
 
-def _levels(side: int, levels: int | None) -> int:
-    """Return how often to halve `side`: down to one pixel unless given."""
-    deepest = depth(side)
+def _levels(size: int, levels: int | None) -> int:
+    """Return how often to halve `size`: down to one pixel unless given."""
+    deepest = depth(size)
     levels = deepest if levels is None else whole_level(levels)
     if levels > deepest:
-        raise ValueError(f"a {side}x{side} image has levels 0 to {deepest}; got {levels}")
+        raise ValueError(f"a {size}x{size} image has levels 0 to {deepest}; got {levels}")
     return levels

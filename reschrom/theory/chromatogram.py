@@ -50,7 +50,7 @@ class Chromatogram:
         Energy generated per unit of time, finest resolution first, none negative.
     edges : array, shape (steps + 1,)
         The times between which each rate holds, rising from the image to the noise.
-    side : int
+    size : int
         Pixels along one side of the finest resolution.
     name : str
         How plots and tables call it.
@@ -60,31 +60,31 @@ class Chromatogram:
     Examples
     --------
     >>> from reschrom import Chromatogram, Schedule
-    >>> paper = Chromatogram.predicted(Schedule.cosine(), side=4)
+    >>> paper = Chromatogram.predicted(Schedule.cosine(), size=4)
     >>> dict(zip(paper.band_names, paper.centroids().round(2).tolist()))  # mean time of each resolution
     {'4x4': 0.5, '2x2': 0.66, '1x1': 0.8}
     """
 
     rates: Float[np.ndarray, "bands steps"]
     edges: Float[np.ndarray, " edges"]
-    side: int
+    size: int
     name: str
     replicates: Float[np.ndarray, "replicates bands steps"] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", _time_grid(self.edges))
-        bands, steps = len(band_names(self.side)), len(self.edges) - 1
-        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.side))
+        bands, steps = len(band_names(self.size)), len(self.edges) - 1
+        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.size))
         if self.replicates is not None:
             shape = (len(self.replicates), bands, steps)
-            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, self.side))
+            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, self.size))
 
     @classmethod
     def from_signal(
         cls,
         signal: Float[np.ndarray, "bands edges"],
         edges: Float[np.ndarray, " edges"],
-        side: int,
+        size: int,
         name: str,
         replicates: Float[np.ndarray, "replicates bands edges"] | None = None,
     ) -> "Chromatogram":
@@ -97,13 +97,13 @@ class Chromatogram:
         if signal.shape[1:] != edges.shape:
             raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
         again = None if replicates is None else -np.diff(replicates) / np.diff(edges)
-        return cls(-np.diff(signal) / np.diff(edges), edges, side, name, again)
+        return cls(-np.diff(signal) / np.diff(edges), edges, size, name, again)
 
     @classmethod
     def predicted(
         cls,
         schedule: Schedule,
-        side: int,
+        size: int,
         spectrum: Spectrum | None = None,
         edges: Float[np.ndarray, " edges"] | None = None,
         name: str | None = None,
@@ -114,7 +114,7 @@ class Chromatogram:
         ----------
         schedule : Schedule
             Its time is that of the chromatogram.
-        side : int
+        size : int
             Pixels along one side of the images, a power of two.
         spectrum : array, MeasuredSpectrum or path, optional
             Variance per coefficient of each band, finest first; None gives the paper's r_m.
@@ -130,9 +130,9 @@ class Chromatogram:
             edges = np.linspace(schedule.start, schedule.end, 1001)
         edges = _time_grid(edges)
         alpha = schedule.alpha(edges)
-        gained = generated_signal(alpha[:-1], depth(side), spectrum, since=alpha[1:])
+        gained = generated_signal(alpha[:-1], depth(size), spectrum, since=alpha[1:])
         default = "paper's $r_m$" if spectrum is None else "Gaussian field"
-        return cls(gained / np.diff(edges), edges, side, name or default)
+        return cls(gained / np.diff(edges), edges, size, name or default)
 
     @property
     def times(self) -> Float[np.ndarray, " steps"]:
@@ -142,7 +142,7 @@ class Chromatogram:
     @property
     def band_names(self) -> list[str]:
         """The resolutions, finest first: "64x64", ..., "1x1"."""
-        return band_names(self.side)
+        return band_names(self.size)
 
     @property
     def shares(self) -> Float[np.ndarray, "bands steps"]:
@@ -192,7 +192,7 @@ class Chromatogram:
 
         Raises ValueError for other bands or another time grid.
         """
-        if self.side != other.side or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
+        if self.size != other.size or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
             raise ValueError(
                 f"two chromatograms are compared on the same bands and the same time grid; got {self._grid()} "
                 f"and {other._grid()}"
@@ -224,7 +224,7 @@ class Chromatogram:
 
     def save(self, path: str | Path) -> None:
         """Write the chromatogram to a JSON or NPZ file, by its extension, every number in full precision."""
-        content: dict[str, Any] = {"name": self.name, "side": self.side, "edges": self.edges, "rates": self.rates}
+        content: dict[str, Any] = {"name": self.name, "size": self.size, "edges": self.edges, "rates": self.rates}
         if self.replicates is not None:
             content["replicates"] = self.replicates
         extension = _extension(path)
@@ -247,8 +247,8 @@ class Chromatogram:
             arrays = {key: np.array(content[key], dtype=np.float64) for key in ("rates", "edges")}
             if "replicates" in content:
                 arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
-            side, name = (np.asarray(content[key]).item() for key in ("side", "name"))
-            return cls(side=side, name=name, **arrays)
+            size, name = (np.asarray(content[key]).item() for key in ("size", "name"))
+            return cls(size=size, name=name, **arrays)
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
 
@@ -263,7 +263,7 @@ class Chromatogram:
         return self.replicates
 
     def _grid(self) -> str:
-        return f"{self.side}x{self.side} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
+        return f"{self.size}x{self.size} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
 
 
 def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
@@ -285,11 +285,11 @@ def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return rel_entr(p, q).sum(axis=0)
 
 
-def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], side: int) -> np.ndarray:
+def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
     rates = np.asarray(rates, dtype=np.float64)
     if rates.shape != shape:
         raise ValueError(
-            f"a chromatogram of side {side} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
+            f"a chromatogram of size {size} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
         )
     if not np.all(np.isfinite(rates)) or np.any(rates < 0):
         wrong = rates[~((rates >= 0) & np.isfinite(rates))]

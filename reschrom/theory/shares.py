@@ -139,14 +139,14 @@ def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> fl
     Examples
     --------
     >>> from reschrom import Chromatogram, Schedule, switch_time
-    >>> paper = Chromatogram.predicted(Schedule.cosine(), side=64)
+    >>> paper = Chromatogram.predicted(Schedule.cosine(), size=64)
     >>> round(switch_time(paper, band=64, kept=0.9), 3)
     0.369
     """
-    side = chromatogram.side
-    if band not in [side >> m for m in range(depth(side))]:
+    size = chromatogram.size
+    if band not in [size >> m for m in range(depth(size))]:
         raise ValueError(f"the band must be one of {', '.join(chromatogram.band_names[:-1])}; got {band}x{band}")
-    coarser = chromatogram.gained_share[depth(side // band) + 1 :]
+    coarser = chromatogram.gained_share[depth(size // band) + 1 :]
     return float(chromatogram.edges[np.all(coarser <= 1 - kept, axis=0)].max())
 
 

@@ -33,7 +33,7 @@ class MeasuredSpectrum:
     about: dict[str, str] = field(default_factory=dict)
 
     @property
-    def side(self) -> int:
+    def size(self) -> int:
         """Pixels along one side of the images."""
         return 2 ** (len(self.variance) - 1)
 
@@ -41,7 +41,7 @@ class MeasuredSpectrum:
         """Write the spectrum to a JSON file, every number in full precision."""
         bands = {
             name: {"variance": float(v), "lower": float(low), "upper": float(high)}
-            for name, v, low, high in zip(band_names(self.side), self.variance, self.lower, self.upper, strict=True)
+            for name, v, low, high in zip(band_names(self.size), self.variance, self.lower, self.upper, strict=True)
         }
         content = {"bands": bands, "images": self.images, "about": self.about}
         with replacing(path) as temporary:

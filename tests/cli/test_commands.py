@@ -98,7 +98,7 @@ def test_chromatogram_writes_everything_as_json(tmp_path):
         Chromatogram.predicted(Schedule.natural(), 64, edges=np.linspace(0, 12, 1001)),
     )
     np.testing.assert_array_equal(back.rates, expected.rates)
-    assert (back.name, back.side) == ("natural", 64)
+    assert (back.name, back.size) == ("natural", 64)
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG\r\n"), (".svg", b"<?xml")])

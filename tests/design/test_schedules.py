@@ -128,7 +128,7 @@ def test_a_recipe_may_name_the_spectrum_that_its_schedule_is_designed_for(tmp_pa
 def test_the_recipe_of_the_designed_model_differs_in_its_schedule_alone(root):
     designed, cosine = (Recipe.load(root / "data" / f"pocket-{name}-16.yaml") for name in ("designed", "lowres"))
     assert replace(designed, schedule="cosine") == cosine
-    assert MeasuredSpectrum.load(designed.schedule).side == designed.size
+    assert MeasuredSpectrum.load(designed.schedule).size == designed.size
 
 
 @pytest.mark.usefixtures("no_type_checks")

@@ -217,7 +217,7 @@ def test_decoded_bands_are_those_of_the_images_that_the_latents_stand_for():
         Chromatograph(pipeline, keep="bands", decoded=True) as decoded,
     ):
         run("stable_diffusion", pipeline)
-    assert (latent.growth.side, decoded.growth.side) == (8, 16)
+    assert (latent.growth.size, decoded.growth.size) == (8, 16)
 
     def decode(latents):
         return pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor + 0.1).sample

@@ -25,9 +25,9 @@ def test_predicted_shares_are_those_of_the_formula(spectrum):
     assert predicted.band_names == ["64x64", "32x32", "16x16", "8x8", "4x4", "2x2", "1x1"]
 
 
-@pytest.mark.parametrize("side", [1, 2, 64, 512])
-def test_predicted_rates_integrate_to_the_signal(side):
-    predicted = Chromatogram.predicted(Schedule.cosine(), side)
+@pytest.mark.parametrize("size", [1, 2, 64, 512])
+def test_predicted_rates_integrate_to_the_signal(size):
+    predicted = Chromatogram.predicted(Schedule.cosine(), size)
     np.testing.assert_allclose((predicted.rates * np.diff(predicted.edges)).sum(1), 1, rtol=1e-12)
     assert np.all(predicted.rates > 0)
 
@@ -145,7 +145,7 @@ def test_a_saved_chromatogram_comes_back_to_the_last_bit(tmp_path):
     back = Chromatogram.load(tmp_path / "c.json")
     np.testing.assert_array_equal(back.rates, predicted.rates)
     np.testing.assert_array_equal(back.edges, predicted.edges)
-    assert (back.side, back.name) == (64, "müßig")
+    assert (back.size, back.name) == (64, "müßig")
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
@@ -164,7 +164,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
-SAVED = {"name": "x", "side": 2, "edges": [0, 1], "rates": [[1], [1]]}
+SAVED = {"name": "x", "size": 2, "edges": [0, 1], "rates": [[1], [1]]}
 
 
 @pytest.mark.usefixtures("no_type_checks")
@@ -177,7 +177,7 @@ SAVED = {"name": "x", "side": 2, "edges": [0, 1], "rates": [[1], [1]]}
         (b"[]", "list indices"),
         (b"{}", "'rates'"),
         (json.dumps({**SAVED, "rates": [[1]]}).encode(), r"rates of shape \(2, 1\); got \(1, 1\)"),
-        (json.dumps({**SAVED, "side": "two"}).encode(), "powers of two; got 'two'"),
+        (json.dumps({**SAVED, "size": "two"}).encode(), "powers of two; got 'two'"),
         (json.dumps({**SAVED, "edges": None}).encode(), "edges of a chromatogram must rise"),
         (json.dumps({**SAVED, "rates": [[1], [float("nan")]]}).encode(), "finite and not negative; got nan"),
     ],
@@ -188,12 +188,12 @@ def test_a_file_that_holds_no_chromatogram_says_so(tmp_path, content, cause):
         Chromatogram.load(tmp_path / "c.json")
 
 
-def measured(seed: int = 0, side: int = 4, images: int = 60, steps: int = 5) -> Chromatogram:
+def measured(seed: int = 0, size: int = 4, images: int = 60, steps: int = 5) -> Chromatogram:
     """A chromatogram of positive random rates, one set for each of some images, that rise with time."""
     rng, edges = np.random.default_rng(seed), np.linspace(0, 1, steps + 1)
     mean = StreamingMean()
-    mean.add(rng.exponential(size=(images, int(np.log2(side)) + 1, steps)) * (1 + np.arange(steps)), 0)
-    return Chromatogram(mean.mean, edges, side, "measured", mean.replicates)
+    mean.add(rng.exponential(size=(images, int(np.log2(size)) + 1, steps)) * (1 + np.arange(steps)), 0)
+    return Chromatogram(mean.mean, edges, size, "measured", mean.replicates)
 
 
 def test_intervals_hold_their_share_of_the_replicates():
@@ -287,7 +287,7 @@ def test_a_saved_measurement_comes_back_to_the_last_bit(tmp_path, name):
         back = Chromatogram.load(tmp_path / name)
         for field in ("rates", "edges", "replicates"):
             np.testing.assert_array_equal(getattr(back, field), getattr(chromatogram, field))
-        assert (back.side, back.name) == (chromatogram.side, chromatogram.name)
+        assert (back.size, back.name) == (chromatogram.size, chromatogram.name)
         back.save(tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
@@ -300,7 +300,7 @@ def broken_archives() -> dict[str, bytes]:
         np.savez(file := io.BytesIO(), **arrays)
         return file.getvalue()
 
-    whole = {"rates": np.ones((2, 1)), "edges": np.arange(2.0), "side": 2, "name": "x"}
+    whole = {"rates": np.ones((2, 1)), "edges": np.arange(2.0), "size": 2, "name": "x"}
     good = archive(**whole)
     return {
         "empty": b"",
@@ -310,7 +310,7 @@ def broken_archives() -> dict[str, bytes]:
         "one array": good[good.index(b"\x93NUMPY") :],
         "pickled": archive(**{**whole, "name": np.array([{}], dtype=object)}),
         "two names": archive(**{**whole, "name": np.array(["x", "y"])}),
-        "no rates": archive(edges=np.arange(2.0), side=2, name="x"),
+        "no rates": archive(edges=np.arange(2.0), size=2, name="x"),
     }
 
 

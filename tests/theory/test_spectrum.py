@@ -52,7 +52,7 @@ def test_batches_give_the_band_spectrum_of_all_images(images, size):
     batches = (images[start : start + size] for start in range(0, 60, size))
     measured = measure_spectrum(batches)
     np.testing.assert_allclose(measured.variance, band_spectrum(images), rtol=1e-12)
-    assert (measured.images, measured.side) == (60, 16)
+    assert (measured.images, measured.size) == (60, 16)
     whole = measure_spectrum(images)
     np.testing.assert_allclose(measured.lower, whole.lower, rtol=1e-9)
     np.testing.assert_allclose(measured.upper, whole.upper, rtol=1e-9)
@@ -155,7 +155,7 @@ def test_latents_are_encoded_and_scaled_as_the_denoiser_expects(images, tmp_path
     out = tmp_path / "s.json"
     command = ["spectrum", "photos", "--size", "16", "--images", "5", "--model", "tiny", "--out", str(out)]
     assert main(command) == 0
-    assert MeasuredSpectrum.load(out).side == 8
+    assert MeasuredSpectrum.load(out).size == 8
     assert MeasuredSpectrum.load(out).about["latents of"] == "tiny"
 
 

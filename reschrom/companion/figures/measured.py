@@ -48,7 +48,7 @@ def guidance_chromatography(
     place = {"left": left, "right": right, "top": 1 - 0.72 / height, "bottom": 0.5 / height, "wspace": wspace}
     grid = figure.add_gridspec(2, 2, height_ratios=[tall, 2.0], hspace=0.06, **place)
     curves = figure.add_subplot(grid[0, 0])
-    for share, colour in zip(theory.shares, band_colours(theory.side), strict=True):
+    for share, colour in zip(theory.shares, band_colours(theory.size), strict=True):
         curves.plot(theory.times, share, color=colour)
     curves.set_xlim(end, start)
     curves.set_xticks([])
@@ -100,7 +100,7 @@ def share_panels(
             if each.replicates is not None:
                 lower, upper = each.interval(simultaneous=True)
                 axes.fill_between(each.times, lower[band], upper[band], color=colour, alpha=0.2, linewidth=0)
-        axes.set_title(names[band], fontsize=9.5, color=band_colours(first.side)[band])
+        axes.set_title(names[band], fontsize=9.5, color=band_colours(first.size)[band])
         axes.grid(axis="y")
     for axes in grid[len(names) :]:
         axes.set_visible(False)
