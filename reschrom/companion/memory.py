@@ -14,9 +14,9 @@ def remembered(network: Any) -> Iterator[None]:
 
     What it is asked is the same where every byte of all arguments is, so the predictions are those that it would make.
     """
-    predict, known = network.forward, {}
+    known: dict[bytes, tuple[Any, ...]] = {}
 
-    def forward(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def forward(predict: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         asked = _digest([*args, *kwargs.items()])
         if asked not in known:
             known[asked] = tuple(predict(*args, **kwargs))

@@ -1,7 +1,9 @@
 """How a pipeline of diffusers calls its denoiser: which module it is, at which timestep, and what its output means."""
 
 import functools
+import inspect
 import math
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,31 +18,35 @@ if TYPE_CHECKING:
     import torch
 
 
-# The names under which a pipeline of diffusers may hold the network that it denoises with.
-DENOISERS = ("unet", "transformer")
+# The names under which a pipeline of diffusers may hold a network that it denoises with.
+DENOISERS = ("unet", "transformer", "transformer_2", "unconditional_transformer", "prior", "decoder")
 
 
-def found_denoiser(pipeline: Any, *kinds: str) -> Any | None:
-    """Return the network that a pipeline denoises with, or None; `kinds` as for `denoiser_of`."""
+def found_denoisers(pipeline: Any, *kinds: str) -> list[Any]:
+    """Return the networks that a pipeline denoises with; `kinds` as for `denoiser_of`."""
     found = [getattr(pipeline, kind, None) for kind in kinds or DENOISERS]
-    return next((each for each in found if hasattr(each, "register_forward_hook")), None)
+    return [each for each in found if hasattr(each, "register_forward_hook")]
 
 
-def denoiser_of(pipeline: Any, *kinds: str) -> Any:
-    """Return the network that a pipeline denoises with, after checking that it has one and a scheduler.
+def denoisers_of(pipeline: Any, *kinds: str) -> list[Any]:
+    """Return the networks that a pipeline denoises with, one or several that take turns.
 
-    kinds: names that it may have; `unet` or `transformer` unless given.
-    Raises TypeError for anything else.
+    kinds: names that they may have; those of `DENOISERS` unless given.
+    Raises TypeError for what has no such network, or no scheduler.
     """
-    kinds = kinds or DENOISERS
-    denoiser = found_denoiser(pipeline, *kinds)
-    if denoiser is None or getattr(pipeline, "scheduler", None) is None:
-        named = " or ".join(f"`{kind}`" for kind in kinds)
+    found = found_denoisers(pipeline, *kinds)
+    if not found or getattr(pipeline, "scheduler", None) is None:
+        named = " or ".join(f"`{kind}`" for kind in kinds or DENOISERS[:2])
         raise TypeError(
             f"a diffusers pipeline is needed with a denoiser, {named}, and a `scheduler`; "
             f"got {type(pipeline).__name__}, which lacks one"
         )
-    return denoiser
+    return found
+
+
+def denoiser_of(pipeline: Any, *kinds: str) -> Any:
+    """Return the network that a pipeline denoises with, the first if there are several; as `denoisers_of`."""
+    return denoisers_of(pipeline, *kinds)[0]
 
 
 class TimestepReader:
@@ -226,17 +232,51 @@ def _drivable(pipeline: Any) -> Any:
 
 @contextmanager
 def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function in the place of a method of one object, and take it away again."""
+    """Put a function in the place of a method of one object, and take it away again.
+
+    function: is given the method that it stands for, as of the object that is called, and then what the call gives. A
+        copy of the object that is made meanwhile keeps it, with the copy's own method.
+    """
     own = vars(owner).get(name)  # such as a wrapper that moves weights between devices
+    before = getattr(owner, name)
 
-    @functools.wraps(getattr(owner, name))  # what calls it may ask for its signature
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+    @functools.wraps(before)
+    def replacement(self: Any, *args: Any, **kwargs: Any) -> Any:
+        original = before if self is owner else getattr(type(self), name).__get__(self)
+        return function(original, *args, **kwargs)
 
-    setattr(owner, name, replacement)
+    # What calls it may ask for its signature.
+    signature, this = inspect.signature(before), inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    vars(replacement)["__signature__"] = signature.replace(parameters=[this, *signature.parameters.values()])
+    setattr(owner, name, types.MethodType(replacement, owner))
     try:
         yield
     finally:
         delattr(owner, name)
         if own is not None:
             setattr(owner, name, own)
+
+
+@contextmanager
+def listening(denoiser: Any, hear: Callable[..., None]) -> Iterator[None]:
+    """Tell `hear` of every call of a network: the network, its arguments, and what it returns."""
+    compiled = vars(denoiser).get("_compiled_call_impl")
+    if compiled is None:
+        handle = denoiser.register_forward_hook(hear, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+        return
+
+    # A network that was compiled in place would compile a hook with it, or refuse it.
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        output = compiled(*args, **kwargs)
+        hear(denoiser, args, kwargs, output)
+        return output
+
+    denoiser._compiled_call_impl = heard
+    try:
+        yield
+    finally:
+        denoiser._compiled_call_impl = compiled

@@ -1,20 +1,22 @@
 """The chromatograph: which resolution any diffusers pipeline generates at each step, measured while it runs."""
 
+import copy
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from reschrom.denoisers.losses import never_rising
-from reschrom.pipelines.adapter import denoiser_of, estimate_and_noise, estimate_precision
+from reschrom.pipelines.scheduler import mixture_of, prediction_of, response
 from reschrom.pipelines.steps import Step, StepReader
-from reschrom.theory.bands import band_energies
+from reschrom.theory.bands import band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
-from reschrom.theory.schedules import Schedule, is_flow
 
-# Every step records these energies, in this order; the last only with guidance.
+# Every step records these energies, in this order; that of guidance is NaN where guidance was off.
 _SIGNAL, _CHANGE, _GUIDANCE = range(3)
 
 
@@ -65,63 +67,56 @@ class Chromatograph:
     ((5, 9), [900.0, 800.0, 700.0])
     """
 
-    def __init__(self, pipeline: Any, *, keep: str | None = None, decoded: bool = False, seed: int = 0) -> None:
-        denoiser, scheduler = denoiser_of(pipeline), pipeline.scheduler
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        keep: str | None = None,
+        decoded: bool = False,
+        seed: int = 0,
+        guidance: Sequence[str] | None = None,
+    ) -> None:
         if keep not in (None, "bands"):
             raise ValueError(f'keep must be None or "bands"; got {keep!r}')
-        if decoded and getattr(pipeline, "vae", None) is None:
-            raise ValueError(f"only a latent model, with a `vae`, is decoded; {type(pipeline).__name__} has none")
-        self._kept: list[Record] = []
-        self._pipeline, self._denoiser = pipeline, denoiser
-        self._keep, self._decoded = keep, decoded
-        self._schedule = Schedule.from_diffusers(scheduler)
-        self._prediction = (
-            "flow_prediction" if is_flow(scheduler, scheduler.config) else scheduler.config.prediction_type
-        )
-        clips = scheduler.config.get("clip_sample", False)
-        self._furthest = scheduler.config.get("clip_sample_range", 1.0) if clips else math.inf
-        self._hook: Any = None
-        self._energies = StreamingMean(seed)
-        self._side = 0
-        self._grid: list[float] = []
-        self._images = 0
-        # The run in progress: what is known of its steps, and the estimate of the last one.
-        self._estimate: Any = None
-        self._run: list[tuple[float, Float[np.ndarray, "images quantities bands"], Record | None]] = []
-        self._reader = StepReader(pipeline, denoiser)
+        self._reader = StepReader(pipeline, self._measure, guidance)
+        scaled = getattr(getattr(getattr(pipeline, "vae", None), "config", None), "scaling_factor", None)
+        if decoded and scaled is None:
+            raise ValueError(
+                "only a latent model is decoded, whose `vae` has one scaling factor; that of "
+                f"{type(pipeline).__name__} has none"
+            )
+        self._pipeline, self._keep, self._decoded = pipeline, keep, decoded
+        self._prediction = prediction_of(pipeline.scheduler)
+        self._whole = _Runs(StreamingMean(seed))
+        self._run: list[_Moment] = []  # in progress, each time once
 
     def __enter__(self) -> "Chromatograph":
         """Start to listen."""
-        self._hook = self._denoiser.register_forward_hook(self._listen, with_kwargs=True)
+        self._reader.open()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Stop listening; a run that failed is forgotten."""
-        self._hook.remove()
+        self._reader.close()
+        run, self._run = self._run, []
         if error is None:
-            self._finish()
-        self._reader.forget()
-        self._run, self._estimate = [], None
+            self._reader.check()
+            self._whole.add(run)
 
     @property
     def kept(self) -> list[Record]:
         """Every step of every run, in the order of generation; empty unless `keep="bands"` asked for them."""
-        self._finish()
-        return self._kept
+        return self._so_far().records
 
     @property
     def images(self) -> int:
         """The number of images generated so far."""
-        self._finish()
-        return self._images
+        return self._so_far().energies.count
 
     @property
     def timesteps(self) -> Float[np.ndarray, " steps"]:
-        """The timesteps of the scheduler at which the denoiser was called, from noise to image, each once."""
-        self._finish()
-        if not self._images:
-            raise ValueError("nothing was measured: no image was generated inside the block")
-        return np.array(self._grid)
+        """The timesteps of the scheduler at which the sampler took its steps, from noise to image, each once."""
+        return np.array(self._measured().grid)
 
     @property
     def chromatogram(self) -> Chromatogram:
@@ -133,19 +128,28 @@ class Chromatograph:
         """The energy of each band of the guidance term, mean over images, around every timestep: Eq. (19).
 
         The guidance term is the conditional noise prediction minus the unconditional one; decoded, it is the decoded
-        conditional estimate minus the decoded unconditional one.
+        conditional estimate minus the decoded unconditional one. It covers the timesteps at which guidance was on.
         """
-        times = self.timesteps[::-1]
-        if not self._guided:
+        runs = self._measured()
+        times, (energies, replicates) = runs.times, runs.of(_GUIDANCE)
+        on = np.isfinite(energies).all(axis=0)
+        if not on.any():
             raise ValueError("guidance was off: the denoiser never made a conditional and an unconditional prediction")
-        start, end = self._schedule.start, self._schedule.end
-        edges = np.array([start, end])
+        schedule = self._reader.schedule
+        edges = np.array([schedule.start, schedule.end])
         if len(times) > 1:
             # A cell reaches half way to the next timestep, the first and the last as far on their other side.
             around = np.concatenate([[2 * times[0] - times[1]], times, [2 * times[-1] - times[-2]]])
-            edges = np.clip((around[1:] + around[:-1]) / 2, start, end)
-        energies, replicates = self._of(_GUIDANCE)
-        return Chromatogram(energies, edges, self._side, "guidance", replicates)
+            edges = np.clip((around[1:] + around[:-1]) / 2, schedule.start, schedule.end)
+        if np.diff(np.flatnonzero(on)).max(initial=1) > 1:
+            raise ValueError("guidance was switched off and on again; measure each part by itself")
+        first, last = np.flatnonzero(on)[[0, -1]]
+        edges, cells = edges[first : last + 2], slice(first, last + 1)
+        gain = np.array(runs.to_noise[::-1])[cells] ** 2
+        # In pure noise no two predictions of the noise differ, so that cell counts as it is in its middle.
+        middle = schedule.alpha((edges[1:] + edges[:-1]) / 2)
+        gain = np.where(gain > 0, gain, [self._noise_gain(alpha) for alpha in middle])
+        return Chromatogram(energies[:, cells] * gain, edges, runs.size, "guidance", replicates[..., cells] * gain)
 
     @property
     def growth(self) -> Chromatogram:
@@ -155,96 +159,165 @@ class Chromatograph:
         does, the nearest energies that do not are taken: by least squares, with the weight 1 / (1 + s^2)^2 at a
         timestep where an error e of the network makes an error s e of the estimate.
         """
-        times = self._steps()
-        precision = estimate_precision(self._schedule.alpha(times), self._prediction)
-        signal, replicates = (never_rising(energies, precision) for energies in self._of(_SIGNAL))
-        return Chromatogram.from_signal(signal, times, self._side, "growth", replicates)
+        runs = self._two_or_more()
+        precision = 1 / (1 + np.square(runs.reach[::-1])) ** 2
+        signal, replicates = (never_rising(energies, precision) for energies in runs.of(_SIGNAL))
+        return Chromatogram.from_signal(signal, runs.times, runs.size, "growth", replicates)
 
     @property
     def changes(self) -> Chromatogram:
         """The energy of each band of the change of E[x_0 | x_t] between timesteps, mean over images (Paper Fig. 1)."""
-        times = self._steps()
-        energies, replicates = (each[..., :-1] for each in self._of(_CHANGE))
-        return Chromatogram(energies, times, self._side, "squared change", replicates)
+        runs = self._two_or_more()
+        energies, replicates = (each[..., :-1] for each in runs.of(_CHANGE))
+        return Chromatogram(energies, runs.times, runs.size, "squared change", replicates)
 
-    def _steps(self) -> Float[np.ndarray, " steps"]:
-        times = self.timesteps[::-1]
-        if len(times) < 2:
-            raise ValueError(f"growth and change need two or more timesteps; got {len(times)}")
-        return times
+    def _so_far(self) -> "_Runs":
+        """Return what was measured, with the run in progress, which goes on unharmed."""
+        if not self._run:
+            return self._whole
+        so_far = copy.deepcopy(self._whole)
+        try:
+            so_far.add(self._run)
+        except ValueError:
+            self._run = []  # what is refused is refused once
+            raise
+        return so_far
+
+    def _measured(self) -> "_Runs":
+        runs = self._so_far()
+        if not runs.grid:
+            raise ValueError("nothing was measured: no image was generated inside the block")
+        return runs
+
+    def _two_or_more(self) -> "_Runs":
+        runs = self._measured()
+        if len(runs.grid) < 2:
+            raise ValueError(f"growth and change need two or more timesteps; got {len(runs.grid)}")
+        return runs
 
     @property
     def _guided(self) -> bool:
-        return len(self.timesteps) > 0 and len(self._energies.mean) > _GUIDANCE
+        runs = self._so_far()
+        return bool(runs.grid) and bool(np.isfinite(runs.energies.mean[_GUIDANCE]).any())
 
-    def _of(self, quantity: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean energies (bands, steps), from image to noise, and their replicates."""
-        return self._energies.mean[quantity, :, ::-1], self._energies.replicates[:, quantity, :, ::-1]
-
-    def _listen(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        step, begins = self._reader.read(args, kwargs, output)
-        if step is not None:
-            self._measure(step)
-        if begins:
-            self._add_run()
+    def _noise_gain(self, alpha: float) -> float:
+        """Return by how much the energy of a difference of noises exceeds that of the predictions."""
+        if self._decoded:
+            return 1.0
+        mixture = mixture_of(alpha, self._prediction)
+        change = response(self._prediction, mixture)
+        return (mixture.signal / mixture.noise * change.from_prediction / change.divisor) ** 2
 
     def _measure(self, step: Step) -> None:
         """Measure one step, and forget its images but for the estimate."""
         import torch
 
-        alpha = float(self._schedule.alpha(step.timestep))
-        guidance = None
-        with torch.no_grad():  # the last step of a run is measured after it
-            estimate, noise = estimate_and_noise(step.conditional, step.x_t, alpha, self._prediction)
-            estimate = self._as_measured(estimate)
-            if step.unconditional is not None:
-                other, other_noise = estimate_and_noise(step.unconditional, step.x_t, alpha, self._prediction)
-                guidance = estimate - self._as_measured(other) if self._decoded else noise - other_noise
-            change = estimate - (estimate if self._estimate is None else self._estimate)
-            measured = [estimate, change] if guidance is None else [estimate, change, guidance]
-            energies = np.stack([band_energies(each).double().cpu().numpy().T for each in measured], axis=1)
-        if self._run and self._run[0][1].shape != energies.shape:
-            raise ValueError("guidance, or the number of images, changed in the middle of a run")
+        if step.begins:
+            run, self._run = self._run, []
+            self._whole.add(run)
+        with torch.no_grad():
+            estimate, difference, to_noise = self._as_measured(step.estimate), step.difference, step.to_noise
+            if difference is not None and self._decoded:
+                other = step.estimate - step.to_estimate * difference
+                difference, to_noise = estimate - self._as_measured(other), 1.0
+            repeats = bool(self._run) and self._run[-1].time == step.time
+            before = self._run[-2 if repeats else -1].estimate if len(self._run) > repeats else estimate
+            parts = [estimate, estimate - before, difference]
+            energies = np.stack(
+                [_energies(part if part is not None else estimate * math.nan) for part in parts], axis=1
+            )
+        if not np.isfinite(energies[:, : _CHANGE + 1]).all():
+            raise ValueError(f"the estimate at timestep {step.time:g} is not finite")
         record = None
         if self._keep:
-            term = None if guidance is None else _plain(guidance)
-            record = Record(step.timestep, _plain(step.x_t), _plain(estimate), term)
-        self._run.append((step.timestep, energies, record))
-        self._estimate, self._side = estimate, estimate.shape[-1]
-
-    def _finish(self) -> None:
-        """Measure the last step of the run in progress, if any, and add the run to the means."""
-        step = self._reader.end()
-        if step is not None:
-            self._measure(step)
-        self._add_run()
-
-    def _add_run(self) -> None:
-        if not self._run:
-            return
-        grid = [timestep for timestep, _, _ in self._run]
-        energies = np.stack([energies for _, energies, _ in self._run], axis=-1)
-        records = [record for _, _, record in self._run if record]
-        self._run, self._estimate = [], None
-        if self._images and (grid != self._grid or energies.shape[1:] != self._energies.mean.shape):
-            raise ValueError(
-                "all runs inside one block must have the same timesteps, the same guidance and the same size; got "
-                f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self._grid)} from "
-                f"{self._grid[0]:g} to {self._grid[-1]:g}"
-            )
-        self._energies.add(energies, self._images)
-        self._kept += records
-        self._grid = grid
-        self._images += len(energies)
+            guidance = None if difference is None else _plain(difference * to_noise)
+            record = Record(step.time, _plain(step.x_t), _plain(estimate), guidance)
+        if repeats:
+            self._run.pop()  # the last evaluation at a time counts
+        for past in self._run[:-1]:
+            past.estimate = None  # only the last two are needed
+        size = tuple(estimate.shape[-2:])
+        self._run.append(_Moment(step.time, to_noise, step.reach, energies, record, estimate, size))
 
     def _as_measured(self, estimate: Any) -> Any:
         """Return an estimate as it is measured: as far as the scheduler lets it reach, decoded if so asked."""
-        estimate = estimate.clip(-self._furthest, self._furthest)
+        config = self._pipeline.scheduler.config
+        if config.get("clip_sample"):
+            furthest = config.get("clip_sample_range", 1.0)
+            estimate = estimate.clip(-furthest, furthest)
         if not self._decoded:
             return estimate
         vae = self._pipeline.vae
         latents = estimate / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
+
+
+@dataclass
+class _Moment:
+    """What one step of the run in progress left: band energies, shape (images, quantities, bands), and the estimate."""
+
+    time: float
+    to_noise: float
+    reach: float
+    energies: Float[np.ndarray, "images quantities bands"]
+    record: Record | None
+    estimate: Any
+    size: tuple[int, int]
+
+
+@dataclass
+class _Runs:
+    """All runs that ended: their energies, shape (quantities, bands, steps), and what is the same in all of them."""
+
+    energies: StreamingMean
+    grid: list[float] = field(default_factory=list)
+    to_noise: list[float] = field(default_factory=list)
+    reach: list[float] = field(default_factory=list)
+    size: Any = 0
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def times(self) -> Float[np.ndarray, " steps"]:
+        """From image to noise."""
+        return np.array(self.grid[::-1])
+
+    def of(self, quantity: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean energies (bands, steps), from image to noise, and their replicates."""
+        return self.energies.mean[quantity, :, ::-1], self.energies.replicates[:, quantity, :, ::-1]
+
+    def add(self, run: list[_Moment]) -> None:
+        """Count one more run. A run that was broken off, before others went further, is not counted."""
+        if not run:
+            return
+        grid = [moment.time for moment in run]
+        energies = np.stack([moment.energies for moment in run], axis=-1)
+        size = size_of(*run[0].size)
+        if self.grid and len(grid) < len(self.grid) and grid == self.grid[: len(grid)]:
+            return
+        if self.grid and len(grid) > len(self.grid) and self.grid == grid[: len(self.grid)]:
+            self.energies, self.records, self.grid = StreamingMean(self.energies.seed), [], []
+        guided = np.isfinite(energies).all(axis=(0, 2))
+        if self.grid and (
+            grid != self.grid
+            or size != self.size
+            or energies.shape[1:] != self.energies.mean.shape
+            or (guided != np.isfinite(self.energies.mean).all(axis=1)).any()
+        ):
+            raise ValueError(
+                "all runs inside one block must have the same timesteps, the same guidance and the same size; got "
+                f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self.grid)} from "
+                f"{self.grid[0]:g} to {self.grid[-1]:g}"
+            )
+        self.energies.add(energies, self.energies.count)
+        self.records += [moment.record for moment in run if moment.record]
+        self.grid, self.size = grid, size
+        self.to_noise, self.reach = [moment.to_noise for moment in run], [moment.reach for moment in run]
+
+
+def _energies(images: Any) -> Float[np.ndarray, "images bands"]:
+    """Return the band energies of images (N, C, H, W), or of videos (N, F, C, H, W), summed over their frames."""
+    energies = band_energies(images).double()
+    return (energies.sum(dim=2) if images.ndim == 5 else energies).cpu().numpy().T
 
 
 def _plain(images: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from reschrom._extras import naming_extra
 from reschrom._files import shipped
-from reschrom.pipelines.adapter import found_denoiser
+from reschrom.pipelines.adapter import found_denoisers
 
 
 @naming_extra("load_pipeline")
@@ -60,11 +60,11 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
             local_files_only=folder is not None,
         )
     pipeline = pipeline.to(device)
-    denoiser = found_denoiser(pipeline)
-    if pipeline.device.type == "cpu" and denoiser is not None:
+    if pipeline.device.type == "cpu":
         # Processors convolve a sixth faster so. The attention of diffusers stays: plain products were no faster for
         # small images, and took half as long again for larger ones.
-        torch.nn.utils.convert_conv2d_weight_memory_format(denoiser, torch.channels_last)
+        for denoiser in found_denoisers(pipeline):
+            torch.nn.utils.convert_conv2d_weight_memory_format(denoiser, torch.channels_last)
     return pipeline
 
 

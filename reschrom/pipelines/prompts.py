@@ -145,7 +145,7 @@ class PromptSchedule:
         self._open.close()
         self._called_with, self._encodings, self._conditional_at = [], [], None
 
-    def _encode_all(self, *args: Any, **kwargs: Any) -> Any:
+    def _encode_all(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Encode what the call asks for, and the prompts of the schedule with the same settings."""
         encoding = self._encode(*args, **kwargs)
         call = inspect.signature(self._encode).bind(*args, **kwargs)
@@ -161,7 +161,7 @@ class PromptSchedule:
                 self._encodings.append(_tensors(self._encode(*call.args, **call.kwargs)))
         return encoding
 
-    def _predict_mixed(self, *args: Any, **kwargs: Any) -> Any:
+    def _predict_mixed(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict with the prompts of this time, in the place of the prompt that the pipeline was called with.
 
         A call of the denoiser is one of three cases. It holds the encoding of that prompt: then it is made once for

@@ -1,117 +1,275 @@
-"""From the calls of a denoiser to the steps of a run: noised images, and predictions with and without condition.
+"""From what a pipeline does to the steps of its runs: the denoiser's predictions, and what the scheduler makes of them.
 
-A pipeline guides in one of three layouts, which are told apart by what the calls hold:
-
-- `ALONE`: one call a timestep, one prediction of each image;
-- `ONE_BATCH`: one call whose batch is two equal halves with different conditions, the unconditional rows first;
-- `TWO_CALLS`: two calls with the same input, the conditional one first.
+Both are listened to, because neither tells enough alone. The denoiser's calls hold the predictions, row by row; the
+scheduler's `step` holds the image that is stepped, in its own units, how noised it is, and which combination of the
+rows was wanted. A step is complete when the scheduler takes it.
 """
 
+import contextlib
 import inspect
-from enum import Enum, auto
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from reschrom.pipelines.adapter import TimestepReader
+from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method
+from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
+from reschrom.pipelines.geometry import image_layout
+from reschrom.pipelines.scheduler import Mixture, mixture_at, prediction_of, response, shown_scales
+from reschrom.theory.schedules import Schedule
 
-
-class Layout(Enum):
-    """Where the conditional and the unconditional predictions of a timestep are found."""
-
-    ALONE = auto()
-    ONE_BATCH = auto()
-    TWO_CALLS = auto()
+# How far, relative to its size, what the network sees may be from what is stepped.
+_SHOWN = 0.02
+# What a pipeline may leave unexplained by its predictions, of all that it gives its scheduler: where there is one
+# prediction, only rounding; where several tell the branches by their signs, rescaling by pixel or frame as well.
+_ALONE, _RELATED = 0.02, 0.5
+# Two signal-to-noise ratios whose logarithms are so close are one: a scheduler's sigmas are kept in single precision.
+_SAME = 1e-4
 
 
 class Step(NamedTuple):
-    """One timestep of a run: tensors of shape (images, C, S, S); `unconditional` is None where guidance is off."""
+    """One step of a run, all images as (images, [frames,] C, H, W) in single precision or better.
 
-    timestep: float
+    begins: whether a run begins with it.
+    time: of the schedule.
+    x_t: what the network was shown, at the intensity of Eq. (1), or on the straight path of a flow.
+    estimate: of x_0, by the conditional prediction.
+    difference: the conditional minus the unconditional prediction, in the scheduler's terms; None without guidance.
+    to_estimate, to_noise: what makes of it a difference of estimates and of noises.
+    reach: the error of the estimate that an error of 1 in the network's output makes.
+    """
+
+    begins: bool
+    time: float
     x_t: Any
-    conditional: Any
-    unconditional: Any | None
+    estimate: Any
+    difference: Any | None
+    to_estimate: float
+    to_noise: float
+    reach: float
 
 
 class _Call(NamedTuple):
-    """One call of the denoiser. `equal_halves`: its batch is one input twice, with different conditions."""
+    """One call of a denoiser: its arguments by name, the image among them, and the predictions."""
 
-    timestep: float
-    x_t: Any
-    prediction: Any
-    equal_halves: bool
+    denoiser: Any
+    arguments: dict[str, Any]
+    shown: Any
+    predictions: Any
 
 
 class StepReader:
-    """Read the steps of runs from the calls of a pipeline's denoiser, one after another.
+    """Read the steps of runs while a pipeline generates: call `take` with each.
 
-    A step is complete when the next one begins, or the run ends, because a second call may belong to it.
+    stated: the names of the branches in the order of the rows, for a pipeline whose combination does not tell.
     """
 
-    def __init__(self, pipeline: Any, denoiser: Any) -> None:
-        self._pipeline = pipeline
-        self._signature = inspect.signature(denoiser.forward)
-        self._timesteps = TimestepReader(pipeline)
-        self._calls: list[_Call] = []  # of the current timestep
-        self._running = False
+    def __init__(self, pipeline: Any, take: Callable[[Step], None], stated: Sequence[str] | None = None) -> None:
+        self._denoisers = denoisers_of(pipeline)
+        self._pipeline, self._take = pipeline, take
+        if stated is not None and (sorted(set(stated) - set(BRANCHES)) or "conditional" not in stated):
+            raise ValueError(f"guidance= names the branch of each row, one of {', '.join(BRANCHES)}; got {stated!r}")
+        self._stated = stated
+        self.schedule = Schedule.from_diffusers(pipeline.scheduler)  # refuses what has no known signal-to-noise ratio
+        prediction_of(pipeline.scheduler)
+        self._known: dict[tuple[int, ...], list[str]] = {}  # the branches of this run, by the sizes of its batches
+        self._open = contextlib.ExitStack()
+        self._scheduler: Any = None
+        self._thread = 0
+        self._calls: list[_Call] = []  # since the last step
+        self._heard = self._stepped = 0
+        self._begins, self._last = True, math.inf
 
-    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> tuple[Step | None, bool]:
-        """Count one more call; return the step that it completes, if any, and whether a new run begins with it."""
-        if not self._running:
-            self._timesteps.begin()
-        call = self._call(self._signature.bind(*args, **kwargs).arguments, output)
-        last = self._calls[-1] if self._calls else None
-        if last and call.timestep == last.timestep and _equal(call.x_t, last.x_t[-len(call.x_t) :]):
-            self._calls.append(call)  # another prediction from the same input
-            return None, False
-        step, begins = None, False
-        if last is None or call.timestep > last.timestep or len(self._pipeline.scheduler.timesteps) == 1:
-            step, begins = self.end(), True
-        elif call.timestep < last.timestep:
-            step = self._completed(call.equal_halves)
-        self._calls, self._running = [call], True  # in place of an earlier one at this timestep: the last counts
-        return step, begins
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._scheduler is not None
 
-    def end(self) -> Step | None:
-        """Return the last step of the run in progress, if any; the next call begins another."""
-        step = self._completed(True) if self._calls else None
-        self.forget()
-        return step
+    def open(self) -> None:
+        """Start to listen."""
+        if self.is_open:
+            raise ValueError("this block is open already: one block measures one pipeline at a time")
+        self._thread = threading.get_ident()
+        self._calls, self._heard, self._stepped = [], 0, 0
+        self._begins, self._last = True, math.inf
+        for denoiser in self._denoisers:
+            self._open.enter_context(listening(denoiser, self._hear))
+        self._follow()
 
-    def forget(self) -> None:
-        """Drop the run in progress."""
-        self._calls, self._running = [], False
+    def close(self) -> None:
+        """Stop listening."""
+        self._open.close()
+        self._calls, self._scheduler = [], None
 
-    def _call(self, arguments: dict[str, Any], output: Any) -> _Call:
-        x_t, *conditions = arguments.values()
-        prediction = output[0]
-        equal_halves = len(x_t) % 2 == 0 and _equal(*x_t.chunk(2)) and _differ(conditions, len(x_t))
-        if x_t.ndim == 3:
-            x_t, prediction = _unpacked(x_t), _unpacked(prediction)
-        if x_t.ndim != 4 or x_t.shape[-1] != x_t.shape[-2] or x_t.shape[-1] & (x_t.shape[-1] - 1):
+    def check(self) -> None:
+        """Raise ValueError where the pipeline predicted and its scheduler took no step."""
+        if self._heard and not self._stepped:
             raise ValueError(
-                "the denoiser must see square images or latents with a power of two as side, shape (N, C, S, S); got "
-                f"{tuple(x_t.shape)}"
+                f"{type(self._pipeline).__name__} never called `scheduler.step`, or that of a copy, so that what its "
+                "denoiser predicted cannot be placed"
             )
-        # More channels in than out: a picture to start from stands behind the noised one. More out than in: the learned
-        # variance stands behind the prediction.
-        x_t = x_t[:, : prediction.shape[1]]
-        return _Call(self._timesteps.read(arguments["timestep"]), x_t, prediction, equal_halves)
 
-    def _layout(self, next_equal_halves: bool) -> Layout:
-        # Two images may begin with the same noise, so the halves must still be equal at the next step.
-        if self._calls[0].equal_halves and next_equal_halves:
-            return Layout.ONE_BATCH
-        return Layout.TWO_CALLS if len(self._calls) > 1 else Layout.ALONE
+    def _follow(self) -> None:
+        """Listen to the scheduler that the pipeline has now."""
+        self._scheduler = self._pipeline.scheduler
+        self.schedule = Schedule.from_diffusers(self._scheduler)
+        self._open.enter_context(replaced_method(self._scheduler, "step", self._step))
+        self._open.enter_context(replaced_method(self._scheduler, "set_timesteps", self._set_timesteps))
 
-    def _completed(self, next_equal_halves: bool) -> Step:
-        first, *others = self._calls
-        match self._layout(next_equal_halves):
-            case Layout.ONE_BATCH:
-                unconditional, conditional = first.prediction.chunk(2)
-                return Step(first.timestep, first.x_t.chunk(2)[1], conditional, unconditional)
-            case Layout.TWO_CALLS:
-                return Step(first.timestep, first.x_t, first.prediction, others[0].prediction)
-            case _:
-                return Step(first.timestep, first.x_t, first.prediction, None)
+    def _hear(self, denoiser: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if threading.get_ident() != self._thread:
+            raise ValueError("a pipeline is measured in the thread that opened the block; this call is in another")
+        if self._pipeline.scheduler is not self._scheduler:
+            self._follow()
+            self._begins = True
+        forward = getattr(denoiser, "_orig_mod", denoiser).forward
+        arguments = inspect.signature(forward).bind(*args, **kwargs).arguments
+        name, shown = next(iter(arguments.items()))
+        predictions = _tensor(output if hasattr(output, "shape") else output[0])
+        self._heard += 1
+        self._calls.append(
+            _Call(
+                denoiser, {key: value for key, value in arguments.items() if key != name}, _tensor(shown), predictions
+            )
+        )
+
+    def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._begins, self._calls = True, []
+        result = original(*args, **kwargs)
+        if original.__self__ is self._scheduler:  # type: ignore[attr-defined]
+            self.schedule = Schedule.from_diffusers(self._scheduler)  # some count other times than before
+        return result
+
+    def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        scheduler, calls = self._scheduler, self._calls
+        if original.__self__ is not scheduler or not calls:  # type: ignore[attr-defined]
+            return original(*args, **kwargs)  # a copy's, or one that nothing was predicted for
+        given = inspect.signature(original).bind(*args, **kwargs).arguments
+        index, first_order = getattr(scheduler, "step_index", None), getattr(scheduler, "state_in_first_order", True)
+        result = original(*args, **kwargs)
+        after = getattr(scheduler, "step_index", None)
+        self._calls = []
+        self._stepped += 1
+        if first_order:  # a step of the sampler begins; its later evaluations are no steps
+            place = after - 1 if index is None and after is not None else index
+            self._read(calls, place, given["model_output"], given["timestep"], given["sample"])
+        return result
+
+    def _read(self, calls: list[_Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:
+        mixture = mixture_at(self._scheduler, place, timestep)
+        model_output, stepped = (_as_videos(calls, each) for each in (model_output, stepped))
+        rows, found, stepped = self._combined(calls, model_output, stepped)
+        told = float(timestep.flatten()[0]) if hasattr(timestep, "flatten") else float(timestep)
+        time = _time(self.schedule, mixture, told)
+        repeated = int((self._scheduler.timesteps == timestep).sum()) > 1
+        begins = self._begins or time > self._last or (time == self._last and not repeated)
+        self._begins, self._last = False, time
+        if begins:
+            self._known = {}
+        names = self._names(calls, rows, found, stepped, mixture)
+        layout = image_layout(self._pipeline, calls[0].denoiser, calls[0].arguments, stepped)
+        kind, data = prediction_of(self._scheduler), float(self._scheduler.config.get("sigma_data") or 0.5)
+        change = response(kind, mixture, data)
+        stepped = _precise(stepped)
+        conditional = _precise(rows[names.index("conditional")])
+        prediction = conditional if found.scale == 1 else found.scale * conditional
+        if found.image:
+            prediction = prediction + found.image * stepped
+        reference = next((name for name in ("image-conditional", "unconditional") if name in names), None)
+        to_estimate = found.scale * change.from_prediction / change.divisor
+        self._take(
+            Step(
+                begins,
+                time,
+                layout(stepped if kind == "flow_prediction" else stepped / mixture.size),
+                layout((change.from_x * stepped + change.from_prediction * prediction) / change.divisor),
+                None if reference is None else layout(conditional - _precise(rows[names.index(reference)])),
+                to_estimate,
+                -mixture.signal / mixture.noise * to_estimate,
+                abs(to_estimate),
+            )
+        )
+
+    def _combined(self, calls: list[_Call], model_output: Any, stepped: Any) -> tuple[list[Any], Combination, Any]:
+        """Return the predictions row by row, how the scheduler's input combines them, and what is stepped, once."""
+        whole = [(model_output, stepped)]
+        if all(len(each) % 2 == 0 and _equal(*each.chunk(2)) for each in whole[0]):
+            whole.append((model_output.chunk(2)[0], stepped.chunk(2)[0]))  # DiT steps every image twice
+        found = None
+        for output, images in whole:
+            rows = _rows(calls, images)
+            output = _fitted(output, images)
+            if rows is None or output is None:
+                continue
+            found = rows, combination(output, rows, images), images
+            if found[1].linear:
+                break
+        if found is None:
+            raise ValueError(
+                f"the denoiser of {type(self._pipeline).__name__} predicts the shapes "
+                f"{[tuple(call.predictions.shape) for call in calls]}, which are no rows of what its scheduler steps, "
+                f"{tuple(stepped.shape)}"
+            )
+        if found[1].unexplained > (_RELATED if len(found[0]) > 1 else _ALONE):
+            raise ValueError(
+                f"what {type(self._pipeline).__name__} gives its scheduler is no combination of what its denoiser "
+                f"predicts: {found[1].unexplained:.0%} of it has another source"
+            )
+        return found
+
+    def _names(
+        self, calls: list[_Call], rows: list[Any], found: Combination, stepped: Any, mixture: Mixture
+    ) -> list[str]:
+        """Return the branch of each row: as it was stated, as it was in the step before, or as the rows tell."""
+        layout = tuple(len(call.predictions) for call in calls)
+        if layout in self._known:
+            return self._known[layout]
+        scales = shown_scales(self._scheduler, mixture)
+        shown = [part for call in calls for part in call.shown.chunk(len(call.predictions) // len(stepped))]
+        of_this_image = [_is_shown(part, stepped, scales) for part in shown]
+        if not any(of_this_image):
+            raise ValueError(
+                f"the denoiser of {type(self._pipeline).__name__} is not shown what its scheduler steps, so that its "
+                "predictions cannot be placed"
+            )
+        if self._stated is not None and len(rows) > 1:
+            if len(self._stated) != len(rows):
+                raise ValueError(f"guidance= names {len(self._stated)} rows; the pipeline predicts {len(rows)}")
+            names = list(self._stated)
+        else:
+            kinds = _conditions(calls, len(stepped))
+            conditions = [kind if here else None for kind, here in zip(kinds, of_this_image, strict=True)]
+            names = named(found, conditions, len(calls) == 1)
+        if found.distinct:
+            self._known[layout] = names
+        return names
+
+
+def _time(schedule: Schedule, mixture: Mixture, told: float) -> float:
+    """Return the time of a schedule: what the scheduler was told, if this is exact, else that of its sigma."""
+    exact = mixture.log_snr
+    if schedule.start <= told <= schedule.end:
+        stated = float(schedule.log_snr(told))
+        if stated == exact or abs(stated - exact) < _SAME:
+            return told
+    return float(schedule.time_at(exact))
+
+
+def _tensor(value: Any) -> Any:
+    """Return a tensor, or a list of them for one image each, as one batch."""
+    import torch
+
+    if isinstance(value, (list, tuple)) and all(isinstance(each, torch.Tensor) for each in value):
+        return torch.stack(list(value))
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"a denoiser is shown tensors and returns them; got {type(value).__name__}")
+    return value
+
+
+def _precise(x: Any) -> Any:
+    import torch
+
+    return x.detach().to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -120,22 +278,106 @@ def _equal(a: Any, b: Any) -> bool:
     return a.shape == b.shape and torch.equal(a, b)
 
 
-def _differ(conditions: Any, batch: int) -> bool:
-    """Whether the two halves of a batch are told different things, anywhere in the other arguments."""
+def _as_videos(calls: list[_Call], stepped: Any) -> Any:
+    """Return as videos what a scheduler steps frame by frame, if its denoiser predicts videos (N, C, F, H, W)."""
+    predictions = calls[0].predictions
+    if predictions.ndim == 5 and stepped.ndim == 4 and len(stepped) % predictions.shape[2] == 0:
+        return stepped.unflatten(0, (-1, predictions.shape[2])).movedim(2, 1)
+    return stepped
+
+
+def _fitted(x: Any, like: Any) -> Any | None:
+    """Return x with the axes of `like`, or None: what stands behind is cut off, on one axis at most.
+
+    That is a learned variance behind the prediction, or tokens of a reference picture behind those of the image.
+    """
+    for axis in range(x.ndim - 1, 0, -1):
+        if x.ndim > like.ndim and x.shape[axis] == 1:
+            x = x.squeeze(axis)
+    wanted = tuple(like.shape[1:])
+    if x.ndim != like.ndim or sum(a != b for a, b in zip(x.shape[1:], wanted, strict=True)) > 1:
+        return None
+    x = x[(slice(None), *(slice(size) for size in wanted))]
+    return x if tuple(x.shape[1:]) == wanted else None
+
+
+def _rows(calls: list[_Call], stepped: Any) -> list[Any] | None:
+    """Return the predictions of all calls, each a batch of all that is stepped; None where they do not fit."""
+    rows = []
+    for call in calls:
+        fitted = _fitted(call.predictions, stepped)
+        if fitted is None or len(fitted) % len(stepped):
+            return None
+        rows += fitted.chunk(len(fitted) // len(stepped))
+    return rows
+
+
+def _is_shown(shown: Any, stepped: Any, scales: Sequence[float]) -> bool:
+    """Whether what a network is shown holds what is stepped, scaled as its scheduler scales, in any of its channels."""
+    stepped = stepped.double()
+    power = float((stepped * stepped).sum())
+    for part in _parts(shown, stepped):
+        part = part.double()
+        scale = float((part * stepped).sum()) / power if power else 0.0
+        left = float((part - scale * stepped).norm()) / max(float(part.norm()), 1e-300)
+        if left <= _SHOWN and any(abs(scale / each - 1) <= _SHOWN for each in scales):
+            return True
+    return False
+
+
+def _parts(shown: Any, stepped: Any) -> Iterator[Any]:
+    """Yield all parts of a shape, one after another along the one axis that is longer."""
+    for axis in range(shown.ndim - 1, 0, -1):
+        if shown.ndim > stepped.ndim and shown.shape[axis] == 1:
+            shown = shown.squeeze(axis)
+    if shown.ndim != stepped.ndim or len(shown) != len(stepped):
+        return
+    longer = [axis for axis in range(1, shown.ndim) if shown.shape[axis] != stepped.shape[axis]]
+    if not longer:
+        yield shown
+    elif len(longer) == 1:
+        (axis,) = longer
+        spare = shown.shape[axis] - stepped.shape[axis]
+        tokens = shown.ndim == 3 and axis == 1  # those of references stand behind
+        for start in range(0 if spare < 0 else 1 if tokens else spare + 1):
+            yield shown.narrow(axis, start, stepped.shape[axis])
+
+
+def _conditions(calls: list[_Call], images: int) -> list[list[int]]:
+    """Return for each row of all calls what it is told: one number an argument, equal where the row is told the same."""
+    rows: list[dict[str, list[Any]]] = []
+    for call in calls:
+        count, frames = len(call.predictions) // images, call.predictions.shape[2] if call.predictions.ndim == 5 else 1
+        told = {"": call.shown} | call.arguments
+        lengths = (len(call.predictions), len(call.predictions) * frames)
+        rows += [
+            {name: list(_slices(value, row, count, lengths)) for name, value in told.items()} for row in range(count)
+        ]
+    numbers: list[list[int]] = [[] for _ in rows]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        distinct: list[list[Any]] = []
+        for number, row in zip(numbers, rows, strict=True):
+            mine = row.get(name, [])
+            same = (i for i, other in enumerate(distinct) if len(other) == len(mine) and all(map(_equal, other, mine)))
+            number.append(next(same, len(distinct)))
+            if number[-1] == len(distinct):
+                distinct.append(mine)
+    return numbers
+
+
+def _slices(value: Any, row: int, count: int, lengths: tuple[int, int]) -> Iterator[Any]:
+    """Yield what one row of a batch is told in an argument: its part of every tensor, or the whole of a shared one."""
     import torch
 
-    if isinstance(conditions, torch.Tensor):
-        halves = conditions.chunk(2) if conditions.ndim and len(conditions) == batch else ()
-        return bool(halves) and not torch.equal(*halves)
-    inner = list(conditions.values()) if isinstance(conditions, dict) else conditions
-    return isinstance(inner, (list, tuple)) and any(_differ(each, batch) for each in inner)
-
-
-def _unpacked(tokens: Any) -> Any:
-    """Return latents (N, C, S, S) from tokens (N, S^2 / 4, 4C) of 2x2 patches, as Flux packs them."""
-    count, patches, width = tokens.shape
-    side = int(patches**0.5)
-    if side * side != patches or width % 4:
-        raise ValueError(f"tokens must be the 2x2 patches of square latents, shape (N, n^2, 4C); got {tokens.shape}")
-    grid = tokens.reshape(count, side, side, width // 4, 2, 2)
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(count, width // 4, 2 * side, 2 * side)
+    if isinstance(value, torch.Tensor):
+        yield value.chunk(count)[row] if value.ndim and len(value) in lengths else value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _slices(each, row, count, lengths)
+    elif isinstance(value, (list, tuple)):
+        if len(value) == lengths[0] and all(isinstance(each, torch.Tensor) for each in value):
+            value = value[row * len(value) // count : (row + 1) * len(value) // count]
+            yield from value
+        else:
+            for each in value:
+                yield from _slices(each, row, count, lengths)

@@ -7,11 +7,17 @@ and its successive differences split an image into orthogonal bands, one for eac
 import math
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, finite, floating, image_sides, whole_level
+
+
+def size_of(height: int, width: int) -> Any:
+    """Return the size of an image as it is told everywhere: one number for a square, else height and width."""
+    return height if height == width else (height, width)
 
 
 def depth(size: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, floating, like, signal_power
@@ -19,6 +20,7 @@ Curve = Callable[[Array, Any], Array]  # (values, their array namespace) -> valu
 
 # The schedulers of diffusers whose timestep is N sigma on the path (1 - sigma) x_0 + sigma noise, by their class names.
 _FLOW = ("FlowMatch", "FlowMap", "Helios", "LTXEulerAncestralRF", "Piflow")
+_ROUNDED = 1.5  # these may round a timestep to a whole number, up or down
 
 
 @dataclass(frozen=True)
@@ -257,32 +259,76 @@ class Schedule:
             raise TypeError(f"a scheduler is needed, not its class; got {scheduler.__name__}")
         name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
         if is_flow(scheduler, config):
-            return _stretched(name, Schedule.flow_matching(), float(config["num_train_timesteps"]))
+            flow, steps = Schedule.flow_matching(), float(config["num_train_timesteps"])
+            told = _other_times(scheduler, steps)
+            if told is not None:
+                return told
+            return _stretched(name, flow, lambda t: t / steps, lambda t: t * steps, flow.start, flow.end * steps)
+        if name.startswith("EDM"):  # Karras et al. (2022): the time is log(sigma) / 4
+            start, end = (math.log(config[each]) / 4 for each in ("sigma_min", "sigma_max"))
+            return Schedule(name, start, end, lambda t, xp: -8 * t, lambda log_snr, xp: -log_snr / 8)
+        if config.get("prediction_type") == "trigflow":  # x_t = cos(t) x_0 + sin(t) noise
+            return Schedule(
+                name,
+                0.0,
+                math.pi / 2,
+                lambda t, xp: 2 * (xp.log(xp.cos(t)) - xp.log(xp.sin(t))),
+                lambda log_snr, xp: xp.atan(xp.exp(-log_snr / 2)),
+            )
+        if hasattr(scheduler, "_alpha_cumprod") and config.get("scaler") == 1:
+            return _stretched(name, Schedule.cosine(config["s"]), lambda t: t, lambda t: t, 0.0, 1.0)
         table = getattr(scheduler, "alphas_cumprod", None)
         # With "continuous" timesteps a scheduler counts in log sigma, whatever its table holds.
         if table is None or config.get("timestep_type") == "continuous":
             raise TypeError(
-                "a scheduler is needed that has alphas_cumprod and whole timesteps, or one whose timestep is N sigma "
-                f"on a straight path from image (sigma = 0) to noise (sigma = 1); got {name}"
+                "a scheduler is needed that has alphas_cumprod and whole timesteps, one whose timestep is N sigma on a "
+                "straight path from image (sigma = 0) to noise (sigma = 1), or one of EDM, TrigFlow or Wuerstchen; "
+                f"got {name}"
             )
         return Schedule.from_alphas(np.asarray(table, dtype=np.float64), name)
+
+
+def _other_times(scheduler: Any, steps: float) -> "Schedule | None":
+    """Return the schedule of a flow that is told other timesteps than N sigma, as it is set; None where they agree.
+
+    CogView4 shifts its sigmas and not its timesteps, for example. Between its timesteps sigma is linear.
+    """
+    told, sigmas = (np.asarray(getattr(scheduler, name, ()), dtype=np.float64) for name in ("timesteps", "sigmas"))
+    sigmas = sigmas[: len(told)]
+    if len(told) != len(sigmas) or np.abs(told - steps * sigmas).max(initial=0) < _ROUNDED:
+        return None
+    if not (np.all(np.diff(told) < 0) and np.all(np.diff(sigmas) < 0)):
+        return None
+    name, flow = type(scheduler).__name__, Schedule.flow_matching()
+    times, noise = np.append(0.0, told[::-1]), np.append(0.0, sigmas[::-1])
+    return _stretched(
+        name,
+        flow,
+        lambda t: broken_line(t, times, noise, array_namespace(t)),
+        lambda sigma: broken_line(sigma, noise, times, array_namespace(sigma)),
+        0.0,
+        float(told[0]),
+    )
 
 
 def is_flow(scheduler: Any, config: Any) -> bool:
     """Tell whether a scheduler of diffusers runs on the flow-matching path, so that its timestep is N sigma."""
     named = any(base.__name__.startswith(_FLOW) for base in type(scheduler).__mro__)
-    # An inverted scheduler runs from noise to image, and one in stages changes resolution on the way.
-    plain = not config.get("invert_sigmas", False) and config.get("stages", 1) == 1
+    # One in stages changes resolution on the way.
+    plain = config.get("stages", 1) == 1
     return plain and (named or bool(config.get("use_flow_sigmas", False)))
 
 
-def _stretched(name: str, unit: Schedule, steps: float) -> Schedule:
+def _stretched(
+    name: str, unit: Schedule, there: Callable[[Any], Any], back: Callable[[Any], Any], start: float, end: float
+) -> Schedule:
+    """Return a schedule with another time: `there` leads from it to that of `unit`, `back` from that to it."""
     return Schedule(
         name,
-        unit.start * steps,
-        unit.end * steps,
-        lambda t, xp: unit._log_snr(t / steps, xp),
-        lambda log_snr, xp: unit._time(log_snr, xp) * steps,
+        start,
+        end,
+        lambda t, xp: unit._log_snr(there(t), xp),
+        lambda log_snr, xp: back(unit._time(log_snr, xp)),
     )
 
 

@@ -63,6 +63,16 @@ def energies(differences):
     return np.stack([band_energies(each).mean(-1).numpy() for each in differences[::-1]], axis=1)
 
 
+def noise_factors(meter):
+    """Return what makes differences of noises of those of a flow, x = (1 - sigma) x_0 + sigma noise and v = noise - x_0.
+
+    In pure noise all predictions of the noise agree, so the first step counts as its cell does in its middle.
+    """
+    first, second, *_ = sigmas = meter.timesteps / 1000
+    middle = ((first + second) / 2 + 1) / 2
+    return [1 - middle if sigma == 1 else 1 - sigma for sigma in sigmas]
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_pipeline_makes_the_same_images_with_and_without_the_meter(name):
     pipeline = getattr(tiny, name)()
@@ -85,13 +95,13 @@ def test_guidance_is_the_energy_of_the_difference_of_the_halves(name):
     halves = [output[:, :channels].chunk(2) for _, output, _ in seen]
     difference = [conditional - unconditional for unconditional, conditional in halves]
     if name == "stable_diffusion_3":  # x = (1 - sigma) x_0 + sigma noise, and v = noise - x_0
-        difference = [d * (1 - t / 1000) for d, t in zip(difference, meter.timesteps, strict=True)]
+        difference = [d * factor for d, factor in zip(difference, noise_factors(meter), strict=True)]
     np.testing.assert_allclose(meter.guidance.rates, energies(difference), rtol=1e-5)
     assert meter.chromatogram.name == meter.guidance.name == "guidance"
     schedule = Schedule.from_diffusers(pipeline.scheduler)
     for (x_t, output, _), record in zip(seen, meter.kept, strict=True):
         alpha = schedule.alpha(record.timestep)
-        assert np.array_equal(record.x_t, x_t[1:])
+        np.testing.assert_allclose(record.x_t, x_t[1:], rtol=1e-5, atol=1e-5)
         if name == "stable_diffusion_3":
             estimate = x_t[1:] - record.timestep / 1000 * output[1:]
         else:
@@ -113,7 +123,7 @@ def test_guidance_in_two_calls_is_found_and_its_first_call_is_the_conditional_on
     both = [pipeline._unpack_latents(output, 16, 16, 2) for _, output, _ in seen]
     x_t = pipeline._unpack_latents(seen[2][0], 16, 16, 2)
     sigmas = pipeline.scheduler.sigmas[:3]
-    difference = [(1 - s) * (a - b) for s, a, b in zip(sigmas, both[::2], both[1::2], strict=True)]
+    difference = [f * (a - b) for f, a, b in zip(noise_factors(meter), both[::2], both[1::2], strict=True)]
     np.testing.assert_allclose(meter.guidance.rates, energies(difference), rtol=1e-5)
     np.testing.assert_allclose(meter.kept[1].estimate, x_t - sigmas[1] * both[2], rtol=1e-5, atol=1e-5)
 
@@ -125,7 +135,7 @@ def test_a_third_prediction_of_a_step_is_not_taken_for_another_step():
         run("stable_diffusion_3", pipeline, **skipping)
     assert [len(x_t) for x_t, *_ in seen] == [2, 2, 1, 2, 1]
     halves = [output.chunk(2) for x_t, output, _ in seen if len(x_t) == 2]
-    difference = [(1 - t / 1000) * (c - u) for t, (u, c) in zip(meter.timesteps, halves, strict=True)]
+    difference = [factor * (c - u) for factor, (u, c) in zip(noise_factors(meter), halves, strict=True)]
     np.testing.assert_allclose(meter.guidance.rates, energies(difference), rtol=1e-5)
 
 
@@ -272,7 +282,8 @@ def held(value):
         return sum(map(held, value.values()))
     if isinstance(value, (list, tuple)):
         return sum(map(held, value))
-    return held(vars(value)) if type(value).__module__ == "reschrom.theory.intervals" else 0
+    kept = ("reschrom.theory.intervals", "reschrom.pipelines.chromatograph")
+    return held(vars(value)) if type(value).__module__ in kept else 0
 
 
 def test_the_memory_of_the_meter_does_not_grow_with_the_number_of_images():
@@ -318,15 +329,9 @@ def test_runs_on_different_timesteps_are_refused():
 def test_what_cannot_be_measured_is_refused_with_what_was_looked_for():
     with pytest.raises(TypeError, match="`unet` or `transformer`, and a `scheduler`; got str"):
         Chromatograph("runwayml/stable-diffusion-v1-5")
-    with pytest.raises(TypeError, match=r"alphas_cumprod.* got EDMEulerScheduler"):
-        Chromatograph(tiny.ddpm(scheduler=diffusers.EDMEulerScheduler()))
+    with pytest.raises(TypeError, match=r"alphas_cumprod.* got IPNDMScheduler"):
+        Chromatograph(tiny.ddpm(scheduler=diffusers.IPNDMScheduler()))
     with pytest.raises(ValueError, match="keep"):
         Chromatograph(tiny.ddim(), keep="images")
-    with pytest.raises(ValueError, match="`vae`, is decoded; DDPMPipeline has none"):
+    with pytest.raises(ValueError, match="`vae` has one scaling factor; that of DDPMPipeline has none"):
         Chromatograph(tiny.ddpm(), decoded=True)
-    pipeline = tiny.stable_diffusion()
-    with pytest.raises(ValueError, match=r"power of two.*\(2, 4, 12, 12\)"), Chromatograph(pipeline):
-        run("stable_diffusion", pipeline, height=24, width=24)
-    pipeline = tiny.flux()
-    with pytest.raises(ValueError, match="patches of square latents"), Chromatograph(pipeline):
-        run("flux", pipeline, height=16, width=32)

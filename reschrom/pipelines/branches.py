@@ -1,0 +1,136 @@
+"""Which rows of a denoiser's batches are which branch of guidance, found in what the scheduler is given.
+
+A pipeline predicts every image several times, with different conditions, and gives its scheduler one combination of
+these predictions. Least squares tell its coefficients, and they tell the branches: whatever guidance goes away from
+has a negative one. So no order of rows has to be assumed.
+
+- `conditional`: with the prompt; guidance goes towards it.
+- `unconditional`: with other conditions; guidance goes away from it.
+- `image-conditional`: of several such the one that differs from the conditional branch least, as that of
+  InstructPix2Pix, which knows the picture and not the instruction.
+- `perturbed`: with the same conditions, by a network that was disturbed (perturbed attention, skipped layers), or from
+  another image than the one that is stepped.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+BRANCHES = ("conditional", "unconditional", "image-conditional", "perturbed")
+
+# A combination that leaves more than this of the scheduler's input unexplained, as norms, is not linear in the rows.
+_LINEAR = 1e-3
+# Rows that differ by less than this are one prediction: only rounding tells them apart.
+_ROUNDING = 1e-6
+
+
+class Combination(NamedTuple):
+    """The coefficients with which a pipeline combines predictions of an image, and the image itself, for its scheduler.
+
+    rows: one coefficient for each prediction, mean over images.
+    image: that of the image that is stepped; 0 unless the pipeline turns predictions of x_0 into others.
+    distinct: whether the predictions differ at all; if not, their coefficients mean nothing.
+    unexplained: what it leaves of what the scheduler was given, as norms.
+    linear: whether that is no more than rounding.
+    """
+
+    rows: Float[np.ndarray, " rows"]
+    image: float
+    distinct: bool
+    unexplained: float
+    linear: bool
+
+    @property
+    def scale(self) -> float:
+        """What turns a row into what the scheduler takes: 1, -1, or another number if the pipeline converts it."""
+        total = float(self.rows.sum())
+        # Rescaled guidance shrinks the sum for each image, which is no conversion of the prediction.
+        return total if self.image or len(self.rows) == 1 else float(np.sign(total))
+
+    @property
+    def weights(self) -> Float[np.ndarray, " rows"]:
+        """The share of each row: guidance of scale g gives g to the conditional and 1 - g to the unconditional one."""
+        return self.rows / self.rows.sum()
+
+
+def combination(model_output: Any, rows: Sequence[Any], stepped: Any) -> Combination:
+    """Find by least squares, image by image, how a pipeline combines predictions for its scheduler.
+
+    model_output, stepped: what the scheduler is given, shape (images, ...).
+    rows: predictions of the same shape.
+    """
+    target, first, *others = (each.detach().double().flatten(1).cpu().numpy() for each in (model_output, *rows))
+    # From the differences, because the predictions themselves are all but equal.
+    differences = np.stack([first, *(other - first for other in others)], axis=1)
+    sizes = np.linalg.norm(differences, axis=2).mean(axis=0)
+    present = sizes > _ROUNDING * max(sizes[0], np.finfo(float).tiny)
+    present[0] = True
+    precision = _LINEAR + 4 * float(np.finfo(np.float32).eps if model_output.dtype.itemsize > 2 else 2.0**-8)
+    found, left = _solved(differences[:, present], target)
+    image = 0.0
+    if left > precision:
+        images = stepped.detach().double().flatten(1).cpu().numpy()
+        more, less = _solved(np.concatenate([differences[:, present], images[:, None]], axis=1), target)
+        if less <= precision:
+            found, left, image = more[:, :-1], less, float(more[:, -1].mean())
+    coefficients = np.zeros(len(rows))
+    coefficients[present] = found.mean(axis=0)
+    coefficients[0] -= coefficients[1:].sum()
+    return Combination(coefficients, image, bool(present[1:].all()), left, left <= precision)
+
+
+def _solved(columns: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the least-squares coefficients of each image, shape (images, columns), and the norm that is left."""
+    gram = columns @ columns.transpose(0, 2, 1)
+    # Equal scales, so that a small difference of two predictions counts as much as they do.
+    scale = np.sqrt(np.einsum("ikk->ik", gram))
+    scale = np.where(scale > 0, scale, 1)
+    right = np.einsum("ikn,in->ik", columns, target) / scale
+    gram = gram / (scale[:, :, None] * scale[:, None, :])
+    found = np.stack([np.linalg.lstsq(a, b, rcond=1e-13)[0] for a, b in zip(gram, right, strict=True)]) / scale
+    rest = target - np.einsum("ik,ikn->in", found, columns)
+    size = np.linalg.norm(target)
+    return found, float(np.linalg.norm(rest) / size) if size else 0.0
+
+
+def named(found: Combination, conditions: Sequence[Sequence[int] | None], one_batch: bool) -> list[str]:
+    """Name the branch of each row.
+
+    conditions: of each row, one number for each argument of the denoiser; equal numbers are equal conditions. None for
+        a row that was predicted from another image than the one that is stepped.
+    one_batch: whether all rows came from one call. This decides where the predictions do not differ, so that nothing
+        depends on it but the name.
+    Raises ValueError where the combination does not tell.
+    """
+    count = len(found.rows)
+    if count == 1:
+        return ["conditional"]
+    weights = found.weights if found.distinct else np.arange(count) * (1.0 if one_batch else -1.0)
+    candidates = [row for row in range(count) if conditions[row] is not None]
+    conditional = max(candidates, key=lambda row: weights[row])
+    distances = {row: _distance(conditions[row], conditions[conditional]) for row in candidates if row != conditional}
+    others = sorted((row for row, distance in distances.items() if distance), key=lambda row: distances[row])
+    if not found.distinct and not others:  # the prompt is the negative prompt: guidance by nothing
+        others = list(distances)[:1]
+    if found.distinct and any(weights[row] > _LINEAR for row in others):
+        raise ValueError(
+            "the branches of guidance cannot be told apart, because the pipeline adds up its predictions with the "
+            f"weights {np.round(found.weights, 3).tolist()}; say which row is which, such as "
+            "guidance=('unconditional', 'conditional')"
+        )
+    if len(others) > 2 or (len(others) == 2 and distances[others[0]] == distances[others[1]]):
+        raise ValueError(
+            f"guidance away from {len(others)} other predictions is ambiguous; say which row is which, such as "
+            f"guidance={('perturbed',) * (count - 2) + ('unconditional', 'conditional')}"
+        )
+    names = ["perturbed"] * count
+    names[conditional] = "conditional"
+    for row, name in zip(others, ["image-conditional", "unconditional"][-len(others) :], strict=False):
+        names[row] = name
+    return names
+
+
+def _distance(one: Sequence[int] | None, other: Sequence[int] | None) -> int:
+    return sum(a != b for a, b in zip(one or (), other or (), strict=True))

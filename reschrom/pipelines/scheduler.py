@@ -1,0 +1,143 @@
+"""What a scheduler of diffusers means: how noised the images are that it steps, and what it takes a prediction for.
+
+A scheduler steps `x = signal x_0 + noise n` and is given a prediction m. Both the estimate of x_0 and the noise are
+linear in the two, so a handful of numbers says all (Eqs. 1 and 7):
+
+    x_0 = (from_x x + from_prediction m) / divisor,    n = (x - signal x_0) / noise.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from reschrom.theory.schedules import is_flow
+
+# What the networks of diffusers predict; those of EDM (Karras et al., 2022) are preconditioned by their scheduler.
+PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow_prediction", "edm_epsilon", "edm_v_prediction", "trigflow")
+
+
+class Mixture(NamedTuple):
+    """How much signal and how much noise are in the images that a scheduler steps, as amplitudes."""
+
+    signal: float
+    noise: float
+
+    @property
+    def size(self) -> float:
+        """By what the images are divided to have the unit intensity of Eq. (1)."""
+        return math.hypot(self.signal, self.noise)
+
+    @property
+    def alpha(self) -> float:
+        """Signal power of Eq. (1)."""
+        return (self.signal / self.size) ** 2
+
+    @property
+    def log_snr(self) -> float:
+        """Logarithm of the signal-to-noise ratio, exact near either end."""
+        if not (self.signal and self.noise):
+            return math.inf if self.signal else -math.inf
+        return 2 * (math.log(self.signal) - math.log(self.noise))
+
+
+class Response(NamedTuple):
+    """How an estimate of x_0 follows from the images that are stepped and from a prediction."""
+
+    from_x: float
+    from_prediction: float
+    divisor: float = 1.0
+
+
+def response(prediction: str, mixture: Mixture, sigma_data: float = 0.5) -> Response:
+    """Return how the estimate of x_0 follows from x and a prediction: Eq. (7), for each kind of prediction.
+
+    sigma_data: of EDM, the deviation that its preconditioning takes the data to have.
+    Raises ValueError for what is none of `PREDICTIONS`.
+    """
+    signal, noise = mixture
+    match prediction:
+        case "epsilon":
+            return Response(1.0, -noise, signal)
+        case "sample":
+            return Response(0.0, 1.0)
+        case "v_prediction":
+            return Response(signal / mixture.size**2, -noise / mixture.size)
+        case "trigflow":
+            return Response(signal / mixture.size**2, -noise / mixture.size**2)
+        case "flow_prediction":  # the velocity noise - x_0 along x = (1 - sigma) x_0 + sigma noise
+            return Response(1.0, -noise)
+        case "edm_epsilon" | "edm_v_prediction":
+            # x = x_0 + sigma n, and F is what EDM trains: x_0 = c_skip x + c_out F.
+            sign = 1 if prediction == "edm_epsilon" else -1
+            spread = math.hypot(noise, sigma_data)
+            return Response((sigma_data / spread) ** 2, sign * noise * sigma_data / spread)
+    raise ValueError(
+        f"a network is needed that predicts one of {', '.join(PREDICTIONS)}; this one predicts {prediction}"
+    )
+
+
+def mixture_of(alpha: float, prediction: str) -> Mixture:
+    """Return the mixture that a scheduler steps where the signal power is alpha."""
+    signal, noise = math.sqrt(alpha), math.sqrt(1 - alpha)
+    if prediction == "flow_prediction":
+        return Mixture(signal / (signal + noise), noise / (signal + noise))
+    if prediction.startswith("edm"):
+        return Mixture(1.0, noise / signal if signal else math.inf)
+    return Mixture(signal, noise)
+
+
+def prediction_of(scheduler: Any) -> str:
+    """Return what a scheduler takes the prediction for: one of `PREDICTIONS`, else TypeError."""
+    config = scheduler.config
+    stated = config.get("prediction_type")
+    if is_flow(scheduler, config) and stated in (None, "flow_prediction"):
+        return "flow_prediction"
+    prediction = "epsilon" if stated is None else str(stated)  # one without the setting knows noise alone
+    if hasattr(scheduler, "precondition_outputs"):
+        prediction = f"edm_{prediction}"
+    if prediction not in PREDICTIONS:
+        raise TypeError(
+            f"a network is needed that predicts one of {', '.join(PREDICTIONS)}; that of this pipeline predicts "
+            f"{prediction}"
+        )
+    return prediction
+
+
+def mixture_at(scheduler: Any, index: int | None, timestep: Any) -> Mixture:
+    """Return what a scheduler steps at one place of its run, from its own sigmas where it has them.
+
+    index: the place in its list of timesteps; None for one that keeps no count.
+    timestep: what its `step` was told.
+    """
+    told = float(timestep.flatten()[0]) if hasattr(timestep, "flatten") else float(timestep)
+    sigmas = getattr(scheduler, "sigmas", None)
+    if prediction_of(scheduler) == "trigflow":
+        scale = float(scheduler.config.sigma_data)
+        return Mixture(scale * math.cos(told), scale * math.sin(told))
+    if sigmas is None or index is None:
+        alpha = (
+            float(scheduler.alphas_cumprod[round(told)])
+            if hasattr(scheduler, "alphas_cumprod")
+            else float(scheduler._alpha_cumprod(told, "cpu"))  # Wuerstchen has a function for a table
+        )
+        return Mixture(math.sqrt(alpha), math.sqrt(1 - alpha))
+    sigma = float(sigmas[index])
+    if is_flow(scheduler, scheduler.config):
+        # An inverted one counts the signal, not the noise (Mochi).
+        signal, noise = 1 - sigma, sigma
+        return Mixture(noise, signal) if scheduler.config.get("invert_sigmas") else Mixture(signal, noise)
+    if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
+        signal, noise = (float(each) for each in scheduler._sigma_to_alpha_sigma_t(sigmas[index].double()))
+        return Mixture(signal, noise)
+    return Mixture(1.0, sigma)
+
+
+def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:
+    """Return by what the images that are stepped may be multiplied before the network sees them."""
+    prediction = prediction_of(scheduler)
+    if prediction.startswith("edm"):
+        return (1 / math.hypot(mixture.noise, float(scheduler.config.sigma_data)),)
+    if prediction == "trigflow":
+        return (1 / mixture.size, 1 / (mixture.signal + mixture.noise))
+    if is_flow(scheduler, scheduler.config):
+        return (1.0,)
+    return (1 / mixture.size,)
