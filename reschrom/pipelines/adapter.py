@@ -1,4 +1,4 @@
-"""How a pipeline of diffusers calls its denoiser: which module it is, at which timestep, and what its output means."""
+"""How a pipeline of diffusers calls its denoiser: which module it is, how to listen to it, what its output means."""
 
 import functools
 import inspect
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.theory.schedules import Schedule, is_flow
+from reschrom.pipelines.scheduler import prediction_of
+from reschrom.theory.schedules import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -47,31 +48,6 @@ def denoisers_of(pipeline: Any, *kinds: str) -> list[Any]:
 def denoiser_of(pipeline: Any, *kinds: str) -> Any:
     """Return the network that a pipeline denoises with, the first if there are several; as `denoisers_of`."""
     return denoisers_of(pipeline, *kinds)[0]
-
-
-class TimestepReader:
-    """Read the timesteps of the scheduler from what a pipeline passes to its denoiser.
-
-    A pipeline may round them to half precision, or count time in units of the whole schedule.
-    """
-
-    def __init__(self, pipeline: Any) -> None:
-        self._pipeline, self._unit = pipeline, 0.0
-
-    def begin(self) -> None:
-        """Forget the unit of the run before."""
-        self._unit = 0.0
-
-    def read(self, passed: Any) -> float:
-        """Return the timestep that is meant: that of the scheduler's list which is nearest."""
-        scheduler = self._pipeline.scheduler
-        value = float(passed.flatten()[0]) if hasattr(passed, "flatten") else float(passed)
-        if not self._unit:
-            # A run begins at noise: passed 1 or less there, a flow counts time in units of the whole schedule.
-            whole = float(scheduler.config.num_train_timesteps)
-            self._unit = whole if value <= 1 and is_flow(scheduler, scheduler.config) else 1.0
-        timesteps = scheduler.timesteps.cpu().double().numpy()
-        return float(timesteps[np.argmin(np.abs(timesteps - value * self._unit))])
 
 
 def estimate_and_noise(
@@ -221,7 +197,7 @@ def _drivable(pipeline: Any) -> Any:
         or config.class_embed_type is not None
         or config.num_class_embeds is not None
         or config.out_channels not in (config.in_channels, 2 * config.in_channels)
-        or pipeline.scheduler.config.get("prediction_type") not in ("epsilon", "sample", "v_prediction")
+        or prediction_of(pipeline.scheduler) not in ("epsilon", "sample", "v_prediction")
     ):
         raise TypeError(
             "a pipeline is needed whose `unet` sees the noised image, the time and at most a prompt, and predicts "

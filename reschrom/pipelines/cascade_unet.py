@@ -10,6 +10,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 
 from reschrom._arrays import Number
 from reschrom.pipelines.cascade import cascaded_noise
+from reschrom.pipelines.scheduler import prediction_of
 from reschrom.theory.bands import depth
 from reschrom.theory.schedules import Schedule
 
@@ -136,11 +137,13 @@ def _check(levels: list[Any]) -> None:
     channels = sorted({count for config in configs for count in (config.in_channels, config.out_channels)})
     if len(channels) != 1:
         raise ValueError(f"all models of a cascade have the same channels, going in and out; got {channels}")
-    predictions = sorted({str(level.scheduler.config.get("prediction_type")) for level in levels})
+    for level in levels:
+        Schedule.from_diffusers(level.scheduler)  # refuses timesteps that do not count the table
+        if not hasattr(level.scheduler, "alphas_cumprod"):
+            raise TypeError(f"a scheduler is needed that has alphas_cumprod; got {type(level.scheduler).__name__}")
+    predictions = sorted({prediction_of(level.scheduler) for level in levels})
     if predictions != ["epsilon"]:
         raise ValueError(f"all models of a cascade predict epsilon; got {predictions}")
-    for level in levels:
-        Schedule.from_diffusers(level.scheduler)  # refuses what has no table
     tables = [level.scheduler.alphas_cumprod for level in levels]
     if not all(table.shape == tables[0].shape and torch.allclose(table, tables[0], rtol=1e-5) for table in tables):
         raise ValueError("all models of a cascade are trained on one noise schedule; their alphas_cumprod differ")

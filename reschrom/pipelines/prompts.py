@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.pipelines.adapter import TimestepReader, denoiser_of, replaced_method
+from reschrom.pipelines.adapter import denoiser_of, replaced_method
+from reschrom.pipelines.scheduler import share_of_time, time_of, upcoming
 from reschrom.theory.bands import band_names, bands, from_bands
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.shares import fraction
@@ -127,7 +128,6 @@ class PromptSchedule:
         self._encode, self._predict = pipeline.encode_prompt, denoiser.forward
         self._signature = inspect.signature(denoiser.forward)
         self._open = contextlib.ExitStack()
-        self._timesteps = TimestepReader(pipeline)
         # Of the run in progress: the encoding of the prompt that the pipeline was called with, those of every prompt of
         # the schedule, and the time of the last conditional prediction.
         self._called_with: list[Any] = []
@@ -153,7 +153,6 @@ class PromptSchedule:
         # Anything else is the negative prompt, in a call of its own.
         if texts in self._prompts or (isinstance(texts, list) and all(text in self._prompts for text in texts)):
             self._called_with, self._encodings, self._conditional_at = _tensors(encoding), [], None
-            self._timesteps.begin()
             for prompt in self._prompts:
                 call.arguments["prompt"] = (
                     [prompt] * len(texts) if isinstance(texts, list) and isinstance(prompt, str) else prompt
@@ -170,7 +169,9 @@ class PromptSchedule:
         """
         call = self._signature.bind(*args, **kwargs)
         given = dict(call.arguments)
-        t = self._timesteps.read(given["timestep"]) / self._pipeline.scheduler.config.num_train_timesteps
+        scheduler = self._pipeline.scheduler
+        schedule, (mixture, timestep) = Schedule.from_diffusers(scheduler), upcoming(scheduler, given["timestep"])
+        t = share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
         weights = self._at(t)
 
         def conditional(prompt: int) -> Any:

@@ -9,10 +9,18 @@ linear in the two, so a handful of numbers says all (Eqs. 1 and 7):
 import math
 from typing import Any, NamedTuple
 
-from reschrom.theory.schedules import is_flow
+from reschrom.theory.schedules import Schedule, is_flow
 
 # What the networks of diffusers predict; those of EDM (Karras et al., 2022) are preconditioned by their scheduler.
 PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow_prediction", "edm_epsilon", "edm_v_prediction", "trigflow")
+
+
+# Two signal-to-noise ratios whose logarithms are so close are one: a scheduler's sigmas are kept in single precision.
+_SAME = 1e-4
+# How far half precision rounds a timestep, of its size.
+_HALF = 2.0**-8
+# Where a scheduler counts its steps: at the next, or where it was told to begin.
+_COUNTS = ("step_index", "begin_index")
 
 
 class Mixture(NamedTuple):
@@ -102,33 +110,65 @@ def prediction_of(scheduler: Any) -> str:
     return prediction
 
 
-def mixture_at(scheduler: Any, index: int | None, timestep: Any) -> Mixture:
+def mixture_at(scheduler: Any, index: int | None, timestep: Any, between: bool = False) -> Mixture:
     """Return what a scheduler steps at one place of its run, from its own sigmas where it has them.
 
     index: the place in its list of timesteps; None for one that keeps no count.
     timestep: what its `step` was told.
+    between: whether the network is evaluated on the way to the next timestep, as schedulers of second order do.
     """
-    told = float(timestep.flatten()[0]) if hasattr(timestep, "flatten") else float(timestep)
+    import torch
+
+    told = as_number(timestep)
     sigmas = getattr(scheduler, "sigmas", None)
     if prediction_of(scheduler) == "trigflow":
         scale = float(scheduler.config.sigma_data)
-        return Mixture(scale * math.cos(told), scale * math.sin(told))
+        return Mixture(scale * max(math.cos(told), 0.0), scale * math.sin(told))  # told may round above pi / 2
     if sigmas is None or index is None:
-        alpha = (
-            float(scheduler.alphas_cumprod[round(told)])
-            if hasattr(scheduler, "alphas_cumprod")
-            else float(scheduler._alpha_cumprod(told, "cpu"))  # Wuerstchen has a function for a table
-        )
+        if hasattr(scheduler, "alphas_cumprod"):
+            table = scheduler.alphas_cumprod
+            alpha = float(table[int(told)] if told.is_integer() else Schedule.from_diffusers(scheduler).alpha(told))
+        else:
+            alpha = float(scheduler._alpha_cumprod(told, "cpu"))  # Wuerstchen has a function for a table
         return Mixture(math.sqrt(alpha), math.sqrt(1 - alpha))
-    sigma = float(sigmas[index])
+    middle = getattr(scheduler, "mid_point_sigma", None) if between else None
+    if between:
+        sigmas = getattr(scheduler, "sigmas_interpol", sigmas)
+    sigma = float(sigmas[index] if middle is None else middle)
     if is_flow(scheduler, scheduler.config):
         # An inverted one counts the signal, not the noise (Mochi).
         signal, noise = 1 - sigma, sigma
         return Mixture(noise, signal) if scheduler.config.get("invert_sigmas") else Mixture(signal, noise)
     if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
-        signal, noise = (float(each) for each in scheduler._sigma_to_alpha_sigma_t(sigmas[index].double()))
+        signal, noise = (float(each) for each in scheduler._sigma_to_alpha_sigma_t(torch.tensor(sigma).double()))
         return Mixture(signal, noise)
     return Mixture(1.0, sigma)
+
+
+def as_number(timestep: Any) -> float:
+    """Return a timestep as one number, whether it is told once or for each image."""
+    return float(timestep.flatten()[0]) if hasattr(timestep, "flatten") else float(timestep)
+
+
+def upcoming(scheduler: Any, told: Any) -> tuple[Mixture, float]:
+    """Return what a scheduler will step next, and its timestep, while the network predicts for it.
+
+    told: the timestep that the network was told. It counts only where the scheduler does not, as before its first step:
+        pipelines round it, count it in other units, or from the other end.
+    """
+    told = as_number(told)
+    index = next((i for name in _COUNTS if (i := getattr(scheduler, name, None)) is not None), None)
+    if index is None:
+        distance = (scheduler.timesteps.double().cpu() - told).abs()
+        index = int(distance.argmin())
+        in_a_run = getattr(scheduler, "num_inference_steps", None) is not None
+        if not in_a_run or (float(distance[index]) > _HALF * max(told, 1) and not hasattr(scheduler, "step_index")):
+            return mixture_of(float(Schedule.from_diffusers(scheduler).alpha(told)), prediction_of(scheduler)), told
+        if float(distance[index]) > _HALF * max(told, 1):
+            index = 0  # told in other units; a run begins at the first timestep
+    timestep, counted = scheduler.timesteps[index], index if hasattr(scheduler, "step_index") else None
+    between = not getattr(scheduler, "state_in_first_order", True)
+    return mixture_at(scheduler, counted, timestep, between), float(timestep)
 
 
 def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:
@@ -141,3 +181,21 @@ def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:
     if is_flow(scheduler, scheduler.config):
         return (1.0,)
     return (1 / mixture.size,)
+
+
+def time_of(schedule: Schedule, mixture: Mixture, told: float) -> float:
+    """Return the time of a schedule at which images are so noised: the timestep `told` if that is exact."""
+    exact = mixture.log_snr
+    if schedule.start <= told <= schedule.end:
+        stated = float(schedule.log_snr(told))
+        if stated == exact or abs(stated - exact) < _SAME:
+            return told
+    return float(schedule.time_at(exact))
+
+
+def share_of_time(scheduler: Any, schedule: Schedule, time: float) -> float:
+    """Return a time as a share t / T of a scheduler's whole time, 1 for noise and 0 for the image."""
+    whole = float(scheduler.config.get("num_train_timesteps") or 0)
+    if whole - 1 <= schedule.end <= whole:
+        return time / whole
+    return (time - schedule.start) / (schedule.end - schedule.start)  # one whose time is no count of steps

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method
 from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
 from reschrom.pipelines.geometry import image_layout
-from reschrom.pipelines.scheduler import Mixture, mixture_at, prediction_of, response, shown_scales
+from reschrom.pipelines.scheduler import (
+    Mixture,
+    as_number,
+    mixture_at,
+    prediction_of,
+    response,
+    shown_scales,
+    time_of,
+)
 from reschrom.theory.schedules import Schedule
 
 # How far, relative to its size, what the network sees may be from what is stepped.
@@ -23,8 +31,8 @@ _SHOWN = 0.02
 # What a pipeline may leave unexplained by its predictions, of all that it gives its scheduler: where there is one
 # prediction, only rounding; where several tell the branches by their signs, rescaling by pixel or frame as well.
 _ALONE, _RELATED = 0.02, 0.5
-# Two signal-to-noise ratios whose logarithms are so close are one: a scheduler's sigmas are kept in single precision.
-_SAME = 1e-4
+# How far two coefficients of a combination may be apart that are the same number.
+_SAME_SIZE = 1e-3
 
 
 class Step(NamedTuple):
@@ -159,24 +167,32 @@ class StepReader:
         mixture = mixture_at(self._scheduler, place, timestep)
         model_output, stepped = (_as_videos(calls, each) for each in (model_output, stepped))
         rows, found, stepped = self._combined(calls, model_output, stepped)
-        told = float(timestep.flatten()[0]) if hasattr(timestep, "flatten") else float(timestep)
-        time = _time(self.schedule, mixture, told)
-        repeated = int((self._scheduler.timesteps == timestep).sum()) > 1
+        time = time_of(self.schedule, mixture, as_number(timestep))
+        repeated = int((self._scheduler.timesteps == as_number(timestep)).sum()) > 1
         begins = self._begins or time > self._last or (time == self._last and not repeated)
         self._begins, self._last = False, time
         if begins:
             self._known = {}
+            told = self._scheduler.timesteps
+            if bool((told[1:] > told[:-1]).any()) and bool((told[1:] < told[:-1]).any()):
+                raise ValueError(
+                    f"{type(self._pipeline).__name__} goes back and forth in time, so that no growth can be measured"
+                )
         names = self._names(calls, rows, found, stepped, mixture)
         layout = image_layout(self._pipeline, calls[0].denoiser, calls[0].arguments, stepped)
         kind, data = prediction_of(self._scheduler), float(self._scheduler.config.get("sigma_data") or 0.5)
-        change = response(kind, mixture, data)
+        change, scale, image = response(kind, mixture, data), found.scale, found.image
+        if kind == "flow_prediction" and abs(image + scale) < _SAME_SIZE * abs(scale):
+            # The network estimates x_0, and the pipeline makes it the velocity (x - x_0) / sigma, of a sigma that it
+            # may keep from being small.
+            change, scale, image = response("sample", mixture), 1.0, 0.0
         stepped = _precise(stepped)
         conditional = _precise(rows[names.index("conditional")])
-        prediction = conditional if found.scale == 1 else found.scale * conditional
-        if found.image:
-            prediction = prediction + found.image * stepped
+        prediction = conditional if scale == 1 else scale * conditional
+        if image:
+            prediction = prediction + image * stepped
         reference = next((name for name in ("image-conditional", "unconditional") if name in names), None)
-        to_estimate = found.scale * change.from_prediction / change.divisor
+        to_estimate = scale * change.from_prediction / change.divisor
         self._take(
             Step(
                 begins,
@@ -245,16 +261,6 @@ class StepReader:
         return names
 
 
-def _time(schedule: Schedule, mixture: Mixture, told: float) -> float:
-    """Return the time of a schedule: what the scheduler was told, if this is exact, else that of its sigma."""
-    exact = mixture.log_snr
-    if schedule.start <= told <= schedule.end:
-        stated = float(schedule.log_snr(told))
-        if stated == exact or abs(stated - exact) < _SAME:
-            return told
-    return float(schedule.time_at(exact))
-
-
 def _tensor(value: Any) -> Any:
     """Return a tensor, or a list of them for one image each, as one batch."""
     import torch
@@ -281,7 +287,7 @@ def _equal(a: Any, b: Any) -> bool:
 def _as_videos(calls: list[_Call], stepped: Any) -> Any:
     """Return as videos what a scheduler steps frame by frame, if its denoiser predicts videos (N, C, F, H, W)."""
     predictions = calls[0].predictions
-    if predictions.ndim == 5 and stepped.ndim == 4 and len(stepped) % predictions.shape[2] == 0:
+    if predictions.ndim == 5 and stepped.ndim == 4 and predictions.shape[2] > 1:
         return stepped.unflatten(0, (-1, predictions.shape[2])).movedim(2, 1)
     return stepped
 
@@ -302,7 +308,7 @@ def _fitted(x: Any, like: Any) -> Any | None:
 
 
 def _rows(calls: list[_Call], stepped: Any) -> list[Any] | None:
-    """Return the predictions of all calls, each a batch of all that is stepped; None where they do not fit."""
+    """Return the predictions of all calls, each a batch of what is stepped; None where they do not fit."""
     rows = []
     for call in calls:
         fitted = _fitted(call.predictions, stepped)
@@ -344,7 +350,7 @@ def _parts(shown: Any, stepped: Any) -> Iterator[Any]:
 
 
 def _conditions(calls: list[_Call], images: int) -> list[list[int]]:
-    """Return for each row of all calls what it is told: one number an argument, equal where the row is told the same."""
+    """Return what each row of all calls is told: a number for each argument, equal where they are told the same."""
     rows: list[dict[str, list[Any]]] = []
     for call in calls:
         count, frames = len(call.predictions) // images, call.predictions.shape[2] if call.predictions.ndim == 5 else 1

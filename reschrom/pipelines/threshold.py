@@ -9,6 +9,7 @@ from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, finite, per_image, signal_power
 from reschrom.pipelines.adapter import denoiser_of
+from reschrom.pipelines.scheduler import prediction_of, upcoming
 from reschrom.theory.bands import bands, downsample, upsample
 from reschrom.theory.matching import intensity_scale, matched_alpha, matched_noise
 from reschrom.theory.schedules import Schedule
@@ -115,18 +116,19 @@ def thresholded(pipeline: Any, kind: str = "multi-resolution", limit: float = 1.
 
     unet, scheduler = denoiser_of(pipeline, "unet"), pipeline.scheduler
     settings = scheduler.config
-    if hasattr(pipeline, "encode_prompt") or settings.get("prediction_type") != "epsilon":
+    if hasattr(pipeline, "encode_prompt") or prediction_of(scheduler) != "epsilon":
         raise TypeError(
             "an unconditional pipeline is needed whose `unet` predicts epsilon; "
-            f"got {type(pipeline).__name__}, which predicts {settings.get('prediction_type')}"
+            f"got {type(pipeline).__name__}, which predicts {prediction_of(scheduler)}"
         )
     if settings.get("clip_sample") or settings.get("thresholding"):
         raise ValueError("one threshold at a time: the scheduler needs clip_sample=False and thresholding=False")
-    schedule = Schedule.from_diffusers(scheduler)
+    Schedule.from_diffusers(scheduler)  # refuses what has no known signal-to-noise ratio
 
     def replace(_: Any, args: tuple[Any, ...], output: Any) -> Any:
         x_t, timestep = args[:2]
-        alpha = schedule.alpha(torch.as_tensor(timestep, dtype=torch.float64, device="cpu").expand(len(x_t)))
+        mixture, _ = upcoming(scheduler, timestep)
+        alpha = torch.full((len(x_t),), mixture.alpha, dtype=torch.float64)
         precise = torch.promote_types(x_t.dtype, torch.float32)
         noise = thresholded_noise(x_t.to(precise), output.sample.to(precise), alpha, kind, limit)
         return type(output)(sample=noise.to(x_t.dtype))

@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from reschrom._arrays import Array
 from reschrom.pipelines.adapter import denoiser_of, estimate_and_noise, replaced_method
-from reschrom.theory.schedules import Schedule, is_flow
+from reschrom.pipelines.scheduler import prediction_of, upcoming
+from reschrom.theory.schedules import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,13 @@ _RESPONSES: dict[str, Callable[[float], float]] = {
     "sample": lambda alpha: 1.0,
     "v_prediction": lambda alpha: -1 / math.sqrt(1 - alpha),
 }
+
+# What a ControlNet or an adapter adds to the inner layers of a network.
+_RESIDUALS = (
+    "down_block_additional_residuals",
+    "mid_block_additional_residual",
+    "down_intrablock_additional_residuals",
+)
 
 
 def coarse_correction(
@@ -104,11 +112,18 @@ class UpsampleGuidance:
         if not 0 <= share <= 1:
             raise ValueError(f"share says how much of the time is guided and lies in [0, 1]; got {share:g}")
         unet, scheduler = denoiser_of(pipeline, "unet"), pipeline.scheduler
-        self._prediction = scheduler.config.get("prediction_type", "epsilon")
-        if is_flow(scheduler, scheduler.config) or self._prediction not in _RESPONSES:
-            predicts = "flow" if is_flow(scheduler, scheduler.config) else self._prediction
-            raise ValueError(f"a network is needed that predicts {', '.join(_RESPONSES)}; this one predicts {predicts}")
-        channels_in, channels_out = unet.config.in_channels, unet.config.out_channels
+        self._prediction = prediction_of(scheduler)
+        if self._prediction not in _RESPONSES:
+            raise ValueError(
+                f"a network is needed that predicts {', '.join(_RESPONSES)}; this one predicts {self._prediction}"
+            )
+        config = getattr(unet, "config", None) or {}
+        channels_in, channels_out = config.get("in_channels"), config.get("out_channels")
+        if not isinstance(channels_in, int) or any(hasattr(pipeline, part) for part in ("controlnet", "adapter")):
+            raise TypeError(
+                f"a pipeline is needed whose `unet` states its channels and has no ControlNet or adapter beside it; "
+                f"got {type(pipeline).__name__}"
+            )
         learned = str(scheduler.config.get("variance_type")).startswith("learned")
         if channels_out not in ((2 * channels_in,) if learned else (channels_in, 2 * channels_in)):
             raise TypeError(
@@ -116,14 +131,12 @@ class UpsampleGuidance:
                 f"{channels_in} channels and predicts {channels_out}"
             )
         self._schedule = Schedule.from_diffusers(scheduler)
-        self._unet, self._scale, self._theta = unet, scale, theta
+        self._scheduler, self._unet, self._scale, self._theta = scheduler, unet, scale, theta
         self._until = (1 - share) * scheduler.config.num_train_timesteps
-        self._predict: Any = None
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> "UpsampleGuidance":
         """Begin to guide."""
-        self._predict = self._unet.forward
         self._open.enter_context(replaced_method(self._unet, "forward", self._predict_guided))
         return self
 
@@ -132,22 +145,29 @@ class UpsampleGuidance:
         self._open.close()
 
     def _predict_guided(
-        self, sample: "torch.Tensor", timestep: "torch.Tensor | float | int", *args: Any, **kwargs: Any
+        self,
+        predict: Callable[..., Any],
+        sample: "torch.Tensor",
+        timestep: "torch.Tensor | float | int",
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         import torch
 
-        output = self._predict(sample, timestep, *args, **kwargs)
-        t = float(torch.as_tensor(timestep).flatten()[0])  # a pipeline has one time for all of its images
+        if any(kwargs.get(name) is not None for name in _RESIDUALS):
+            raise ValueError("the residuals of a ControlNet or adapter are of the large size, so they cannot be pooled")
+        output = predict(sample, timestep, *args, **kwargs)
+        mixture, t = upcoming(self._scheduler, timestep)
         if self._theta == 0 or t < self._until:
             return output
 
         def denoise(x: torch.Tensor, alpha: float) -> torch.Tensor:
             time = float(self._schedule.network_time(self._schedule.time(alpha)))
             tau = torch.tensor(time, dtype=torch.float32, device=x.device)
-            prediction = self._predict(x.to(sample.dtype), tau, *args, **kwargs)[0]
+            prediction = predict(x.to(sample.dtype), tau, *args, **kwargs)[0]
             return estimate_and_noise(prediction, x, alpha, self._prediction)[0]
 
-        alpha, prediction = float(self._schedule.alpha(t)), output[0]
+        alpha, prediction = mixture.alpha, output[0]
         estimate, _ = estimate_and_noise(prediction, sample, alpha, self._prediction)
         change = coarse_correction(denoise, sample, estimate, alpha, self._scale)
         prediction[:, : sample.shape[1]] += self._theta * _RESPONSES[self._prediction](alpha) * change

@@ -102,12 +102,12 @@ class Schedule:
             return self.time_at(xp.log(alpha) - xp.log1p(-alpha))
 
     def network_time(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
-        """Return the time to pass to a network with images of time t: t, but at least 0.
+        """Return the time to pass to a network with images of time t: t, but none before the first timestep.
 
-        Before the first timestep, where the image itself stands at -1, no network was trained.
+        In a table of timesteps 0, 1, 2, ... the image itself stands at -1, where no network was trained.
         """
         t, xp = floating(t)
-        return xp.clip(t, 0.0, self.end)
+        return xp.clip(t, 0.0 if self.start == -1 else self.start, self.end)
 
     @staticmethod
     def natural() -> "Schedule":

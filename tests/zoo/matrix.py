@@ -1,0 +1,171 @@
+"""What the instrument says of every case of the zoo, next to what is true: right, refused, wrong or crashed."""
+
+import functools
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import reschrom
+from reschrom import Chromatograph, Schedule
+from zoo import CASES, VARIATIONS
+from zoo.truth import Truth, band_energies, recorded
+
+RIGHT = "right"
+WRONG, CRASHED = "wrong: ", "crashed: "
+PRECISION = 1e-4
+
+
+@functools.cache
+def _pipeline(name: str) -> Any:
+    return CASES[name].build()
+
+
+def outputs(value: Any) -> list[np.ndarray]:
+    """Return all arrays and pictures within what a pipeline returns."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return []
+    if isinstance(value, dict):
+        return [array for each in value.values() for array in outputs(each)]
+    if isinstance(value, (list, tuple)):
+        return [array for each in value for array in outputs(each)]
+    return [value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)]
+
+
+@functools.cache
+def verdict(name: str, variation: str) -> str:
+    """Run one variation of a case with and without the instrument: RIGHT, one line of refusal, WRONG or CRASHED."""
+    case, pipeline = CASES[name], _pipeline(name)
+    size = case.other if VARIATIONS[variation][1] else case.size
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        with recorded(pipeline, case, size) as truth:
+            without = outputs(pipeline(**case.variation(variation)))
+        torch.manual_seed(0)
+        try:
+            with Chromatograph(pipeline, keep="bands") as meter:
+                inside = outputs(pipeline(**case.variation(variation)))
+            differs = difference(meter, truth, pipeline) if not case.refused else ""
+        except (TypeError, ValueError) as error:
+            return _refusal(error)
+        except Exception as error:
+            return _crash(error)
+    if len(without) != len(inside) or not all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(without, inside, strict=True)
+    ):
+        return WRONG + "the pipeline made something else"
+    if case.refused:
+        return WRONG + f"measured, although {case.refused}"
+    return WRONG + differs if differs else RIGHT
+
+
+def _refusal(error: Exception) -> str:
+    """Return the reason of a refusal; what other code complains of is a crash."""
+    where = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    text = str(error)
+    if Path(reschrom.__file__).parent not in where.parents or "\n" in text or not text:
+        return _crash(error)
+    return text
+
+
+def _crash(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{CRASHED}{type(error).__name__}: {' '.join(str(error).split())} ({where.filename}, line {where.lineno})"
+
+
+def difference(meter: Any, truth: Truth, pipeline: Any) -> str:
+    """Say in what a measurement differs from the truth; empty where it does not."""
+    if meter.images != truth.images:
+        return f"{meter.images} images, which are {truth.images}"
+    steps = truth.distinct
+    if len(meter.kept) != len(steps):
+        return f"{len(meter.kept)} steps, which are {len(steps)}"
+    try:
+        alphas = Schedule.from_diffusers(pipeline.scheduler).alpha(meter.timesteps)
+    except (TypeError, ValueError):  # this kind of time is known to the instrument alone
+        alphas = np.array([step.alpha for step in steps])
+    for index, (record, step, alpha) in enumerate(zip(meter.kept, steps, alphas, strict=True)):
+        size = np.linalg.norm(step.x_t)
+        straight = step.x_t / (np.sqrt(step.alpha) + np.sqrt(1 - step.alpha))
+        told = {
+            "alpha": _apart(np.asarray(alpha), np.asarray(step.alpha), 1e-2),
+            "x_t": min(_apart(record.x_t, step.x_t, size), _apart(record.x_t, straight, size)),
+            "estimate": _apart(record.estimate, step.clipped, size),
+        }
+        if (record.guidance is None) != (step.guidance is None):
+            return f"guidance is {'not ' if record.guidance is None else ''}seen"
+        if step.guidance is not None:
+            told["guidance"] = _apart(record.guidance, step.guidance, 1e-2 * size)
+        for what, apart in told.items():
+            if not apart <= (PRECISION if what != "alpha" else 1e-6):
+                return f"{what} at step {index} is off by {apart:.2g}"
+    return _of_shares(meter, steps) if steps[0].guidance is not None else ""
+
+
+def _of_shares(meter: Any, steps: Any) -> str:
+    # The share does not depend on what the outputs mean, so it is known where the noise is (sigma = 1 of a flow).
+    energies = np.stack([band_energies(step.spread) for step in steps], axis=1)
+    totals = np.array([np.sum(step.guidance**2) for step in steps])
+    rates = meter.guidance.rates[:, ::-1]
+    told = totals > 1e-12 * totals.max()  # where all noise is known, the share of time is one of convention
+    of_time = rates.sum(axis=0)[told] / max(rates.sum(axis=0)[told].sum(), 1e-300)
+    apart = np.abs(of_time - (totals / totals.sum())[told]).max()
+    if not apart <= PRECISION:
+        return f"the energy of guidance at a time is off by {apart:.2g}"
+    if len(energies) > 1 and len(energies) == len(rates):
+        seen = rates.sum(axis=0) > 0  # a column may be empty where the noise is known
+        seen |= totals > 1e-12 * totals.max()
+        shares = energies / energies.sum(axis=0)
+        apart = np.abs(meter.guidance.shares[:, ::-1] - shares)[:, seen].max()
+        if not apart <= PRECISION:
+            return f"a share of guidance is off by {apart:.2g}"
+    return ""
+
+
+def _apart(measured: np.ndarray, true: np.ndarray, least: float) -> float:
+    """Return the distance of two arrays in units of the true one, whose size is no less than a millionth of `least`."""
+    if measured.shape != true.shape:
+        return np.inf
+    if not np.isfinite(true).all():
+        return 0.0
+    distance = np.linalg.norm(np.asarray(measured, dtype=np.float64) - true)
+    return float(distance / max(np.linalg.norm(true), 1e-2 * least))
+
+
+def cells() -> Iterator[tuple[str, str]]:
+    """Yield every case with every variation that it can do."""
+    for name, case in CASES.items():
+        yield from ((name, variation) for variation in VARIATIONS if variation in case.supports)
+
+
+def measured() -> dict[str, dict[str, str]]:
+    """Return the whole matrix: case, variation, verdict."""
+    matrix: dict[str, dict[str, str]] = {}
+    for name, variation in cells():
+        matrix.setdefault(name, {})[variation] = verdict(name, variation)
+    return matrix
+
+
+def classes(matrix: dict[str, dict[str, str]]) -> set[str]:
+    """Return the pipeline classes of a matrix."""
+    return {name.split(",")[0] for name in matrix}
+
+
+def rendered(matrix: dict[str, dict[str, str]]) -> str:
+    """Return a matrix as a table of Markdown, with the reasons of its refusals under it."""
+    reasons = sorted({text for row in matrix.values() for text in row.values() if text != RIGHT})
+    marks = {text: f"no ({index})" for index, text in enumerate(reasons, start=1)} | {RIGHT: "yes"}
+    lines = [
+        "| Pipeline | " + " | ".join(VARIATIONS) + " |",
+        "|---|" + "---|" * len(VARIATIONS),
+        *(
+            f"| {name} | " + " | ".join(marks[row[each]] if each in row else "" for each in VARIATIONS) + " |"
+            for name, row in sorted(matrix.items())
+        ),
+    ]
+    return "\n".join([*lines, "", *(f"{index}. {text}" for index, text in enumerate(reasons, start=1)), ""])

@@ -1,0 +1,259 @@
+"""What a run of a pipeline really did, recorded without the package: from the denoiser's forward and the scheduler.
+
+Nothing here is shared with reschrom. What the network's rows are and mean is not found out but stated, by the `Case`.
+"""
+
+import functools
+import inspect
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo.case import Case
+
+# How the `sample` that a scheduler steps is noised, by the class of the scheduler.
+EXPLODING = (
+    "Euler",
+    "EulerAncestral",
+    "Heun",
+    "LMS",
+    "KDPM2",
+    "KDPM2Ancestral",
+    "EDMEuler",
+    "EDMDPMSolverMultistep",
+)  # x_0 + sigma noise
+SIGMAS = ("DPMSolverMultistep", "DPMSolverSinglestep", "DPMSolverSDE", "UniPCMultistep", "DEISMultistep", "SASolver")
+TABLE = (
+    *("DDPM", "DDIM", "PNDM", "LCM", "TCD", "UnCLIP", "DDIMParallel", "DDPMParallel"),
+    *("CogVideoXDDIM", "CogVideoXDPM"),
+)
+FLOW = ("FlowMatchEuler", "FlowMatchHeun", "FlowMatchLCM")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step: the network's clock as signal power, and arrays (images, [frames,] C, H, W) in float64.
+
+    x_t: at unit intensity, Eq. (1); divided by sqrt(alpha) + sqrt(1 - alpha) it lies on the straight path of a flow.
+    guidance: the noise prediction with the condition minus the one without it; None where there is none.
+    spread: the same difference of the outputs, which is not lost where the noise is known.
+    """
+
+    alpha: float
+    x_t: np.ndarray
+    estimate: np.ndarray
+    clipped: np.ndarray
+    guidance: np.ndarray | None
+    spread: np.ndarray | None
+
+
+@dataclass
+class Truth:
+    """All steps of a run in order."""
+
+    moments: list[Moment] = field(default_factory=list)
+    raw: list[Any] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        """How many images were stepped."""
+        return len(self.moments[0].x_t)
+
+    @property
+    def distinct(self) -> list[Moment]:
+        """Return the steps at distinct times: of those that follow each other at one time the last."""
+        return [m for m, later in zip(self.moments, [*self.moments[1:], None], strict=True)
+                if later is None or later.alpha != m.alpha]  # fmt: skip
+
+    @property
+    def energies(self) -> np.ndarray:
+        """Return the mean energy of each band of guidance, (bands, distinct steps), in the order of generation."""
+        return np.stack([band_energies(m.guidance) for m in self.distinct], axis=1)
+
+
+def alpha_and_state(scheduler: Any, index: int, timestep: Any, sample: np.ndarray,
+                    first: bool = True) -> tuple[float, str, np.ndarray]:  # fmt: skip
+    """Return signal power, what the scheduler takes the network for ("flow" or ""), and x_t at unit intensity.
+
+    first: whether a scheduler of second order is not half way through a step.
+    """
+    name = type(scheduler).__name__.removesuffix("Scheduler").removesuffix("Discrete")
+    config = scheduler.config
+    if name in TABLE:
+        table = np.asarray(scheduler.alphas_cumprod.double() if torch.is_tensor(scheduler.alphas_cumprod)
+                           else scheduler.alphas_cumprod, dtype=np.float64)  # fmt: skip
+        return float(table[int(timestep)]), "", sample
+    if name == "DDPMWuerstchen":
+        ratio = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
+        s = 0.008
+        alpha = np.cos((ratio + s) / (1 + s) * np.pi / 2) ** 2 / np.cos(s / (1 + s) * np.pi / 2) ** 2
+        return float(np.clip(alpha, 0.0001, 0.9999)), "", sample
+    if name == "SCM":  # (cos(t) x_0 + sin(t) noise) sigma_data, told to the network as a flow
+        angle = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
+        return np.cos(angle) ** 2, "flow", sample / config.sigma_data
+    # The steps half way of DPM2 lie between its sigmas.
+    between = name.startswith("KDPM2") and not first
+    sigma = float((scheduler.sigmas_interpol if between else scheduler.sigmas)[index])
+    if name in FLOW or config.get("use_flow_sigmas", False):
+        size = np.hypot(1 - sigma, sigma)
+        return (1 - sigma) ** 2 / size**2, "flow", sample / size
+    alpha = 1 / (1 + sigma**2)
+    if name in EXPLODING:
+        return alpha, "", sample * np.sqrt(alpha)
+    assert name in SIGMAS, name
+    return alpha, "", sample
+
+
+def estimate_of(prediction: str, output: np.ndarray, x_t: np.ndarray, alpha: float, config: Any) -> np.ndarray:
+    """Return the estimate of x_0 that an output means at x_t."""
+    signal, noise = np.sqrt(alpha), np.sqrt(1 - alpha)
+    match prediction:
+        case "epsilon":
+            return (x_t - noise * output) / signal
+        case "sample":
+            return output
+        case "v_prediction":
+            return signal * x_t - noise * output
+        case "flow":
+            return (x_t - noise * output) / (signal + noise)
+        case "edm":  # c_skip x + c_out F of x = x_0 + sigma noise
+            sigma, data = noise / signal, float(config.sigma_data)
+            return (data**2 * x_t / signal + sigma * data * np.sqrt(sigma**2 + data**2) * output) / (sigma**2 + data**2)
+    raise AssertionError(prediction)
+
+
+def noise_difference(prediction: str, difference: np.ndarray, alpha: float, config: Any) -> np.ndarray:
+    """Return the difference of two noise predictions from the difference of two outputs at one x_t."""
+    signal, noise = np.sqrt(alpha), np.sqrt(1 - alpha)
+    match prediction:
+        case "epsilon":
+            return difference
+        case "sample":
+            return -signal / noise * difference
+        case "v_prediction":
+            return signal * difference
+        case "flow":
+            return signal / (signal + noise) * difference
+        case "edm":
+            sigma, data = noise / signal, float(config.sigma_data)
+            return -data / np.sqrt(sigma**2 + data**2) * difference
+    raise AssertionError(prediction)
+
+
+def band_energies(images: np.ndarray) -> np.ndarray:
+    """Return the energy of each band of 2x2 means, finest first, mean over images, summed over frames and channels.
+
+    Images whose sides do not halve to one pixel on the shorter side are one band: their whole energy.
+    """
+    x, energies, pixels = np.asarray(images, dtype=np.float64), [], 1
+    total = lambda each: float((each**2).sum()) / len(images)  # noqa: E731
+    short = min(x.shape[-2:])
+    if short & (short - 1) or any(side % short for side in x.shape[-2:]):
+        return np.array([total(x)])
+    while min(x.shape[-2:]) > 1:
+        *lead, h, w = x.shape
+        mean = x.reshape(*lead, h // 2, 2, w // 2, 2).mean(axis=(-3, -1))
+        energies.append(pixels * total(x) - 4 * pixels * total(mean))
+        x, pixels = mean, 4 * pixels
+    return np.array([*energies, pixels * total(x)])
+
+
+@contextmanager
+def recorded(pipeline: Any, case: Case, size: tuple[int, int]) -> Iterator[Truth]:
+    """Record what a pipeline does inside a block; `size`: pixels of the picture."""
+    truth, since = Truth(), []
+    if case.refused:
+        yield truth
+        return
+    with ExitStack() as stack:
+        for name in case.networks:
+            network = _named(pipeline, name)
+
+            @functools.wraps(network.forward)  # pipelines ask for the signature
+            def forward(*args: Any, _original: Any = network.forward, **kwargs: Any) -> Any:
+                output = _original(*args, **kwargs)
+                if case.output is not None:
+                    tensor = case.output(output)
+                elif isinstance(output, torch.Tensor):
+                    tensor = output
+                else:
+                    tensor = output[0] if isinstance(output, tuple) else next(iter(output.values()))
+                since.append(tensor.detach().double().numpy().copy())
+                return output
+
+            network.forward = forward
+            stack.callback(network.__dict__.pop, "forward")
+        scheduler, original = pipeline.scheduler, pipeline.scheduler.step
+
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs).arguments
+            timestep, seen = given["timestep"], given["sample"].detach().double().numpy().copy()
+            first = getattr(scheduler, "state_in_first_order", True)
+            result = original(*args, **kwargs)
+            index = getattr(scheduler, "step_index", None)
+            truth.moments.append(_moment(case, size, scheduler, (index or 1) - 1, timestep, seen, list(since), first))
+            since.clear()
+            return result
+
+        scheduler.step = step
+        stack.callback(scheduler.__dict__.pop, "step")
+        yield truth
+
+
+def _named(pipeline: Any, name: str) -> Any:
+    for part in name.split("."):
+        pipeline = getattr(pipeline, part)
+    return pipeline
+
+
+def _moment(case: Case, size: Any, scheduler: Any, index: int, timestep: Any, sample: np.ndarray,
+            outputs: list[np.ndarray], first: bool) -> Moment:  # fmt: skip
+    if case.doubled and len(outputs[0]) == len(sample) > 1 and np.array_equal(*np.split(sample, 2)):
+        sample = sample[: len(sample) // 2]
+    if case.folded:
+        frames = outputs[0].shape[2]
+        sample = np.moveaxis(sample.reshape(-1, frames, *sample.shape[1:]), 1, 2)
+    alpha, usual, x_t = alpha_and_state(scheduler, index, timestep, _arranged(case, size, sample), first)
+    rows = _branches(case, outputs, len(sample))
+    rows = {name: case.sign * _arranged(case, size, each, sample.shape) for name, each in rows.items()}
+    config = scheduler.config
+    prediction = case.prediction or usual or config.prediction_type
+    conditional = rows["conditional"]
+    estimate = estimate_of(prediction, conditional, x_t, alpha, config)
+    reach = config.get("clip_sample_range", 1.0) if config.get("clip_sample") else np.inf
+    reference = rows.get("image", rows.get("unconditional"))
+    guidance = spread = None
+    if reference is not None:
+        spread = conditional - reference
+        guidance = noise_difference(prediction, spread, alpha, config)
+    return Moment(alpha, x_t, estimate, estimate.clip(-reach, reach), guidance, spread)
+
+
+def _branches(case: Case, outputs: list[np.ndarray], images: int) -> dict[str, np.ndarray]:
+    if case.together:
+        (output,) = outputs
+        outputs = np.split(output, len(output) // images)
+    for names in (case.branches, case.unguided):
+        if len(names) == len(outputs):
+            return dict(zip(names, outputs, strict=True))
+    raise AssertionError(f"{len(outputs)} predictions, which are neither {case.branches} nor {case.unguided}")
+
+
+def _arranged(case: Case, size: Any, values: np.ndarray, like: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return (N, [F,] C, H, W), without tokens and channels that the sample has not."""
+    if case.unpack is not None and values.ndim == 3:
+        values = values[:, : like[1]] if like else values  # reference tokens stand behind
+        values = case.unpack(torch.from_numpy(values), *size).numpy()
+    elif like and values.shape != like:
+        axis = 2 if case.frames_first else 1
+        values = values.take(np.arange(like[axis]), axis=axis)  # a learned variance stands behind
+    if values.ndim == 5 and not case.frames_first and case.unpack is None:
+        values = np.moveaxis(values, 2, 1)
+    return values
