@@ -1,6 +1,5 @@
 """What every module needs to treat NumPy arrays and torch tensors alike."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from jaxtyping import Float
 # jaxtyping reads `Any` as "anything with a shape and a dtype": NumPy arrays and torch tensors.
 Array = Any
 Number = int | float
-Images = Float[np.ndarray, "images channels side side"]
+Images = Float[np.ndarray, "images channels height width"]
 
 
 def floating(value: Array) -> tuple[Array, Any]:
@@ -68,19 +67,18 @@ def finite(what: str, *arrays: Array) -> None:
 
 
 def image_sides(x: Array, level: int = 0) -> tuple[int, int]:
-    """Return the height and width of images `(..., H, W)`, after checking that they halve `level` times.
+    """Return the height and width of images `(..., H, W)`, after checking that both are multiples of `2^level`.
 
-    Raises ValueError for anything that is not a stack of images whose sides are powers of two, or a level out of range.
+    Raises ValueError for anything else, and for images without a pixel.
     """
     level = whole_level(level)
     if x.ndim < 2:
         raise ValueError(f"images have the shape (..., height, width); got {tuple(x.shape)}")
     height, width = x.shape[-2:]
-    if any(side < 1 or side & (side - 1) for side in (height, width)):
-        raise ValueError(f"image sides must be powers of two; got {height}x{width}")
-    deepest = int(math.log2(min(height, width)))
-    if level > deepest:
-        raise ValueError(f"a {height}x{width} image has levels 0 to {deepest}; got {level}")
+    if not height or not width:
+        raise ValueError(f"images have one pixel or more; got {height}x{width}")
+    if height % 2**level or width % 2**level:
+        raise ValueError(f"level {level} of an image needs sides that are multiples of 2^{level}; got {height}x{width}")
     return height, width
 
 

@@ -26,6 +26,7 @@ from reschrom import (
     matched_alpha,
     matched_noise,
     matched_time,
+    measure_spectrum,
     threshold,
     upsample,
     wiener_gain,
@@ -33,6 +34,7 @@ from reschrom import (
 
 NAN, INF = float("nan"), float("inf")
 IMAGE = np.zeros((2, 3, 8, 8))
+NOISE = np.random.default_rng(0).standard_normal((3, 1, 16, 16))
 COSINE = Schedule.cosine()
 EDGES = np.array([0.0, 0.5, 1.0])
 RATES = np.ones((2, 2))
@@ -68,22 +70,23 @@ MISTAKES = {
     "level that is no whole number": (lambda: downsample(IMAGE, 1.0), ValueError, r"level counts halvings .* got 1\.0"),
     "level boolean": (lambda: matched_time(COSINE, 0.5, True), ValueError, r"level counts halvings .* got True"),
     "levels negative": (lambda: chromatography(0.5, -2), ValueError, r"level counts halvings .* got -2"),
-    "level too deep": (lambda: downsample(IMAGE, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
+    "level too deep": (lambda: downsample(IMAGE, 4), ValueError, r"multiples of 2\^4; got 8x8"),
     "level to a negative side": (lambda: upsample(IMAGE, -1), ValueError, r"level counts halvings .* got -1"),
     "bands too deep": (lambda: bands(IMAGE, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
     "names too deep": (lambda: band_names(8, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
     "sizes too deep": (lambda: band_sizes(8, 4), ValueError, r"a 8x8 image has levels 0 to 3; got 4"),
-    "estimate too deep": (lambda: estimate_at(IMAGE, IMAGE, 0.5, 4), ValueError, r"levels 0 to 3; got 4"),
+    "estimate too deep": (lambda: estimate_at(IMAGE, IMAGE, 0.5, 4), ValueError, r"multiples of 2\^4; got 8x8"),
     # sides and shapes
-    "side 12": (lambda: bands(np.zeros((3, 12, 8))), ValueError, r"powers of two; got 12x8"),
-    "side 0": (lambda: downsample(np.zeros((3, 0, 8))), ValueError, r"powers of two; got 0x8"),
-    "side 6, torch": (lambda: downsample(torch.zeros(3, 6, 6)), ValueError, r"powers of two; got 6x6"),
-    "side 6, up": (lambda: upsample(np.zeros((6, 6))), ValueError, r"powers of two; got 6x6"),
-    "depth of 48": (lambda: depth(48), ValueError, r"powers of two; got 48"),
-    "depth of 8.0": (lambda: depth(8.0), ValueError, r"powers of two; got 8\.0"),
-    "depth of a word": (lambda: depth("8"), ValueError, r"powers of two; got '8'"),
-    "size -2": (lambda: band_sizes(-2), ValueError, r"powers of two; got -2"),
-    "chromatogram of 63": (lambda: Chromatogram.predicted(COSINE, 63), ValueError, r"powers of two; got 63"),
+    "side 12": (lambda: downsample(np.zeros((3, 12, 8)), 3), ValueError, r"level 3 .* multiples of 2\^3; got 12x8"),
+    "side 7, torch": (lambda: downsample(torch.zeros(3, 6, 7)), ValueError, r"level 1 .* multiples of 2\^1; got 6x7"),
+    "side 0": (lambda: bands(np.zeros((3, 0, 8))), ValueError, r"one pixel or more; got 0x8"),
+    "side 0, up": (lambda: upsample(np.zeros((6, 0))), ValueError, r"one pixel or more; got 6x0"),
+    "depth of 0": (lambda: depth(0), ValueError, r"a size is a number of pixels, .* one or more; got 0"),
+    "depth of 8.0": (lambda: depth(8.0), ValueError, r"a size is a number of pixels, .*; got 8\.0"),
+    "depth of a word": (lambda: depth("8"), ValueError, r"a size is a number of pixels, .*; got '8'"),
+    "size -2": (lambda: band_sizes((4, -2)), ValueError, r"a size is .* \(height, width\), .*; got \(4, -2\)"),
+    "size of three": (lambda: band_names((4, 4, 4)), ValueError, r"a size is .*; got \(4, 4, 4\)"),
+    "chromatogram of 63.5": (lambda: Chromatogram.predicted(COSINE, 63.5), ValueError, r"a size is .*; got 63\.5"),
     "one dimension": (lambda: bands(np.zeros(8)), ValueError, r"shape \(\.\.\., height, width\); got \(8,\)"),
     "energies of one channel": (
         lambda: band_energies(np.zeros((8, 8))),
@@ -98,19 +101,23 @@ MISTAKES = {
     "bands in the wrong order": (
         lambda: from_bands(bands(IMAGE)[::-1]),
         ValueError,
-        r"twice the size of \(2, 3, 8, 8\) must come next; got \(2, 3, 4, 4\)",
+        r"a 1x1 image has levels 0 to 0; got 3",
     ),
     "bands of other images": (
         lambda: from_bands([np.zeros((3, 2, 2)), np.zeros((1, 1, 1))]),
         ValueError,
-        r"twice the size of \(1, 1, 1\) must come next; got \(3, 2, 2\)",
+        r"band 1 of images of the shape \(3, 2, 2\) has the shape \(3, 1, 1\); got \(1, 1, 1\)",
     ),
     "no bands": (lambda: from_bands([]), ValueError, r"one or more bands; got none"),
     # spectra
     "spectrum of NaN": (lambda: band_spectrum(IMAGE * NAN), ValueError, r"images must be finite; got NaN"),
     "spectrum of two axes": (lambda: chromatography(0.5, 1, RATES), ValueError, r"2 positive variances.* got 2 axes"),
     "spectrum of one image": (lambda: band_spectrum(IMAGE[:1]), ValueError, r"two or more .* got \(1, 3, 8, 8\)"),
-    "spectrum of strips": (lambda: band_spectrum(IMAGE[..., :4]), ValueError, r"square .* got \(2, 3, 8, 4\)"),
+    "spectrum of another size": (
+        lambda: Chromatogram.predicted(COSINE, (13, 19), measure_spectrum(NOISE)),
+        ValueError,
+        r"a spectrum of 13x19 pixels is needed; got one of 16x16",
+    ),
     "spectrum too short": (lambda: chromatography(0.5, 2, [1.0, 2.0]), ValueError, r"3 positive variances.* got \[1"),
     "spectrum with zero": (lambda: chromatography(0.5, 1, [1.0, 0.0]), ValueError, r"2 positive variances.*0\.0\]"),
     "spectrum with NaN": (lambda: generated_signal(0.5, 1, [1.0, NAN]), ValueError, r"2 positive variances.*nan\]"),

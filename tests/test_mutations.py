@@ -173,8 +173,8 @@ CODE = {
     ),
     "exponent of the intensity scale": ("theory.matching", "intensity_scale", "2.0 **", "4.0 **", "cascade-algebra"),
     "exponent of the matched power": ("theory.matching", "matched_alpha", "4.0 **", "2.0 **", "scaling-relation"),
-    "factor of pooling": ("theory.bands", "downsample", "* 0.25", "* 0.5", "cascade-algebra"),
-    "sign of a band": ("theory.bands", "bands", "fine - upsample", "fine + upsample", "cascade-algebra"),
+    "factor of pooling": ("theory.bands", "coarser", "* 0.25", "* 0.5", "cascade-algebra"),
+    "sign of a band": ("theory.bands", "bands", "fine - finer", "fine + finer", "cascade-algebra"),
     "sign of the detail in Algorithm 1": (
         "pipelines.threshold",
         "_every_resolution",

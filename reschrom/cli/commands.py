@@ -15,7 +15,7 @@ from reschrom._files import replacing
 from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS, parser
 from reschrom.design.schedules import discretised
 from reschrom.design.timesteps import designed_timesteps
-from reschrom.theory.bands import band_names, depth
+from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.matching import intensity_scale, matched_time
 from reschrom.theory.schedules import Schedule
@@ -49,11 +49,10 @@ def _spectrum(arguments: argparse.Namespace) -> int:
     _check_folder(arguments.out or Path())
     from reschrom.images.pictures import stream
 
-    depth(arguments.size)
     if arguments.images is not None and arguments.images < 2:
         raise ValueError(f"--images must be 2 or more; got {arguments.images}")
     images = stream(arguments.source, arguments.size, arguments.images)
-    about = {"source": Path(arguments.source).name, "pixels": str(arguments.size)}
+    about = {"source": Path(arguments.source).name, "pixels": band_names(arguments.size)[0]}
     if arguments.model is not None:
         from reschrom.cli.drawing import loaded
         from reschrom.pipelines.latents import encoded

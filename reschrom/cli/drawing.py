@@ -11,7 +11,7 @@ import numpy as np
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.load import load_pipeline
 from reschrom.pipelines.prompts import PromptSchedule, heaviside
-from reschrom.theory.bands import depth
+from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.shares import decided_share, predicted_share, switch_time
@@ -47,7 +47,6 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
         raise ValueError(f"--prompt must come twice, to begin with and to switch to; got {arguments.prompt}")
     import torch
 
-    depth(arguments.band)  # refuses what is no resolution before anything is drawn
     first, second = arguments.prompt
     pipeline = _opened(arguments)
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
@@ -56,7 +55,7 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
     t = switch_time(growth, arguments.band)
     switch = t / end
     step = int(np.sum((meter.timesteps > t) | (switch == 0)))  # where it is 0, the second prompt never speaks
-    size = f"{arguments.band}x{arguments.band}"
+    size = band_names(arguments.band)[0]
     yield f"switch at timestep {t:g}, after {step} of {len(meter.timesteps)} steps: {switch:.3f} T"
     yield f"There all bands coarser than {size} have, for the first time, 95 % of what they gain with {first!r}"
     yield f"(growth of the model's estimate of the image without guidance, mean over {meter.images} images)."

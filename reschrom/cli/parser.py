@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reschrom.design.timesteps import EQUAL
+from reschrom.theory.bands import Size, sides, size_of
 from reschrom.theory.schedules import Schedule
 
 CONSTRUCTORS = {
@@ -33,6 +34,18 @@ words:
 """
 
 
+SIZE, PIXELS = "N|HEIGHTxWIDTH", "pixels along one side, or along both, such as 104x152"
+
+
+def size(text: str) -> Size:
+    """Return the size that a word says: 64, or 104x152."""
+    try:
+        height, cross, width = text.partition("x")
+        return size_of(*sides((int(height), int(width if cross else height))))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number of pixels is needed, or HEIGHTxWIDTH; got {text}") from None
+
+
 class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
@@ -58,7 +71,7 @@ def parser() -> Parser:
         "reschrom chromatogram --schedule cosine --size 64 --out chromatogram.png",
     )
     _add_schedule(chromatogram)
-    chromatogram.add_argument("--size", type=int, required=True, help="pixels along one side, a power of two")
+    chromatogram.add_argument("--size", type=size, required=True, metavar=SIZE, help=PIXELS)
     chromatogram.add_argument(
         "--out",
         type=Path,
@@ -78,9 +91,9 @@ def parser() -> Parser:
         "source",
         metavar="ZIP|FOLDER|photos|ID",
         help="pictures in folders of any depth; photos are those of the installed packages, 1000 random pieces unless "
-        "--images says more; an ID is fetched from the hub. A picture is cut to its middle square",
+        "--images says more; an ID is fetched from the hub. The middle of a picture is cut to the shape of --size",
     )
-    spectrum.add_argument("--size", type=int, required=True, help="pixels along one side, a power of two")
+    spectrum.add_argument("--size", type=size, required=True, metavar=SIZE, help=PIXELS)
     spectrum.add_argument("--images", type=int, help="at most so many, in the order of their names (default: all)")
     spectrum.add_argument(
         "--model", metavar="ID|FOLDER", help="measure the latents of this latent model instead of the pictures"
@@ -107,7 +120,7 @@ def parser() -> Parser:
         "--weights", type=float, nargs="+", metavar="W", help="of the bands, finest first (default: equal)"
     )
     _add_schedule(timesteps, required=False)
-    timesteps.add_argument("--size", type=int, help="with --schedule: pixels along one side, a power of two")
+    timesteps.add_argument("--size", type=size, metavar=SIZE, help=f"with --schedule: {PIXELS}")
     _add_spectrum(timesteps)
     by_model = timesteps.add_argument_group("measured instead, on what a model draws without guidance in 50 steps")
     by_model.add_argument("--model", metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
@@ -140,9 +153,10 @@ def parser() -> Parser:
     switch.add_argument("--prompt", action="append", required=True, help="twice: to begin with, and to switch to")
     switch.add_argument(
         "--band",
-        type=int,
+        type=size,
         required=True,
-        help="resolutions coarser than BAND x BAND keep the first prompt: they must have 95 %% of what they gain with "
+        metavar=SIZE,
+        help="resolutions coarser than this one keep the first prompt: they must have 95 %% of what they gain with "
         "it, by the growth of the model's own estimate without guidance. The answer is then tried, with guidance: "
         "the table shows how much of each band stays as the first prompt alone makes it. The bands of a latent model "
         "are those of its latents",

@@ -29,6 +29,18 @@ def noised_images(x_t: Images, shape: tuple[int, ...]) -> Images:
     return x_t
 
 
+def halving_images(images: Images, least: int) -> Images:
+    """Return images, after checking that there are enough and that their sides halve into 2x2 blocks to the end."""
+    side = images.shape[-1] if images.ndim else 0
+    if images.ndim != 4 or len(images) < least or images.shape[-2] != side or side & (side - 1):
+        raise ValueError(
+            f"2x2 blocks in every band need {least} or more square images, shape (N, C, S, S), S a power of two; got "
+            f"{images.shape}"
+        )
+    finite("images", images)
+    return images
+
+
 def noise_power(alpha: float) -> float:
     """Return `1 - alpha`, after checking that there is noise to predict."""
     noise = 1 - one_signal_power(alpha)

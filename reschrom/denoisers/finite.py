@@ -14,7 +14,7 @@ class FiniteDataset:
 
     Parameters
     ----------
-    images : array, shape (N, C, S, S)
+    images : array, shape (N, C, H, W)
         One or more finite images, else ValueError.
 
     Examples
@@ -29,7 +29,7 @@ class FiniteDataset:
     def __init__(self, images: Images) -> None:
         images = np.asarray(images, dtype=np.float64)
         if images.ndim != 4 or not len(images) or not np.all(np.isfinite(images)):
-            raise ValueError(f"a dataset holds one or more finite images, shape (N, C, S, S); got {images.shape}")
+            raise ValueError(f"a dataset holds one or more finite images, shape (N, C, H, W); got {images.shape}")
         self.images = images
         self._flat = self.images.reshape(len(images), -1)
         self._energies = np.square(self._flat).sum(axis=1)
@@ -46,7 +46,7 @@ class FiniteDataset:
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t] of Eq. (7): the images of the set, weighted by their probability.
 
-        x_t has the shape (N, C, S, S), and alpha, its signal power, is one number in [0, 1].
+        x_t has the shape (N, C, H, W), and alpha, its signal power, is one number in [0, 1].
         """
         shares = self.responsibilities(x_t, alpha)
         possible = shares.max(axis=1) > 1e-20  # the others, near the image most, change no digit

@@ -1,6 +1,6 @@
 """Exact denoisers: E[x_0 | x_t] of Gaussian fields and of mixtures of them (Eq. 7).
 
-No network is trained, so nothing here has training error. Images have the shape (N, C, S, S), float64; alpha is one
+No network is trained, so nothing here has training error. Images have the shape (N, C, H, W), float64; alpha is one
 number in [0, 1], the signal power of Eq. (1).
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from reschrom._arrays import Images, finite, one_signal_power, signal_power
 from reschrom._extras import naming_extra
 from reschrom.denoisers._images import LEAST_NOISE, noise_power, noised_images
-from reschrom.theory.bands import band_sizes, bands, depth, from_bands
+from reschrom.theory.bands import Size, band_sizes, bands, cell_pixels, depth, from_bands, sides
 
 
 class GaussianField:
@@ -24,10 +24,12 @@ class GaussianField:
     spectrum : array, shape (levels + 1,) or (levels + 1, C, C)
         Variance per coefficient of every band, finest first; or the covariance of the channels in every band. Zero
         variance is allowed, a negative one raises ValueError.
-    mean : array, shape (C, S, S) with S = 2^levels, or float
+    mean : array, shape (C, H, W), or float
         The mean image, or one number for all pixels. Shapes that do not fit raise ValueError.
     channels : int
         How many, when the spectrum and the mean do not say.
+    size : int or (height, width), optional
+        Of the images, when the mean does not say; 2^levels pixels square unless given.
 
     Examples
     --------
@@ -38,24 +40,27 @@ class GaussianField:
     [[[[1.131, 1.131], [1.131, 1.131]]]]
     """
 
-    def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3) -> None:
+    def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3, size: Size | None = None) -> None:
         spectrum, mean = np.asarray(spectrum, dtype=np.float64), np.asarray(mean, dtype=np.float64)
         if spectrum.ndim not in (1, 3):
             raise ValueError(
                 f"a spectrum holds one variance, or one covariance of the channels, per band; got {spectrum.shape}"
             )
-        side = 2 ** max(len(spectrum) - 1, 0)
+        if size is None:
+            size = mean.shape[-2:] if mean.ndim == 3 else 2 ** max(len(spectrum) - 1, 0)
+        height, width = sides(size)
         channels = mean.shape[0] if mean.ndim else spectrum.shape[-1] if spectrum.ndim == 3 else channels
         if spectrum.ndim == 1:
             spectrum = spectrum[:, None, None] * np.eye(channels)
         if (
-            not spectrum.size
+            len(spectrum) != depth(size) + 1
             or spectrum.shape[1:] != (channels, channels)
-            or mean.shape not in ((), (channels, side, side))
+            or mean.shape not in ((), (channels, height, width))
         ):
             raise ValueError(
-                f"a field of {side}x{side} pixels and {channels} channels needs one variance or one {channels}x"
-                f"{channels} covariance per band, and a mean image of its size; got {spectrum.shape}, {mean.shape}"
+                f"a field of {height}x{width} pixels and {channels} channels needs one variance or one {channels}x"
+                f"{channels} covariance for each of its {depth(size) + 1} bands, and a mean image of its size; got "
+                f"{spectrum.shape}, {mean.shape}"
             )
         if not np.allclose(spectrum, spectrum.swapaxes(1, 2), equal_nan=True):
             raise ValueError("the covariances of channels must be symmetric")
@@ -65,8 +70,8 @@ class GaussianField:
         if not np.all(np.isfinite(spectrum)) or np.any(variances < -1e-12 * variances.max()):
             raise ValueError("the variances of a Gaussian field must be numbers, none of them negative")
         self._variances = np.maximum(variances, 0)
-        self._sizes = np.array(band_sizes(side))
-        self._mean = bands(np.broadcast_to(mean, (channels, side, side)))
+        self._sizes = np.array(band_sizes(size))
+        self._mean = bands(np.broadcast_to(mean, (channels, height, width)))
         self.mean = from_bands(self._mean)
 
     @classmethod
@@ -87,7 +92,7 @@ class GaussianField:
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return E[x_0 | x_t] of Eq. (7): the mean, plus every band of the rest times its Wiener gain.
 
-        x_t has the shape (N, C, S, S), and alpha, its signal power, is one number in [0, 1].
+        x_t has the shape (N, C, H, W), and alpha, its signal power, is one number in [0, 1].
         """
         return from_bands(self._denoise(bands(noised_images(x_t, self.mean.shape)), one_signal_power(alpha)))
 
@@ -132,7 +137,7 @@ class GaussianField:
         total = np.zeros(len(noised[0]))
         for m, (b, mean) in enumerate(zip(noised, self._mean, strict=True)):
             rest = _mix(self._directions[m].T, b - np.sqrt(alpha) * mean)
-            energy = 4.0**m * np.einsum("ncij,ncij->nc", rest, rest)
+            energy = np.einsum("ncij,ncij->nc", cell_pixels(self.mean.shape[1:], m) * rest, rest)
             total -= (energy / variances[m] + self._sizes[m] * np.log(variances[m])).sum(axis=-1) / 2
         return total
 
@@ -170,7 +175,7 @@ class GaussianMixture:
         finite("images", images)
         energies = np.stack([np.square(b).mean(axis=(-2, -1)) for b in bands(images - images.mean(axis=0))], axis=-1)
         # The log of a mean of n squares has the standard deviation sqrt(2 / n): so all bands scatter alike.
-        scattered = np.sqrt(np.array(band_sizes(images.shape[-1])) / 2) * np.log(energies + LEAST_NOISE)
+        scattered = np.sqrt(np.array(band_sizes(images.shape[-2:])) / 2) * np.log(energies + LEAST_NOISE)
         ends, noised = [], bands(images)
         for features in (images, scattered):
             kinds = KMeans(classes, n_init=4, random_state=int(generator.integers(2**31)))
@@ -251,9 +256,10 @@ class GaussianMixture:
     def _of_means(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "alphas classes classes"]:
         """Return the inner products of `Q_k (mu_c - mu_k)` in a band, for every two classes."""
         means = np.stack([field._mean[band] for field in self.fields])
-        flat = (means[label] - means).reshape(-1, means[0][0].size)
+        pixels = cell_pixels(self.fields[label].mean.shape[1:], band).ravel()
+        flat = np.sqrt(pixels) * (means[label] - means).reshape(-1, pixels.size)
         # Pictures enter by the products of their channels alone, which are the same for every alpha.
-        products = 4.0**band * (flat @ flat.T).reshape(*means.shape[:2], *means.shape[:2])
+        products = (flat @ flat.T).reshape(*means.shape[:2], *means.shape[:2])
         return np.einsum("tkab,kbld,tlad->tkl", precisions, products, precisions, optimize=True)
 
     def _of_spectra(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "alphas classes classes"]:
@@ -291,15 +297,15 @@ def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels chan
 
     Its trace divided by the number of channels is `band_spectrum`.
     """
-    if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
-        raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {images.shape}")
+    if images.ndim != 4 or len(images) < 2:
+        raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {images.shape}")
     finite("images", images)
-    sizes = band_sizes(images.shape[-1])
-    pyramid = bands(images - images.mean(axis=0), depth(images.shape[-1]))
+    size = images.shape[-2:]
+    pyramid = zip(bands(images - images.mean(axis=0)), band_sizes(size), strict=True)
     return np.stack(
         [
-            4.0**m * np.einsum("ncij,ndij->cd", b, b, optimize=True) / (size * (len(images) - 1))
-            for m, (b, size) in enumerate(zip(pyramid, sizes, strict=True))
+            np.einsum("ncij,ndij->cd", cell_pixels(size, m) * b, b, optimize=True) / (count * (len(images) - 1))
+            for m, (b, count) in enumerate(pyramid)
         ]
     )
 

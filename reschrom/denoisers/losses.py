@@ -4,12 +4,12 @@ The signal of band m in the estimate E[x_0 | x_t] has the energy `E||b_m x_0||^2
 a resolution is `-d mmse_m / dt`. It can be had from denoising losses on data, or from the growing band energy of the
 estimate while images are sampled. Both agree for an exact denoiser; for a network the difference is its training error.
 
-A denoiser is any function `(x_t, alpha) -> estimate of x_0`; images have the shape (N, C, S, S), float64. Where it has
+A denoiser is any function `(x_t, alpha) -> estimate of x_0`; images have the shape (N, C, H, W), float64. Where it has
 a method `precision(alphas)`, as that of a network does, this tells how much its estimates weigh. Images may come as one
 array or as batches, each of which is dropped after its turn.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images
 from reschrom.denoisers.sampling import Denoiser, Times, ddim, estimate_of
-from reschrom.theory.bands import band_energies
+from reschrom.theory.bands import Size, band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
@@ -45,7 +45,7 @@ def band_losses(
     ----------
     model : callable or pipeline
         Any estimate of x_0 given x_t and alpha; with E[x_0 | x_t] the loss is the band-resolved mmse.
-    images : array, shape (N, C, S, S), or iterable of such batches
+    images : array, shape (N, C, H, W), or iterable of such batches
         At least two, else ValueError, drawn from the distribution whose loss is wanted. Each gets one noise, the same
         at every time, so that the loss is a smooth function of time.
     schedule : Schedule
@@ -69,14 +69,17 @@ def band_losses(
     >>> (losses.mean / field.losses(schedule.alpha(np.array([0.5])))).round(1).tolist()  # measured over exact
     [[1.0], [1.0], [1.0]]
     """
-    losses = _losses(model, images, schedule.alpha(times), generator)
+    losses, _ = _losses(model, images, schedule.alpha(times), generator)
     return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:])
 
 
 def _losses(
     denoise: Denoiser, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
-) -> StreamingMean:
-    """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times)."""
+) -> tuple[StreamingMean, Size]:
+    """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times).
+
+    Returns the size of the images, too.
+    """
     losses = StreamingMean()
     for batch in _batches(images):
         noise = generator.standard_normal(batch.shape)
@@ -87,7 +90,7 @@ def _losses(
         losses.add(np.stack(kept, axis=-1), losses.count)
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
-    return losses
+    return losses, size_of(*batch.shape[-2:])
 
 
 def rates_from_losses(
@@ -122,13 +125,13 @@ def rates_from_losses(
     [0.5, 0.7, 0.8]
     """
     alphas = schedule.alpha(edges)
-    losses = _losses(model, images, alphas, generator)
+    losses, size = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
     totals, again = np.split(losses.replicates, [1], axis=-1)
     if precision is not None:  # an exact estimate loses more than there is only by chance
         lost, again = np.minimum(lost, total), np.minimum(again, totals)
-    return _from_signal(-lost, -again, edges, name, precision)
+    return _from_signal(-lost, -again, edges, size, name, precision)
 
 
 def rates_from_sampling(
@@ -148,19 +151,25 @@ def rates_from_sampling(
     for x_t in _batches(start):
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
-    return _from_signal(energies.mean, energies.replicates, edges, name, _precision_of(model, schedule.alpha(edges)))
+    size, precision = size_of(*x_t.shape[-2:]), _precision_of(model, schedule.alpha(edges))
+    return _from_signal(energies.mean, energies.replicates, edges, size, name, precision)
 
 
-def _batches(images: Images | Iterable[Images]) -> Iterable[Images]:
-    return [images] if isinstance(images, np.ndarray) else images
+def _batches(images: Images | Iterable[Images]) -> Iterator[Images]:
+    """Yield images batch by batch, after checking that all have one shape: sizes may differ and have as many bands."""
+    shape = None
+    for batch in [images] if isinstance(images, np.ndarray) else images:
+        if shape not in (None, batch.shape[1:]):
+            raise ValueError(f"all images must have one shape; got {batch.shape[1:]} after {shape}")
+        shape = batch.shape[1:]
+        yield batch
 
 
 def _from_signal(
-    signal: np.ndarray, replicates: np.ndarray, edges: Times, name: str, precision: Times | None
+    signal: np.ndarray, replicates: np.ndarray, edges: Times, size: Size, name: str, precision: Times | None
 ) -> Chromatogram:
-    side = 2 ** (len(signal) - 1)
     fitted, again = (never_rising(each, precision) for each in (signal, replicates))
-    return Chromatogram.from_signal(fitted, edges, side, name, again)
+    return Chromatogram.from_signal(fitted, edges, size, name, again)
 
 
 def _precision_of(denoise: Denoiser, alphas: Times) -> Times | None:

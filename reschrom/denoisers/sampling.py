@@ -1,4 +1,4 @@
-"""Sampling with any denoiser, a function `(x_t, alpha) -> estimate of x_0`; images are (N, C, S, S), float64."""
+"""Sampling with any denoiser, a function `(x_t, alpha) -> estimate of x_0`; images are (N, C, H, W), float64."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
     ----------
     denoise : callable
         Estimate of x_0 given x_t and alpha.
-    x_t : array, shape (N, C, S, S)
+    x_t : array, shape (N, C, H, W)
         The state at the first alpha; white noise where that is 0.
     alphas : array, shape (steps,)
         Rising signal powers, else ValueError; the last may be 1.

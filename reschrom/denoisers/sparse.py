@@ -8,8 +8,8 @@ Blocks are independent, so E[x_0 | x_t] is a sum over the scales of one block.
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, finite, one_signal_power
-from reschrom.denoisers._images import LEAST_NOISE, noised_images
+from reschrom._arrays import Images, one_signal_power
+from reschrom.denoisers._images import LEAST_NOISE, halving_images, noised_images
 from reschrom.theory.bands import bands, depth, from_bands
 
 # The three details of a 2x2 block, orthonormal: horizontal, vertical, diagonal.
@@ -20,16 +20,15 @@ _SCALES = np.geomspace(1e-4, 1e2, 25)
 class ScaleMixture:
     """Images whose bands are made of independent blocks, each Gaussian with an unknown scale.
 
-    images: two or more images, shape (N, C, S, S), S at least 2. The covariance of the details and channels in every
-        band is measured; the probabilities of 25 scales are fitted to the blocks (expectation-maximisation, 60 rounds).
+    images: two or more images, shape (N, C, S, S), S a power of two, at least 2. The covariance of the details and
+        channels in every band is measured; the probabilities of 25 scales are fitted to the blocks
+        (expectation-maximisation, 60 rounds).
     """
 
     def __init__(self, images: Images) -> None:
-        if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
-            raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {images.shape}")
+        images = halving_images(images, least=2)
         if depth(images.shape[-1]) < 1:
             raise ValueError(f"blocks of 2x2 pixels need images of two pixels or more; got {images.shape}")
-        finite("images", images)
         self.mean = images.mean(axis=0)
         *details, coarsest = bands(images - self.mean)
         blocks = [_to_blocks(band, m) for m, band in enumerate(details)]

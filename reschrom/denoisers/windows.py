@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from reschrom._arrays import Images, finite, one_signal_power
+from reschrom._arrays import Images, one_signal_power
 from reschrom._extras import naming_extra
-from reschrom.denoisers._images import LEAST_NOISE, noised_images
+from reschrom.denoisers._images import LEAST_NOISE, halving_images, noised_images
 from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
 
 _WHOLE = 8  # an image of so many pixels is one window
@@ -27,7 +27,7 @@ class WindowMixture:
     The 2x2 block of a band is estimated from what is around it in the image of that resolution: 4x4 pixels, and the
     ring around them, out to 8x8, in averages of 2x2. An image of 8x8 pixels or less is one window.
 
-    images: two or more, shape (N, C, S, S). Each is seen as in a mirror, too.
+    images: two or more, shape (N, C, S, S), S a power of two. Each is seen as in a mirror, too.
     generator: draws the windows and the first components.
     components: of each mixture; fewer where a component had fewer windows than a window has numbers. One is a linear
         filter.
@@ -38,11 +38,9 @@ class WindowMixture:
     def __init__(
         self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
     ) -> None:
-        if images.ndim != 4 or len(images) < 2 or images.shape[-1] != images.shape[-2]:
-            raise ValueError(f"windows are cut from two or more square images, shape (N, C, S, S); got {images.shape}")
+        images = halving_images(images, least=2)
         if components < 1 or windows < 2:
             raise ValueError(f"one or more components and two or more windows are needed; got {components}, {windows}")
-        finite("images", images)
         self._shape, self._fine = images.shape[1:], max(depth(images.shape[-1]) - depth(_WHOLE), 0)
         pooled = np.concatenate([images, images[..., ::-1]])
         self._mixtures = []
@@ -70,16 +68,15 @@ class NearestImage:
     Which one it is, is the nearest to the noised image, seen as in a mirror or not. How much of it to take, and what
     the rest is like, is learned from the nearest neighbours within the set.
 
-    images: three or more, shape (N, C, S, S); thousands rather than millions, since several copies stay in memory.
+    images: three or more, shape (N, C, S, S), S a power of two; thousands rather than millions, since
+        several copies stay in memory.
     generator, components, windows: as for `WindowMixture`.
     """
 
     def __init__(
         self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
     ) -> None:
-        if images.ndim != 4 or len(images) < 3:
-            raise ValueError(f"neighbours need three or more images, shape (N, C, S, S); got {images.shape}")
-        finite("images", images)
+        images = halving_images(images, least=3)
         self.mean, count = images.mean(axis=0), len(images)
         both = np.concatenate([images, images[..., ::-1]]) - self.mean
         chosen = generator.permutation(count)[:_PAIRS]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from reschrom._arrays import Array
 from reschrom._extras import naming_extra
 from reschrom.design.timesteps import band_weights
-from reschrom.theory.bands import depth
+from reschrom.theory.bands import Size, band_names, depth, sides
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.chromatography import generated_signal, powers_and_weights
 from reschrom.theory.schedules import Schedule, broken_line
@@ -27,26 +27,26 @@ _HALVINGS = 64
 
 
 def designed_schedule(
-    size: int,
+    size: Size,
     spectrum: Spectrum | None = None,
     weights: Sequence[float] | None = None,
     wanted: Chromatogram | None = None,
 ) -> Schedule:
     """Solve for the schedule that spends a chosen share of its time on each resolution band of a Gaussian field.
 
-    size: pixels along one side of the images, a power of two.
+    size: pixels along one side of the images, or (height, width).
     spectrum: as for `chromatography`; None takes S_m = 4^m, with which the paper's r_m is what the bands do.
     weights: the share of the time for each band, finest first; equal ones by default.
     wanted: when signal shall be generated, all bands together, each by its weight and the share of its own signal. By
         default as much in every equal part of the time. The schedule runs over its edges, from image to noise.
     Returns a schedule from t = 0 to t = 1, or over the time grid of `wanted`, in which it is linear between edges.
     """
-    (strengths, _), shares = powers_and_weights(depth(size), spectrum), band_weights(weights, depth(size) + 1)
+    (strengths, _), shares = powers_and_weights(depth(size), spectrum, size), band_weights(weights, depth(size) + 1)
     log_snr, time = _clock(np.log(strengths), shares)
     if wanted is None:
         return Schedule("designed", 0.0, 1.0, log_snr, time)
-    if wanted.size != size:
-        raise ValueError(f"a chromatogram of {size}x{size} pixels is wanted; got one of {wanted.size}x{wanted.size}")
+    if sides(wanted.size) != sides(size):
+        raise ValueError(f"a chromatogram of {band_names(size)[0]} pixels is wanted; got one of {wanted.band_names[0]}")
     lost = shares @ wanted.gained_share
     if not np.all(np.diff(lost) > 0):
         raise ValueError("a wanted chromatogram must generate signal at every time, or there the clock stands still")
@@ -61,7 +61,7 @@ def designed_schedule(
 
 
 def time_per_band(
-    schedule: Schedule, size: int, spectrum: Spectrum | None = None, weights: Sequence[float] | None = None
+    schedule: Schedule, size: Size, spectrum: Spectrum | None = None, weights: Sequence[float] | None = None
 ) -> Float[np.ndarray, " bands"]:
     """Return the share of a schedule's time that goes to each resolution band, finest first; they sum to 1.
 
@@ -72,7 +72,7 @@ def time_per_band(
     """
     if not np.isfinite(schedule.end):
         raise ValueError(f"the {schedule.name} schedule has no last time")
-    (strengths, _), shares = powers_and_weights(depth(size), spectrum), band_weights(weights, depth(size) + 1)
+    (strengths, _), shares = powers_and_weights(depth(size), spectrum, size), band_weights(weights, depth(size) + 1)
     edges = np.linspace(schedule.start, schedule.end, 4001)
     alpha = schedule.alpha(edges)
     held = generated_signal(alpha[:-1], depth(size), strengths, since=alpha[1:])

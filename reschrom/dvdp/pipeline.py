@@ -12,7 +12,6 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from reschrom._arrays import Number
 from reschrom.dvdp.scheduler import DVDPScheduler, Generators
-from reschrom.theory.bands import depth
 
 
 class DVDPPipeline(DiffusionPipeline):
@@ -21,8 +20,8 @@ class DVDPPipeline(DiffusionPipeline):
     It is used as DDPMPipeline is, and saved and loaded as any pipeline: with `load_pipeline`, or by diffusers itself
     once `reschrom.DVDPPipeline` has been imported.
 
-    unet: predicts noise at every resolution. `sample_size` is that of the images, a power of two.
-    scheduler: has the turning points. Raises ValueError where the size does not halve so often.
+    unet: predicts noise at every resolution. `sample_size` is that of the images.
+    scheduler: has the turning points. Raises ValueError where the size is no multiple of 2 to their number.
     """
 
     model_cpu_offload_seq = "unet"
@@ -30,8 +29,8 @@ class DVDPPipeline(DiffusionPipeline):
     def __init__(self, unet: UNet2DModel, scheduler: DVDPScheduler) -> None:
         super().__init__()
         side, count = unet.config.sample_size, len(scheduler.process.turning_points)
-        if count > depth(side):
-            raise ValueError(f"images of {side}x{side} pixels halve {depth(side)} times; got {count} turning points")
+        if side % 2**count:
+            raise ValueError(f"{count} turning points need a size that is a multiple of 2^{count}; got {side}")
         self.register_modules(unet=unet, scheduler=scheduler)
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._extras import naming_extra
-from reschrom.theory.bands import depth
+from reschrom.theory.bands import Size, sides
 
 _COLLECTIONS = {
     "photographs": (
@@ -63,33 +63,33 @@ def image_names(collection: str) -> list[str]:
 
 @naming_extra("photos")
 def photos(
-    collection: str, count: int, size: int = 64, *, generator: np.random.Generator
-) -> Float[np.ndarray, "count 3 size size"]:
-    """Return random square pieces of real photographs, values in [-1, 1].
+    collection: str, count: int, size: Size = 64, *, generator: np.random.Generator
+) -> Float[np.ndarray, "count 3 height width"]:
+    """Return random pieces of real photographs, values in [-1, 1].
 
     collection: "photographs", "textures", "astronomy" or "tissue", or the name of one image (`image_names`).
     count: how many; the images of the collection take turns.
-    size: pixels along one side, a power of two, at most 256.
+    size: pixels along one side, or (height, width), each at most 256.
 
-    Each piece is a random square of the photograph, `factor` times `size` pixels wide, averaged over blocks of
+    Each piece is a random part of the photograph, `factor` times as high and wide as `size`, averaged over blocks of
     `factor` x `factor` pixels. The factor is drawn evenly from all that fit, so pieces show objects as well as
     texture. Averages are of stored (gamma-encoded) values. Grey photographs get three equal channels.
     """
     names = image_names(collection)
-    depth(size)
-    if count < 1 or size > 256:
+    height, width = sides(size)
+    if count < 1 or max(height, width) > 256:
         raise ValueError(f"one or more pieces of at most 256 pixels can be cut; got {count} of {size} pixels")
-    pieces = np.empty((count, 3, size, size))
+    pieces = np.empty((count, 3, height, width))
     for index in range(count):
         picture = _photograph(names[index % len(names)])
-        height, width = picture.shape[:2]
-        factor = int(generator.integers(1, min(height, width) // size + 1))
-        top = int(generator.integers(height - factor * size + 1))
-        left = int(generator.integers(width - factor * size + 1))
-        square = picture[top : top + factor * size, left : left + factor * size]
+        rows, columns = picture.shape[:2]
+        factor = int(generator.integers(1, min(rows // height, columns // width) + 1))
+        top = int(generator.integers(rows - factor * height + 1))
+        left = int(generator.integers(columns - factor * width + 1))
+        part = picture[top : top + factor * height, left : left + factor * width]
         # Rows first, as whole numbers: summing contiguous bytes is five times quicker than one mean over both axes.
-        rows = square.reshape(size, factor, size * factor, 3).sum(axis=1, dtype=np.uint32)
-        blocks = rows.reshape(size, size, factor, 3).sum(axis=2)
+        strips = part.reshape(height, factor, width * factor, 3).sum(axis=1, dtype=np.uint32)
+        blocks = strips.reshape(height, width, factor, 3).sum(axis=2)
         pieces[index] = np.moveaxis(blocks, -1, 0) / (127.5 * factor**2) - 1
     return pieces
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from reschrom._extras import naming_extra
 from reschrom.images.photographs import image_names, photos
 from reschrom.images.sources import SUFFIXES, opened
+from reschrom.theory.bands import Size, sides
 
 Picture = UInt8[np.ndarray, "height width 3"]
 # What pictures without classes show, and which of them are held out: one of so many.
@@ -41,16 +42,17 @@ def photographs(source: str, content: str, split: str, size: int) -> list[Pictur
             raise ValueError(
                 f"{source} has no metadata.json with classes: all it shows is {ANYTHING!r}; got {content!r}"
             )
-        return [_square(read(name), name, size) for name in chosen]
+        return [_cut(read(name), name, size) for name in chosen]
 
 
-def stream(source: str, size: int, count: int | None = None, at_once: int = 64) -> Iterator[Float[np.ndarray, "..."]]:
-    """Yield all pictures of a source in the order of their names, in batches (N, 3, size, size), values in [-1, 1].
+def stream(source: str, size: Size, count: int | None = None, at_once: int = 64) -> Iterator[Float[np.ndarray, "..."]]:
+    """Yield all pictures of a source in the order of their names, in batches (N, 3, H, W), values in [-1, 1].
 
-    No more than one batch is kept. Each picture is cut to its middle square first.
+    No more than one batch is kept. The middle of each picture is cut to the shape that is asked for.
 
     source: a zip file or a folder of pictures, in folders of any depth; or the id `owner/name` of a data set on the
         Hugging Face hub; or "photos", random pieces of the photographs in `reschrom.images.photographs`.
+    size: pixels along one side, or (height, width).
     count: at most so many pictures, and 1,000 photos; None for all.
     """
     with naming_extra("reading pictures"):
@@ -65,16 +67,17 @@ def stream(source: str, size: int, count: int | None = None, at_once: int = 64) 
         wanted = _pictures(names, source)[:count]
         starts = range(0, len(wanted), at_once)
         for start in tqdm(starts, "pictures", unit="", unit_scale=at_once, disable=None):
-            squares = [_square(read(name), name, size) for name in wanted[start : start + at_once]]
-            yield np.moveaxis(np.stack(squares), -1, 1) / 127.5 - 1
+            cut = [_cut(read(name), name, size) for name in wanted[start : start + at_once]]
+            yield np.moveaxis(np.stack(cut), -1, 1) / 127.5 - 1
 
 
-def _square(content: bytes, name: str, size: int) -> Picture:
+def _cut(content: bytes, name: str, size: Size) -> Picture:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    height, width = sides(size)
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS))
+            return np.asarray(ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS))
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is no picture") from error
 

@@ -18,7 +18,7 @@ def residual_target(
     """Return the part of the noise that coarser models cannot predict, `noise - UD[noise]`: Eqs. (21) and (23).
 
     It is the training target of every model of a cascade but the coarsest, which learns all of its noise.
-    noise: shape (..., C, H, W), sides powers of two, 2 or more.
+    noise: shape (..., C, H, W), both sides even.
     """
     return noise - upsample(downsample(noise))
 
@@ -35,7 +35,7 @@ def cascaded_noise(
     models: finest first, so that `models[m]` predicts at level m: the coarsest all of the noise of its resolution, of
         unit variance, the others their `residual_target`. Each is given `lambda_m D^m[x_t]` and the signal power at
         tau_m, Eq. (16).
-    x_t: noised images, shape (..., C, H, W), sides powers of two that halve `len(models) - 1` times.
+    x_t: noised images, shape (..., C, H, W), sides multiples of `2^(len(models) - 1)`.
     alpha: signal power in [0, 1], one number or one per image.
     time_adjustment: whether models are given the signal power at tau_m; else that at t.
     intensity_rescaling: whether images are scaled by lambda_m; else they are `D^m[x_t]`.

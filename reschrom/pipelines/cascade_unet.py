@@ -11,7 +11,6 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from reschrom._arrays import Number
 from reschrom.pipelines.cascade import cascaded_noise
 from reschrom.pipelines.scheduler import prediction_of
-from reschrom.theory.bands import depth
 from reschrom.theory.schedules import Schedule
 
 # What pipelines and measurements ask of the network that they are given.
@@ -132,7 +131,6 @@ def _check(levels: list[Any]) -> None:
     sizes = [level.unet.config.sample_size for level in reversed(levels)]
     if not all(isinstance(size, int) for size in sizes) or sizes != [sizes[0] << m for m in range(len(sizes))]:
         raise ValueError(f"from the low-resolution model up every size is twice the one before; got {sizes}")
-    depth(sizes[0])
     configs = [level.unet.config for level in levels]
     channels = sorted({count for config in configs for count in (config.in_channels, config.out_channels)})
     if len(channels) != 1:

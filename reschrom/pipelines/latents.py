@@ -13,7 +13,7 @@ def encoded(pipeline: Any, batches: Iterable[Images], seed: int = 0) -> Iterator
     """Encode batches of images into the latents that the pipeline's denoiser is trained on, one batch after another.
 
     pipeline: a latent diffusion pipeline, whose `vae` gives a distribution of latents (AutoencoderKL).
-    batches: images in [-1, 1], shape (N, 3, S, S).
+    batches: images in [-1, 1], shape (N, 3, H, W).
     seed: of the draws from that distribution.
     Raises TypeError for a pipeline without such a VAE.
     """

@@ -239,11 +239,11 @@ def _mixed(outputs: Sequence[Any], weights: Float[np.ndarray, "prompts bands"]) 
     """Return the sum of weighted predictions, in each band if there is more than one column of weights."""
     if weights.shape[1] == 1:
         return sum(float(w) * output for w, output in zip(weights[:, 0], outputs, strict=True))
-    *_, side = shape = outputs[0].shape
-    if len(shape) != 4 or len(band_names(side)) != weights.shape[1]:
-        raise ValueError(
-            f"weights for {weights.shape[1]} bands need predictions of side {2 ** (weights.shape[1] - 1)}, shape "
-            f"(N, C, S, S); the denoiser's have the shape {tuple(shape)}"
-        )
+    shape = tuple(outputs[0].shape)
+    if len(shape) != 4:
+        raise ValueError(f"weights per band need predictions of the shape (N, C, H, W); the denoiser's have {shape}")
+    names = band_names(shape[-2:])
+    if len(names) != weights.shape[1]:
+        raise ValueError(f"{len(names)} weights are needed, for {', '.join(names)}; got {weights.shape[1]}")
     pyramids = [bands(output) for output in outputs]
     return from_bands([_mixed(band, weights[:, [m]]) for m, band in enumerate(zip(*pyramids, strict=True))])

@@ -10,7 +10,7 @@ from jaxtyping import Float, Num
 from reschrom._arrays import Array, Number, finite, per_image, signal_power
 from reschrom.pipelines.adapter import denoiser_of
 from reschrom.pipelines.scheduler import prediction_of, upcoming
-from reschrom.theory.bands import bands, downsample, upsample
+from reschrom.theory.bands import bands, downsample, finer
 from reschrom.theory.matching import intensity_scale, matched_alpha, matched_noise
 from reschrom.theory.schedules import Schedule
 
@@ -26,7 +26,7 @@ def estimate_at(
 ) -> Float[Array, "*batch channels height//2**{level} width//2**{level}"]:
     """Return the low-resolution image that a noise prediction implies: Eq. (37), which is Eq. (7) at level 0.
 
-    x_t, eps: noised images and predicted noise, shape (..., C, H, W).
+    x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides multiples of `2^level`.
     alpha: signal power in (0, 1], one number or one per image.
     """
     if x_t.ndim < 3:
@@ -58,7 +58,7 @@ def threshold(
     Parameters
     ----------
     x_t, eps : array, shape (..., C, H, W)
-        Noised images and predicted noise, finite, of one shape, sides powers of two, else ValueError.
+        Noised images and predicted noise, finite, of one shape and any size, else ValueError.
     alpha : array, shape (...), or float
         Signal power in (0, 1], else ValueError: one number or one per image.
     limit : float
@@ -87,7 +87,7 @@ def thresholded_noise(
 
     It may take the place of `eps` in any sampler, whose own clipping is then turned off.
 
-    x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides powers of two.
+    x_t, eps: noised images and predicted noise, shape (..., C, H, W).
     alpha: signal power in [0, 1), one number or one per image. Where it is 0 all noise is in x_t.
     kind: "multi-resolution" for `threshold`, "plain" to clamp the estimate of full resolution once, "as printed" for
         Algorithm 1 with the condition that the paper prints.
@@ -144,8 +144,8 @@ def _every_resolution(estimate: Array, limit: float) -> Array:
     xp = array_namespace(estimate)
     *details, coarsest = bands(estimate)
     x_0 = xp.clip(coarsest, -limit, limit)
-    for detail in reversed(details):
-        x_0 = xp.clip(upsample(x_0) + detail, -limit, limit)
+    for m, detail in reversed([*enumerate(details)]):
+        x_0 = xp.clip(finer(x_0, estimate.shape[-2:], m) + detail, -limit, limit)
     return x_0
 
 
@@ -155,10 +155,11 @@ def _once(estimate: Array, limit: float) -> Array:
 
 def _as_printed(estimate: Array, limit: float) -> Array:
     xp = array_namespace(estimate)
-    x_0 = xp.zeros_like(estimate)
-    for m, band in reversed([*enumerate(bands(estimate))]):
+    *details, coarsest = bands(estimate)
+    x_0 = xp.clip(coarsest, -limit, limit)
+    for m, detail in reversed([*enumerate(details)]):
         # The branches stand as in the paper: at full resolution the sum so far is replaced.
-        x_0 = xp.clip(x_0 + upsample(band, m) if m > 0 else estimate, -limit, limit)
+        x_0 = xp.clip(finer(x_0, estimate.shape[-2:], m) + detail if m > 0 else estimate, -limit, limit)
     return x_0
 
 

@@ -4,11 +4,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from reschrom.theory.bands import band_names
+from reschrom.theory.bands import Size, band_names
 
 
-def band_colours(size: int) -> list[tuple[float, float, float, float]]:
-    """Return one colour for each resolution of a `size` x `size` image, finest first: coarse is dark, fine is light."""
+def band_colours(size: Size) -> list[tuple[float, float, float, float]]:
+    """Return one colour for each resolution of images of a size, finest first: coarse is dark, fine is light."""
     count = len(band_names(size))
     return [matplotlib.colormaps["viridis"](0.86 * (1 - m / max(count - 1, 1))) for m in range(count)]
 
@@ -19,8 +19,8 @@ def time_axis(axes: Axes, start: float, end: float, label: str | None = None) ->
     axes.set_xlabel(label or "time $t$   (noise on the left, image on the right)")
 
 
-def resolution_axis(axes: Axes, size: int) -> None:
-    """Label heat map rows with resolutions in their colours, one pixel at the bottom and the finest at the top."""
+def resolution_axis(axes: Axes, size: Size) -> None:
+    """Label heat map rows with resolutions in their colours, the coarsest at the bottom and the finest at the top."""
     names = band_names(size)[::-1]
     axes.set_yticks(np.arange(len(names)), names)
     for label, colour in zip(axes.get_yticklabels(), band_colours(size)[::-1], strict=True):

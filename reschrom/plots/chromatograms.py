@@ -12,7 +12,7 @@ from reschrom.theory.chromatogram import Chromatogram
 
 
 def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> QuadMesh:
-    """Draw the shares of a chromatogram as a heat map, rows from one pixel (bottom) to the finest resolution (top)."""
+    """Draw the shares of a chromatogram as a heat map, rows from the coarsest (bottom) to the finest (top)."""
     mesh = axes.pcolormesh(
         chromatogram.edges,
         np.arange(len(chromatogram.shares) + 1) - 0.5,

@@ -1,30 +1,50 @@
-"""Downsampling, upsampling and the orthogonal resolution bands of an image (Eqs. 9, 19 and 22).
+"""Downsampling, upsampling and the orthogonal resolution bands of an image of any size (Eqs. 9, 19 and 22).
 
 One step D averages 2x2 blocks, one step U repeats every pixel 2x2. D undoes U exactly, so `U^m D^m` is a projection
 and its successive differences split an image into orthogonal bands, one for each resolution.
+
+Sides that are no powers of two are halved into cells. At level 0 every pixel is a cell. One halving joins neighbouring
+cells in pairs, along each side by itself. Of an odd number the larger of the two at the ends stays alone, or the last
+if they are equal: so no cell stays small, and the largest is at most three times as wide as the smallest. `D^m` is then
+the mean over the pixels of every cell, and `U^m` gives every pixel the value of its cell. The cells of a level are
+unions of those before, so `U^m D^m` is still a projection and the bands are still orthogonal.
 """
 
-import math
 from collections.abc import Sequence
+from functools import lru_cache
 from numbers import Integral
-from typing import Any
+from typing import NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, finite, floating, image_sides, whole_level
+from reschrom._arrays import Array, finite, floating, image_sides, like, whole_level
+
+# Pixels along one side of a square image, or its height and width.
+Size = int | tuple[int, int]
 
 
-def size_of(height: int, width: int) -> Any:
-    """Return the size of an image as it is told everywhere: one number for a square, else height and width."""
+def sides(size: Size) -> tuple[int, int]:
+    """Return the height and width that a size says. Raises ValueError for what is none."""
+    pair = (size, size) if isinstance(size, Integral) else size
+    if (
+        not isinstance(pair, (tuple, list))
+        or len(pair) != 2
+        or not all(isinstance(n, Integral) and n > 0 for n in pair)
+    ):
+        raise ValueError(f"a size is a number of pixels, or (height, width), each one or more; got {size!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def size_of(height: int, width: int) -> Size:
+    """Return the size of images of this height and width: one number where they are square."""
     return height if height == width else (height, width)
 
 
-def depth(size: int) -> int:
-    """Return the level M at which an image of `size` = 2^M pixels has become a single pixel."""
-    if not isinstance(size, Integral) or size < 1 or size & (size - 1):
-        raise ValueError(f"image sides must be powers of two; got {size!r}")
-    return int(math.log2(size))
+def depth(size: Size) -> int:
+    """Return the level M at which the shorter side of an image has become a single cell, `log2 size` rounded up."""
+    return (min(sides(size)) - 1).bit_length()
 
 
 def downsample(
@@ -35,7 +55,7 @@ def downsample(
     Parameters
     ----------
     x : array, shape (..., H, W)
-        Images whose sides are powers of two; other sides, or ones too short to halve `level` times, raise ValueError.
+        Images whose sides are multiples of `2^level`, else ValueError.
     level : int
         How many times both sides are halved.
 
@@ -47,11 +67,9 @@ def downsample(
     [[2.5, 4.5], [10.5, 12.5]]
     """
     x, _ = floating(x)
-    image_sides(x, level)
-    for _ in range(level):
-        # Sums of pairs, then a product with a power of two: DU = I holds to the last bit.
-        rows = x[..., 0::2, :] + x[..., 1::2, :]
-        x = (rows[..., 0::2] + rows[..., 1::2]) * 0.25
+    size = image_sides(x, level)
+    for m in range(level):
+        x = coarser(x, size, m)
     return x
 
 
@@ -63,7 +81,7 @@ def upsample(
     Parameters
     ----------
     x : array, shape (..., H, W)
-        Images whose sides are powers of two, else ValueError.
+        Images of any size.
     level : int
         How many times both sides are doubled.
 
@@ -80,20 +98,21 @@ def upsample(
 
 
 def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> list[Array]:
-    """Split images into orthogonal resolution bands, each at its own resolution (Eqs. 19 and 24).
+    """Split images of any size into orthogonal resolution bands, each at its own resolution (Eqs. 19 and 24).
 
     Parameters
     ----------
     x : array, shape (..., H, W)
-        Images whose sides are powers of two, else ValueError.
+        Images. Where a side is no power of two, cells of unequal size take the place of blocks, by the rule of
+        `reschrom.theory.bands`.
     levels : int, optional
-        How often to halve; down to one pixel on the shorter side unless given.
+        How often to halve, at most `depth` times; until the shorter side is one cell unless given.
 
     Returns
     -------
     list of `levels + 1` arrays
-        Band m < levels is `D^m x - U D^(m+1) x`, shape (..., H / 2^m, W / 2^m), and the last is `D^levels x`.
-        Enlarged to full resolution, `U^m` of each, they are orthogonal and sum to x.
+        Band m < levels is `D^m x - U D^(m+1) x`, shape (..., H / 2^m, W / 2^m) rounded up, and the last is
+        `D^levels x`. Enlarged to full resolution, `U^m` of each, they are orthogonal and sum to x.
 
     Examples
     --------
@@ -102,14 +121,15 @@ def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> li
     >>> fine, mean = bands(np.array([[1.0, 2.0], [3.0, 6.0]]))
     >>> fine.tolist(), mean.tolist()
     ([[-2.0, -1.0], [0.0, 3.0]], [[3.0]])
+    >>> [band.shape for band in bands(np.zeros((13, 19)))]
+    [(13, 19), (7, 10), (4, 5), (2, 3), (1, 2)]
     """
     fine, _ = floating(x)
-    levels = depth(min(image_sides(fine))) if levels is None else levels
-    image_sides(fine, levels)
+    size = image_sides(fine)
     pyramid = []
-    for _ in range(levels):
-        coarse = downsample(fine)
-        pyramid.append(fine - upsample(coarse))
+    for m in range(_levels(size, levels)):
+        coarse = coarser(fine, size, m)
+        pyramid.append(fine - finer(coarse, size, m))
         fine = coarse
     return [*pyramid, fine]
 
@@ -120,7 +140,8 @@ def from_bands(pyramid: Sequence[Array]) -> Float[Array, "*batch height width"]:
     Parameters
     ----------
     pyramid : sequence of arrays
-        Bands, finest first, each twice the size of the next, else ValueError.
+        All bands, finest first, whose shape is that of the images; each half as large as the one before, rounded up,
+        else ValueError.
 
     Examples
     --------
@@ -131,11 +152,18 @@ def from_bands(pyramid: Sequence[Array]) -> Float[Array, "*batch height width"]:
     """
     if len(pyramid) == 0:
         raise ValueError("an image is the sum of one or more bands; got none")
+    size = image_sides(pyramid[0])
+    _levels(size, len(pyramid) - 1)
+    for m, band in enumerate(pyramid):
+        shape = (*pyramid[0].shape[:-2], *_counts(size, m))
+        if tuple(band.shape) != shape:
+            raise ValueError(
+                f"band {m} of images of the shape {tuple(pyramid[0].shape)} has the shape {shape}; "
+                f"got {tuple(band.shape)}"
+            )
     x = pyramid[-1]
-    for detail in reversed(pyramid[:-1]):
-        if tuple(detail.shape) != (*x.shape[:-2], 2 * x.shape[-2], 2 * x.shape[-1]):
-            raise ValueError(f"a band twice the size of {tuple(x.shape)} must come next; got {tuple(detail.shape)}")
-        x = detail + upsample(x)
+    for m, detail in reversed([*enumerate(pyramid[:-1])]):
+        x = detail + finer(x, size, m)
     return x
 
 
@@ -144,51 +172,140 @@ def band_energies(
 ) -> Float[Array, "levels *batch"]:
     """Return the squared norm of every resolution band at full resolution, `||U^m b_m||^2` of Eq. (19).
 
-    x: images, shape (..., C, H, W). Returns shape (levels + 1, ...); the bands are orthogonal, so it sums to `||x||^2`.
+    x: images of any size, shape (..., C, H, W). Returns shape (levels + 1, ...); the bands are orthogonal, so it sums
+    to `||x||^2`.
     """
     if x.ndim < 3:
         raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x.shape)}")
-    xp = array_namespace(x)
-    # A pixel of band m covers 4^m pixels of the image.
-    energies = [4.0**m * xp.sum(band * band, axis=(-3, -2, -1)) for m, band in enumerate(bands(x, levels))]
-    return xp.stack(energies)
+    xp, size = array_namespace(x), image_sides(x)
+    return xp.stack(
+        [
+            xp.sum(like(cell_pixels(size, m), band) * band * band, axis=(-3, -2, -1))
+            for m, band in enumerate(bands(x, levels))
+        ]
+    )
 
 
-def band_sizes(size: int, levels: int | None = None) -> list[int]:
-    """Return the number of coefficients of every band in one channel of a `size` x `size` image.
+def band_sizes(size: Size, levels: int | None = None) -> list[int]:
+    """Return the number of coefficients of every band in one channel of an image: its cells less those of the next.
 
-    White noise of unit variance has this energy in each band: 3/4 of the pixels at each resolution, all of the last.
+    White noise of unit variance has this energy in each band. In a `size` x `size` image, `size` a power of two, it is
+    3/4 of the pixels at each resolution, and all of the last.
+
+    size: pixels along one side, or (height, width).
     """
-    levels = _levels(size, levels)
-    return [3 * (size >> m) ** 2 // 4 for m in range(levels)] + [(size >> levels) ** 2]
+    cells = [height * width for height, width in _resolutions(size, levels)]
+    return [fine - coarse for fine, coarse in zip(cells, [*cells[1:], 0], strict=True)]
 
 
 def band_spectrum(x: Num[Array, "images channels height width"], levels: int | None = None) -> Float[Array, " levels"]:
-    """Estimate the variance per coefficient of every resolution band of a set of square images, `S_m`.
+    """Estimate the variance per coefficient of every resolution band of a set of images of any size, `S_m`.
 
     x: at least two images, shape (N, C, H, W). Returns shape (levels + 1,), about the mean image, unbiased.
     White noise of unit variance has S_m = 1; a scale-free field of unit intensity has S_m = 4^m.
     """
-    if x.ndim != 4 or x.shape[0] < 2 or x.shape[-1] != x.shape[-2]:
-        raise ValueError(f"a spectrum needs two or more square images, shape (N, C, S, S); got {tuple(x.shape)}")
+    if x.ndim != 4 or x.shape[0] < 2:
+        raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {tuple(x.shape)}")
     x, xp = floating(x)
     finite("images", x)
-    count, channels, size, _ = x.shape
+    count, channels = x.shape[:2]
     energies = xp.sum(band_energies(x - xp.mean(x, axis=0), levels), axis=-1) / (count - 1)
-    sizes = [channels * count for count in band_sizes(size, levels)]
+    sizes = [channels * count for count in band_sizes(image_sides(x), levels)]
     return xp.stack([energies[m] / size for m, size in enumerate(sizes)])
 
 
-def band_names(size: int, levels: int | None = None) -> list[str]:
-    """Name the resolution bands of a `size` x `size` image, finest first: "64x64", "32x32", ..., "1x1"."""
-    levels = _levels(size, levels)
-    return [f"{size >> m}x{size >> m}" for m in range(levels + 1)]
+def band_names(size: Size, levels: int | None = None) -> list[str]:
+    """Name the resolution bands of an image by their rows and columns of cells, finest first.
+
+    size: pixels along one side, or (height, width); 64 has "64x64", "32x32", ..., "1x1".
+    """
+    return [f"{height}x{width}" for height, width in _resolutions(size, levels)]
 
 
-def _levels(size: int, levels: int | None) -> int:
-    """Return how often to halve `size`: down to one pixel unless given."""
+@lru_cache(maxsize=1024)
+def cells(side: int, level: int) -> tuple[int, ...]:
+    """Return how many of the pixels along one side each cell holds after so many halvings.
+
+    side: pixels. The rule for an odd number of cells is that of this module.
+    """
+    if level == 0:
+        return (1,) * side
+    before, pairs = cells(side, level - 1), _pairs(side, level - 1)
+    first, end = int(pairs.first), len(before) - int(pairs.last)
+    joined = [a + b for a, b in zip(before[first:end:2], before[first + 1 : end : 2], strict=True)]
+    return (*before[:first], *joined, *before[end:])
+
+
+def cell_pixels(size: Size, level: int) -> Float[np.ndarray, "rows columns"]:
+    """Return how many pixels of an image each cell of a level holds: `4^level` where sides are powers of two."""
+    height, width = sides(size)
+    return np.multiply.outer(np.array(cells(height, level), float), np.array(cells(width, level), float))
+
+
+def coarser(x: Float[Array, "*batch _ _"], size: Size, level: int) -> Float[Array, "*batch _ _"]:
+    """Average the cells of one level into those of the next, by their pixels: one step D of an image of `size`."""
+    xp = array_namespace(x)
+    rows, columns = (_pairs(side, level) for side in sides(size))
+    # A cell that stays alone is put beside itself, and then is a pair as any other.
+    if rows.first or rows.last:
+        x = xp.concat([x[..., :1, :], x] if rows.first else [x, x[..., -1:, :]], axis=-2)
+    if columns.first or columns.last:
+        x = xp.concat([x[..., :1], x] if columns.first else [x, x[..., -1:]], axis=-1)
+    if rows.weights:
+        x = x * like(rows.weights, x)[:, None]
+    if columns.weights:
+        x = x * like(columns.weights, x)
+    # Sums of pairs, then a product with a power of two: of equal cells DU = I holds to the last bit.
+    sums = x[..., 0::2, :] + x[..., 1::2, :]
+    return (sums[..., 0::2] + sums[..., 1::2]) * 0.25
+
+
+def finer(x: Num[Array, "*batch _ _"], size: Size, level: int) -> Num[Array, "*batch _ _"]:
+    """Give the cells of one level the values of those of the next that hold them: one step U of an image of `size`."""
+    x = upsample(x)
+    rows, columns = (_pairs(side, level) for side in sides(size))
+    height, width = x.shape[-2:]
+    return x[..., int(rows.first) : height - int(rows.last), int(columns.first) : width - int(columns.last)]
+
+
+class _Pairs(NamedTuple):
+    """How one halving joins the cells along a side.
+
+    first, last: whether the first or the last cell stays alone.
+    weights: of each cell in its pair, about 1, a cell that stays alone twice; None where all are 1.
+    """
+
+    first: bool
+    last: bool
+    weights: tuple[float, ...] | None
+
+
+@lru_cache(maxsize=1024)
+def _pairs(side: int, level: int) -> _Pairs:
+    pixels = cells(side, level)
+    odd = len(pixels) % 2 == 1
+    first = odd and pixels[0] > pixels[-1]
+    last = odd and not first
+    twice = pixels[: int(first)] + pixels + pixels[len(pixels) - int(last) :]
+    weights = [2 * n / (a + b) for a, b in zip(twice[::2], twice[1::2], strict=True) for n in (a, b)]
+    return _Pairs(first, last, None if set(weights) == {1.0} else tuple(weights))
+
+
+def _counts(size: Size, level: int) -> tuple[int, int]:
+    """Return the rows and columns of cells: each side halved and rounded up, `level` times."""
+    height, width = sides(size)
+    return -(-height >> level), -(-width >> level)
+
+
+def _resolutions(size: Size, levels: int | None) -> list[tuple[int, int]]:
+    return [_counts(size, m) for m in range(_levels(size, levels) + 1)]
+
+
+def _levels(size: Size, levels: int | None) -> int:
+    """Return how often to halve an image: until its shorter side is one cell unless given."""
     deepest = depth(size)
     levels = deepest if levels is None else whole_level(levels)
     if levels > deepest:
-        raise ValueError(f"a {size}x{size} image has levels 0 to {deepest}; got {levels}")
+        height, width = sides(size)
+        raise ValueError(f"a {height}x{width} image has levels 0 to {deepest}; got {levels}")
     return levels

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
-from reschrom.theory.bands import band_names, depth
+from reschrom.theory.bands import Size, band_names, depth, sides, size_of
 from reschrom.theory.chromatography import generated_signal
 from reschrom.theory.intervals import Interval, interval_around
 from reschrom.theory.schedules import Schedule
@@ -50,8 +50,8 @@ class Chromatogram:
         Energy generated per unit of time, finest resolution first, none negative.
     edges : array, shape (steps + 1,)
         The times between which each rate holds, rising from the image to the noise.
-    size : int
-        Pixels along one side of the finest resolution.
+    size : int or (height, width)
+        Pixels along one side of the finest resolution; one number where it is square.
     name : str
         How plots and tables call it.
     replicates : array, shape (replicates, levels + 1, steps), optional
@@ -67,11 +67,12 @@ class Chromatogram:
 
     rates: Float[np.ndarray, "bands steps"]
     edges: Float[np.ndarray, " edges"]
-    size: int
+    size: Size
     name: str
     replicates: Float[np.ndarray, "replicates bands steps"] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "size", size_of(*sides(self.size)))
         object.__setattr__(self, "edges", _time_grid(self.edges))
         bands, steps = len(band_names(self.size)), len(self.edges) - 1
         object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.size))
@@ -84,7 +85,7 @@ class Chromatogram:
         cls,
         signal: Float[np.ndarray, "bands edges"],
         edges: Float[np.ndarray, " edges"],
-        size: int,
+        size: Size,
         name: str,
         replicates: Float[np.ndarray, "replicates bands edges"] | None = None,
     ) -> "Chromatogram":
@@ -103,7 +104,7 @@ class Chromatogram:
     def predicted(
         cls,
         schedule: Schedule,
-        size: int,
+        size: Size,
         spectrum: Spectrum | None = None,
         edges: Float[np.ndarray, " edges"] | None = None,
         name: str | None = None,
@@ -114,8 +115,8 @@ class Chromatogram:
         ----------
         schedule : Schedule
             Its time is that of the chromatogram.
-        size : int
-            Pixels along one side of the images, a power of two.
+        size : int or (height, width)
+            Pixels along one side of the images, or along both.
         spectrum : array, MeasuredSpectrum or path, optional
             Variance per coefficient of each band, finest first; None gives the paper's r_m.
         edges : array, shape (steps + 1,), optional
@@ -130,7 +131,7 @@ class Chromatogram:
             edges = np.linspace(schedule.start, schedule.end, 1001)
         edges = _time_grid(edges)
         alpha = schedule.alpha(edges)
-        gained = generated_signal(alpha[:-1], depth(size), spectrum, since=alpha[1:])
+        gained = generated_signal(alpha[:-1], depth(size), spectrum, since=alpha[1:], size=size)
         default = "paper's $r_m$" if spectrum is None else "Gaussian field"
         return cls(gained / np.diff(edges), edges, size, name or default)
 
@@ -141,7 +142,7 @@ class Chromatogram:
 
     @property
     def band_names(self) -> list[str]:
-        """The resolutions, finest first: "64x64", ..., "1x1"."""
+        """The resolutions, finest first, as rows x columns: "64x64", ..., "1x1"."""
         return band_names(self.size)
 
     @property
@@ -247,7 +248,7 @@ class Chromatogram:
             arrays = {key: np.array(content[key], dtype=np.float64) for key in ("rates", "edges")}
             if "replicates" in content:
                 arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
-            size, name = (np.asarray(content[key]).item() for key in ("size", "name"))
+            size, name = (np.asarray(content[key]).tolist() for key in ("size", "name"))
             return cls(size=size, name=name, **arrays)
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
@@ -263,7 +264,7 @@ class Chromatogram:
         return self.replicates
 
     def _grid(self) -> str:
-        return f"{self.size}x{self.size} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
+        return f"{self.band_names[0]} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
 
 
 def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
@@ -285,7 +286,7 @@ def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return rel_entr(p, q).sum(axis=0)
 
 
-def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:
+def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: Size) -> np.ndarray:
     rates = np.asarray(rates, dtype=np.float64)
     if rates.shape != shape:
         raise ValueError(

@@ -6,8 +6,8 @@ By Theorem 1 the noise schedule enters only through alpha, so the functions here
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, floating, like, signal_power, whole_level
-from reschrom.theory.bands import band_sizes
-from reschrom.theory.spectrum import Spectrum, variances
+from reschrom.theory.bands import Size, band_names, band_sizes, sides
+from reschrom.theory.spectrum import MeasuredSpectrum, Spectrum, loaded, variances
 
 
 def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Array, "*shape"]:
@@ -23,7 +23,7 @@ def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Arr
 
 
 def chromatography(
-    alpha: Num[Array, "*shape"] | Number, levels: int, spectrum: Spectrum | None = None
+    alpha: Num[Array, "*shape"] | Number, levels: int, spectrum: Spectrum | None = None, size: Size | None = None
 ) -> Float[Array, "bands *shape"]:
     """Return the share of each resolution in the signal generated at each time: r_m of Eqs. (18), (34) and (35).
 
@@ -40,6 +40,9 @@ def chromatography(
     spectrum : array, MeasuredSpectrum or path, optional
         Variance per coefficient of each band, finest first, `levels + 1` numbers; or what `measure_spectrum` returned,
         or the file it was saved to. None gives the paper's r_m.
+    size : int or (height, width), optional
+        Of the images, which fixes how many coefficients a band has; that of a measured spectrum, or 2^levels pixels
+        square unless given. The paper's r_m does not depend on it.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def chromatography(
     [[0.059, 0.537, 0.759], [0.224, 0.344, 0.193], [0.717, 0.119, 0.048]]
     """
     alpha, xp = signal_power(alpha)
-    powers, weights = powers_and_weights(whole_level(levels), spectrum)
+    powers, weights = powers_and_weights(whole_level(levels), spectrum, size)
     rates = [w * p / (p * alpha + (1 - alpha)) ** 2 for p, w in zip(powers, weights, strict=True)]
     total = sum(rates[1:], start=rates[0])
     return xp.stack([rate / total for rate in rates])
@@ -65,6 +68,7 @@ def generated_signal(
     levels: int,
     spectrum: Spectrum | None = None,
     since: Num[Array, "*shape"] | Number = 0.0,
+    size: Size | None = None,
 ) -> Float[Array, "bands *shape"]:
     """Return how much of each resolution's signal is generated while the signal power rises from `since` to alpha.
 
@@ -74,7 +78,7 @@ def generated_signal(
     """
     alpha, xp = signal_power(alpha)
     since = like(signal_power(since)[0], alpha)
-    powers, weights = powers_and_weights(whole_level(levels), spectrum)
+    powers, weights = powers_and_weights(whole_level(levels), spectrum, size)
     return xp.stack(
         [
             w * p * (alpha - since) / ((p * alpha + (1 - alpha)) * (p * since + (1 - since)))
@@ -83,16 +87,23 @@ def generated_signal(
     )
 
 
-def powers_and_weights(levels: int, spectrum: Spectrum | None) -> tuple[list[float], list[float]]:
+def powers_and_weights(
+    levels: int, spectrum: Spectrum | None, size: Size | None = None
+) -> tuple[list[float], list[float]]:
     """Return the variance of every band and what its share of held variance counts, both finest first."""
     if spectrum is None:
         return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
+    spectrum = loaded(spectrum)
     array, _ = floating(variances(spectrum))
     if array.ndim != 1:
         raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {array.ndim} axes")
     powers = [float(power) for power in array]
     if len(powers) != levels + 1 or not all(0 < power < float("inf") for power in powers):
         raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {powers}")
-    # Sizes relative to one coarsest coefficient: only their ratios matter.
-    sizes = band_sizes(2**levels)
-    return powers, [size * power for size, power in zip(sizes, powers, strict=True)]
+    known = spectrum.size if isinstance(spectrum, MeasuredSpectrum) else size
+    if known is None:
+        known = 2**levels
+    if size is not None and sides(size) != sides(known):
+        raise ValueError(f"a spectrum of {band_names(size)[0]} pixels is needed; got one of {band_names(known)[0]}")
+    # Only the ratios of these counts matter: channels need not be known.
+    return powers, [count * power for count, power in zip(band_sizes(known, levels), powers, strict=True)]

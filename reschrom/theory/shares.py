@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images
-from reschrom.theory.bands import band_names, bands, depth
+from reschrom.theory.bands import Size, band_names, bands, cell_pixels
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 
@@ -51,7 +51,7 @@ def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int =
     """
     if original.shape != edited.shape or original.ndim != 4 or len(original) < 2:
         raise ValueError(
-            "survival needs two or more images before and after, of one shape (N, C, S, S); got "
+            "survival needs two or more images before and after, of one shape (N, C, H, W); got "
             f"{original.shape} and {edited.shape}"
         )
     inner, norm = _products(edited - edited.mean(axis=0), original - original.mean(axis=0))
@@ -85,7 +85,7 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
     inner, norm = _products(switched - first, second - first)
     differ = norm.sum(axis=0) > 0
     if not np.all(differ):
-        same = band_names(first.shape[-1])[int(np.argmin(differ))]
+        same = band_names(first.shape[-2:])[int(np.argmin(differ))]
         raise ValueError(f"the images of the two prompts must differ in every band; they are the same in {same}")
     return _ratio(inner, norm, seed)
 
@@ -121,8 +121,8 @@ def half_decided(
     return switch[after - 1] + (0.5 - low) / (high - low) * (switch[after] - switch[after - 1])
 
 
-def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> float:
-    """Return the time from which another prompt may guide, so that bands coarser than `band` x `band` keep the first.
+def switch_time(chromatogram: Chromatogram, band: Size, kept: float = 0.95) -> float:
+    """Return the time from which another prompt may guide, so that all bands coarser than `band` keep the first.
 
     It is the latest of the chromatogram's edges, and so the earliest moment of generation, at which each of these bands
     has got `kept` of all that it gains.
@@ -131,8 +131,8 @@ def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> fl
     ----------
     chromatogram : Chromatogram
         Predicted or measured; the result is in its units of time.
-    band : int
-        A resolution of 2x2 or finer, else ValueError.
+    band : int or (height, width)
+        A resolution of the chromatogram but the coarsest, else ValueError; 16 for 16x16.
     kept : float
         Share of its gain, in [0, 1], that each coarser band must have.
 
@@ -143,10 +143,10 @@ def switch_time(chromatogram: Chromatogram, band: int, kept: float = 0.95) -> fl
     >>> round(switch_time(paper, band=64, kept=0.9), 3)
     0.369
     """
-    size = chromatogram.size
-    if band not in [size >> m for m in range(depth(size))]:
-        raise ValueError(f"the band must be one of {', '.join(chromatogram.band_names[:-1])}; got {band}x{band}")
-    coarser = chromatogram.gained_share[depth(size // band) + 1 :]
+    name, names = band_names(band)[0], chromatogram.band_names
+    if name not in names[:-1]:
+        raise ValueError(f"the band must be one of {', '.join(names[:-1])}; got {name}")
+    coarser = chromatogram.gained_share[names.index(name) + 1 :]
     return float(chromatogram.edges[np.all(coarser <= 1 - kept, axis=0)].max())
 
 
@@ -159,13 +159,11 @@ def fraction(name: str, value: float) -> None:
 def _products(these: Images, those: Images) -> Float[np.ndarray, "2 images bands"]:
     """Return the inner products of images in every band, and the squared norms of the second ones."""
     pairs = zip(*(bands(np.asarray(each, dtype=np.float64)) for each in (these, those)), strict=True)
-    return np.stack(
-        [
-            (4.0**m * np.sum(a * b, axis=(1, 2, 3)), 4.0**m * np.sum(b * b, axis=(1, 2, 3)))
-            for m, (a, b) in enumerate(pairs)
-        ],
-        axis=-1,
-    )
+    products = []
+    for m, (a, b) in enumerate(pairs):
+        pixels = cell_pixels(these.shape[-2:], m)
+        products.append((np.sum(pixels * a * b, axis=(1, 2, 3)), np.sum(pixels * b * b, axis=(1, 2, 3))))
+    return np.stack(products, axis=-1)
 
 
 def _ratio(inner: np.ndarray, norm: np.ndarray, seed: int) -> BandShare:

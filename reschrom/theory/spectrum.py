@@ -10,7 +10,7 @@ from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, finite
 from reschrom._files import replacing, shipped
-from reschrom.theory.bands import band_energies, band_names, band_sizes, depth
+from reschrom.theory.bands import Size, band_energies, band_names, band_sizes, size_of
 
 # Two-sided 95 % point of the normal distribution.
 _NORMAL = 1.959963984540054
@@ -23,6 +23,7 @@ class MeasuredSpectrum:
     variance: `band_spectrum` of all images, shape (levels + 1,).
     lower, upper: ends of the 95 % interval of every variance, over draws of the images.
     images: how many were measured.
+    size: theirs, pixels along one side or (height, width).
     about: what they were, and how the file was made.
     """
 
@@ -30,12 +31,8 @@ class MeasuredSpectrum:
     lower: Float[np.ndarray, " bands"]
     upper: Float[np.ndarray, " bands"]
     images: int
+    size: Size
     about: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Pixels along one side of the images."""
-        return 2 ** (len(self.variance) - 1)
 
     def save(self, path: str | Path) -> None:
         """Write the spectrum to a JSON file, every number in full precision."""
@@ -53,12 +50,14 @@ class MeasuredSpectrum:
         try:
             content = json.loads(shipped(path).read_text(encoding="utf-8"))
             bands = content["bands"]
-            if list(bands) != band_names(2 ** (len(bands) - 1)):
+            height, width = (int(side) for side in next(iter(bands), "").split("x"))  # of the finest
+            if list(bands) != band_names((height, width)):
                 raise ValueError(f"its bands are {', '.join(bands)}")
             variance, lower, upper = (
                 np.array([float(band[key]) for band in bands.values()]) for key in ("variance", "lower", "upper")
             )
-            return cls(variance, lower, upper, int(content["images"]), dict(content["about"]))
+            images, about = int(content["images"]), dict(content["about"])
+            return cls(variance, lower, upper, images, size_of(height, width), about)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} holds no spectrum: {error}") from error
 
@@ -67,22 +66,26 @@ class MeasuredSpectrum:
 Spectrum = Num[Array, " bands"] | Sequence[float] | str | Path | MeasuredSpectrum
 
 
+def loaded(spectrum: Spectrum) -> MeasuredSpectrum | Num[Array, " bands"] | Sequence[float]:
+    """Return a spectrum, read from its file if it is one."""
+    return MeasuredSpectrum.load(spectrum) if isinstance(spectrum, (str, Path)) else spectrum
+
+
 def variances(spectrum: Spectrum) -> Num[Array, " bands"] | Sequence[float]:
     """Return the variance of every band: of a measurement, or of its file, or `spectrum` itself if it is numbers."""
-    if isinstance(spectrum, (str, Path)):
-        spectrum = MeasuredSpectrum.load(spectrum)
+    spectrum = loaded(spectrum)
     return spectrum.variance if isinstance(spectrum, MeasuredSpectrum) else spectrum
 
 
 def measure_spectrum(
-    images: Num[Array, "images channels side side"] | Iterable[Array], about: dict[str, str] | None = None
+    images: Num[Array, "images channels height width"] | Iterable[Array], about: dict[str, str] | None = None
 ) -> MeasuredSpectrum:
     """Measure the variance per coefficient of every resolution band, about the mean image, in constant memory.
 
     Parameters
     ----------
-    images : array, shape (N, C, S, S), or iterable of such batches
-        Two or more square images, else ValueError; each batch is dropped after its turn.
+    images : array, shape (N, C, H, W), or iterable of such batches
+        Two or more images of one size, else ValueError; each batch is dropped after its turn.
     about : dict, optional
         What the images are, for the file.
 
@@ -115,12 +118,13 @@ class _RunningSpectrum:
 
     def __init__(self) -> None:
         self._count = 0
-        self._mean = self._energy = self._squares = np.zeros(())
+        self._mean: np.ndarray = np.zeros(())
+        self._energy = self._squares = np.zeros(())
 
     def add(self, batch: Array) -> None:
-        """Count one more batch of images, shape (N, C, S, S)."""
+        """Count one more batch of images, shape (N, C, H, W)."""
         differences = self._differences(batch)
-        coefficients = differences.shape[1] * np.array(band_sizes(differences.shape[-1]))
+        coefficients = differences.shape[1] * np.array(band_sizes(differences.shape[-2:]))
         energies = band_energies(differences) / coefficients[:, None]  # that of the first image is 0
         self._energy = self._energy + energies.sum(axis=1)
         self._squares = self._squares + np.square(energies).sum(axis=1)
@@ -134,15 +138,15 @@ class _RunningSpectrum:
         scatter = np.maximum(self._squares / (self._count - 1) - variance**2, 0)
         error = np.sqrt(scatter / max(self._count - 2, 1)) / np.where(variance > 0, variance, 1)
         factor = np.exp(_NORMAL * error)
-        return MeasuredSpectrum(variance, variance / factor, variance * factor, self._count, about)
+        size = size_of(*self._mean.shape[-2:])
+        return MeasuredSpectrum(variance, variance / factor, variance * factor, self._count, size, about)
 
     def _differences(self, batch: Array) -> np.ndarray:
         """Return each image less the mean of all before it, scaled as Helmert does; renew the mean."""
         count, mean = self._count, self._mean
-        if batch.ndim != 4 or batch.shape[-1] != batch.shape[-2] or (count and batch.shape[1:] != mean.shape):
-            wanted = "(N, C, S, S)" if not count else f"(N, {', '.join(map(str, mean.shape))})"
-            raise ValueError(f"a spectrum needs square images of one size, shape {wanted}; got {tuple(batch.shape)}")
-        depth(batch.shape[-1])
+        if batch.ndim != 4 or (count and batch.shape[1:] != mean.shape):
+            wanted = "(N, C, H, W)" if not count else f"(N, {', '.join(map(str, mean.shape))})"
+            raise ValueError(f"a spectrum needs images of one size, shape {wanted}; got {tuple(batch.shape)}")
         finite("images", batch)
         batch = np.asarray(batch, dtype=np.float64)
         numbers = np.arange(count + 1, count + len(batch) + 1)[:, None, None, None]

@@ -286,7 +286,7 @@ BAD = {
     "no class": (lambda: GaussianMixture([]), "one or more fields"),
     "classes of two sizes": (lambda: GaussianMixture([GaussianField([1, 1]), GaussianField([1])]), "of one shape"),
     "weights that do not sum to 1": (lambda: GaussianMixture([GaussianField([1, 1])], [0.5]), "of sum 1; got"),
-    "an empty dataset": (lambda: FiniteDataset(np.zeros((0, 3, 4, 4))), r"shape \(N, C, S, S\); got \(0, 3, 4, 4\)"),
+    "an empty dataset": (lambda: FiniteDataset(np.zeros((0, 3, 4, 4))), r"shape \(N, C, H, W\); got \(0, 3, 4, 4\)"),
     "images of another side": (lambda: PAIR.fields[0].denoise(np.zeros((1, 3, 4, 4)), 0.5), NOISED + r"\(1, 3, 4, 4\)"),
     "images of one channel": (lambda: PAIR.fields[0].denoise(np.zeros((1, 1, 2, 2)), 0.5), NOISED + r"\(1, 1, 2, 2\)"),
     "images of another side, mixture": (lambda: PAIR.denoise(np.zeros((1, 3, 4, 4)), 0.5), NOISED),
@@ -310,7 +310,7 @@ BAD = {
         r"shape \(2, 2, 3\); got \(3, 3, 3\)",
     ),
     "an image with NaN": (lambda: FiniteDataset(np.full((1, 3, 4, 4), np.nan)), "finite images"),
-    "one image for a spectrum": (lambda: channel_covariance(np.zeros((1, 3, 4, 4))), "two or more square images"),
+    "one image for a spectrum": (lambda: channel_covariance(np.zeros((1, 3, 4, 4))), "two or more images"),
     "alpha above 1": (lambda: GaussianField([1, 1]).denoise(np.zeros((1, 3, 2, 2)), 1.5), "lies in"),
     "noise of a clean image": (
         lambda: predicted_noise(GaussianField([1, 1]).denoise, np.zeros((1, 3, 2, 2)), 1.0),

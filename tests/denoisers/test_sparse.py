@@ -78,7 +78,8 @@ def test_knowing_the_sparsity_loses_less_than_the_linear_theory(model):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((1, 3, 4, 4)), r"two or more square images, .* got \(1, 3, 4, 4\)"),
+        (np.zeros((1, 3, 4, 4)), r"need 2 or more square images, .* got \(1, 3, 4, 4\)"),
+        (np.zeros((2, 3, 6, 6)), r"S a power of two; got \(2, 3, 6, 6\)"),
         (np.zeros((2, 3, 1, 1)), r"images of two pixels or more; got \(2, 3, 1, 1\)"),
         (np.full((2, 3, 4, 4), np.nan), "images must be finite"),
     ],

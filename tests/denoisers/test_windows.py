@@ -115,8 +115,9 @@ def test_the_finite_set_is_a_bound_that_a_neighbour_does_not_pass(generator):
 @pytest.mark.parametrize(
     ("images", "settings", "message"),
     [
-        (np.zeros((4, 3, 8, 4)), {}, r"two or more square images.*got \(4, 3, 8, 4\)"),
-        (np.zeros((1, 3, 8, 8)), {}, r"two or more square images.*got \(1, 3, 8, 8\)"),
+        (np.zeros((4, 3, 8, 4)), {}, r"2 or more square images.*got \(4, 3, 8, 4\)"),
+        (np.zeros((1, 3, 8, 8)), {}, r"2 or more square images.*got \(1, 3, 8, 8\)"),
+        (np.zeros((4, 3, 12, 12)), {}, r"S a power of two; got \(4, 3, 12, 12\)"),
         (np.full((4, 3, 8, 8), np.nan), {}, "finite"),
         (np.zeros((4, 3, 8, 8)), {"components": 0}, "one or more components"),
         (np.zeros((4, 3, 8, 8)), {"windows": 1}, "two or more windows"),
@@ -128,7 +129,7 @@ def test_what_holds_no_windows_is_refused(images, settings, message, generator):
 
 
 def test_two_images_have_no_neighbours_to_learn_from(generator):
-    with pytest.raises(ValueError, match=r"three or more images.*got \(2, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"3 or more square images.*got \(2, 3, 8, 8\)"):
         NearestImage(np.zeros((2, 3, 8, 8)), generator)
     with pytest.raises(ValueError, match=r"noised images of the shape"):
         NearestImage(generator.standard_normal((5, 1, 8, 8)), generator, 1).denoise(np.zeros((1, 1, 4, 4)), 0.5)

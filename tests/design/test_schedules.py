@@ -98,7 +98,7 @@ def test_torch_gets_the_same_numbers_and_a_file_will_do(tmp_path):
         alpha = schedule.alpha(torch.tensor(t, dtype=dtype))
         assert alpha.dtype == dtype
         np.testing.assert_allclose(alpha.numpy(), schedule.alpha(t), atol=atol)
-    MeasuredSpectrum(SPECTRUM, SPECTRUM / 2, SPECTRUM * 2, 9).save(tmp_path / "s.json")
+    MeasuredSpectrum(SPECTRUM, SPECTRUM / 2, SPECTRUM * 2, 9, SIDE).save(tmp_path / "s.json")
     np.testing.assert_array_equal(designed_schedule(SIDE, tmp_path / "s.json").alpha(t), schedule.alpha(t))
 
 
@@ -114,7 +114,7 @@ def test_diffusers_gets_the_same_alpha(schedule, tmp_path):
 
 
 def test_a_recipe_may_name_the_spectrum_that_its_schedule_is_designed_for(tmp_path):
-    MeasuredSpectrum(SPECTRUM, SPECTRUM / 2, SPECTRUM * 2, 9).save(tmp_path / "s.json")
+    MeasuredSpectrum(SPECTRUM, SPECTRUM / 2, SPECTRUM * 2, 9, SIDE).save(tmp_path / "s.json")
     recipe = replace(tiny.TINY, kind="image", schedule=str(tmp_path / "s.json"))
     designed, cosine = build(recipe), build(replace(recipe, schedule="cosine"))
     expected = designed_schedule(SIDE, SPECTRUM).alpha(np.arange(1, 1001) / 1000)
@@ -135,7 +135,7 @@ def test_the_recipe_of_the_designed_model_differs_in_its_schedule_alone(root):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: designed_schedule(12, SPECTRUM), r"powers of two; got 12"),
+        (lambda: designed_schedule(0, SPECTRUM), r"a size is a number of pixels, .* got 0"),
         (lambda: designed_schedule(8, SPECTRUM), r"must hold 4 positive variances"),
         (lambda: designed_schedule(SIDE, -SPECTRUM), r"must hold 5 positive variances"),
         (lambda: designed_schedule(SIDE, SPECTRUM, [1.0]), r"5 weights are needed"),

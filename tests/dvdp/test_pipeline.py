@@ -175,7 +175,10 @@ def test_noise_is_added_at_the_resolution_of_the_timesteps():
         (lambda: pipeline()(num_inference_steps=2), "start after the last turning point 611; 2 start at 500"),
         (lambda: pipeline()(num_inference_steps=1001), "num_inference_steps must lie between 1 and 1000; got 1001"),
         (lambda: DVDPScheduler().step(torch.zeros(1, 3, 8, 8), 3, torch.zeros(1, 3, 8, 8)), "set_timesteps must be"),
-        (lambda: pipeline(turning_points=(1, 2, 3, 4)), "images of 8x8 pixels halve 3 times; got 4 turning points"),
+        (
+            lambda: pipeline(turning_points=(1, 2, 3, 4)),
+            r"4 turning points need a size that is a multiple of 2\^4; got 8",
+        ),
     ],
 )
 def test_bad_settings_are_refused(call, message):

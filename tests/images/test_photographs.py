@@ -44,8 +44,8 @@ def test_unknown_collections_and_sizes_are_refused():
     generator = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"called 'cats'; there are the collections photographs, .* and the images"):
         photographs.photos("cats", 1, generator=generator)
-    with pytest.raises(ValueError, match="powers of two; got 48"):
-        photographs.photos("moon", 1, 48, generator=generator)
+    with pytest.raises(ValueError, match=r"a size is a number of pixels, .* got \(48, 0\)"):
+        photographs.photos("moon", 1, (48, 0), generator=generator)
     with pytest.raises(ValueError, match="got 0 of 64 pixels"):
         photographs.photos("moon", 0, generator=generator)
     with pytest.raises(ValueError, match="got 1 of 512 pixels"):

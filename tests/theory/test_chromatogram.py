@@ -177,7 +177,7 @@ SAVED = {"name": "x", "size": 2, "edges": [0, 1], "rates": [[1], [1]]}
         (b"[]", "list indices"),
         (b"{}", "'rates'"),
         (json.dumps({**SAVED, "rates": [[1]]}).encode(), r"rates of shape \(2, 1\); got \(1, 1\)"),
-        (json.dumps({**SAVED, "size": "two"}).encode(), "powers of two; got 'two'"),
+        (json.dumps({**SAVED, "size": "two"}).encode(), "a size is a number of pixels, .* got 'two'"),
         (json.dumps({**SAVED, "edges": None}).encode(), "edges of a chromatogram must rise"),
         (json.dumps({**SAVED, "rates": [[1], [float("nan")]]}).encode(), "finite and not negative; got nan"),
     ],

@@ -63,7 +63,7 @@ def test_the_interval_holds_the_share(generator):
 
 @pytest.mark.parametrize("edited", [np.zeros((3, 1, 4, 4)), np.zeros((2, 1, 8, 8))])
 def test_images_before_and_after_must_be_as_many_and_as_large(edited):
-    with pytest.raises(ValueError, match=r"of one shape \(N, C, S, S\); got \(2, 1, 4, 4\) and"):
+    with pytest.raises(ValueError, match=r"of one shape \(N, C, H, W\); got \(2, 1, 4, 4\) and"):
         survival(np.zeros((2, 1, 4, 4)), edited)
 
 

@@ -198,7 +198,8 @@ def recorded(pipeline: Any, case: Case, size: tuple[int, int]) -> Iterator[Truth
             first = getattr(scheduler, "state_in_first_order", True)
             result = original(*args, **kwargs)
             index = getattr(scheduler, "step_index", None)
-            truth.moments.append(_moment(case, size, scheduler, (index or 1) - 1, timestep, seen, list(since), first))
+            if first:  # on the way between two steps of the sampler there is no step
+                truth.moments.append(_moment(case, size, scheduler, (index or 1) - 1, timestep, seen, list(since)))
             since.clear()
             return result
 
