@@ -28,11 +28,7 @@ Size = int | tuple[int, int]
 def sides(size: Size) -> tuple[int, int]:
     """Return the height and width that a size says. Raises ValueError for what is none."""
     pair = (size, size) if isinstance(size, Integral) else size
-    if (
-        not isinstance(pair, (tuple, list))
-        or len(pair) != 2
-        or not all(isinstance(n, Integral) and n > 0 for n in pair)
-    ):
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(n, Integral) and n > 0 for n in pair):
         raise ValueError(f"a size is a number of pixels, or (height, width), each one or more; got {size!r}")
     return int(pair[0]), int(pair[1])
 

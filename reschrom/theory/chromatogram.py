@@ -249,7 +249,7 @@ class Chromatogram:
             if "replicates" in content:
                 arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
             size, name = (np.asarray(content[key]).tolist() for key in ("size", "name"))
-            return cls(size=size, name=name, **arrays)
+            return cls(size=tuple(size) if isinstance(size, list) else size, name=name, **arrays)
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
 
