@@ -256,8 +256,8 @@ class GaussianMixture:
     def _of_means(self, label: int, band: int, precisions: np.ndarray) -> Float[np.ndarray, "alphas classes classes"]:
         """Return the inner products of `Q_k (mu_c - mu_k)` in a band, for every two classes."""
         means = np.stack([field._mean[band] for field in self.fields])
-        pixels = cell_pixels(self.fields[label].mean.shape[1:], band).ravel()
-        flat = np.sqrt(pixels) * (means[label] - means).reshape(-1, pixels.size)
+        pixels = cell_pixels(self.fields[label].mean.shape[1:], band)
+        flat = (np.sqrt(pixels) * (means[label] - means)).reshape(-1, means[0][0].size)
         # Pictures enter by the products of their channels alone, which are the same for every alpha.
         products = (flat @ flat.T).reshape(*means.shape[:2], *means.shape[:2])
         return np.einsum("tkab,kbld,tlad->tkl", precisions, products, precisions, optimize=True)

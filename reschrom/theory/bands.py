@@ -5,9 +5,10 @@ and its successive differences split an image into orthogonal bands, one for eac
 
 Sides that are no powers of two are halved into cells. At level 0 every pixel is a cell. One halving joins neighbouring
 cells in pairs, along each side by itself. Of an odd number the larger of the two at the ends stays alone, or the last
-if they are equal: so no cell stays small, and the largest is at most three times as wide as the smallest. `D^m` is then
-the mean over the pixels of every cell, and `U^m` gives every pixel the value of its cell. The cells of a level are
-unions of those before, so `U^m D^m` is still a projection and the bands are still orthogonal.
+if they are equal. Measured in cells between the ends, the larger end is then always more than 2/3 and the other more
+than 1/3: an end e becomes (1 + e) / 2 when it is joined, and e / 2 when it stays alone. `D^m` is the mean over the
+pixels of every cell, and `U^m` gives every pixel the value of its cell. The cells of a level are unions of those
+before, so `U^m D^m` is still a projection and the bands are still orthogonal.
 """
 
 from collections.abc import Sequence
@@ -173,13 +174,12 @@ def band_energies(
     """
     if x.ndim < 3:
         raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x.shape)}")
-    xp, size = array_namespace(x), image_sides(x)
-    return xp.stack(
-        [
-            xp.sum(like(cell_pixels(size, m), band) * band * band, axis=(-3, -2, -1))
-            for m, band in enumerate(bands(x, levels))
-        ]
-    )
+    xp, size, energies = array_namespace(x), image_sides(x), []
+    for m, band in enumerate(bands(x, levels)):
+        pixels = cell_pixels(size, m)
+        weighted = (pixels if isinstance(pixels, float) else like(pixels, band)) * band
+        energies.append(xp.sum(weighted * band, axis=(-3, -2, -1)))
+    return xp.stack(energies)
 
 
 def band_sizes(size: Size, levels: int | None = None) -> list[int]:
@@ -232,10 +232,12 @@ def cells(side: int, level: int) -> tuple[int, ...]:
     return (*before[:first], *joined, *before[end:])
 
 
-def cell_pixels(size: Size, level: int) -> Float[np.ndarray, "rows columns"]:
-    """Return how many pixels of an image each cell of a level holds: `4^level` where sides are powers of two."""
-    height, width = sides(size)
-    return np.multiply.outer(np.array(cells(height, level), float), np.array(cells(width, level), float))
+def cell_pixels(size: Size, level: int) -> Float[np.ndarray, "rows columns"] | float:
+    """Return how many pixels of an image each cell of a level holds: one number, `4^level`, where all are alike."""
+    rows, columns = (cells(side, level) for side in sides(size))
+    if len({*rows}) == len({*columns}) == 1:
+        return float(rows[0] * columns[0])
+    return np.multiply.outer(np.array(rows, float), np.array(columns, float))
 
 
 def coarser(x: Float[Array, "*batch _ _"], size: Size, level: int) -> Float[Array, "*batch _ _"]:
