@@ -5,19 +5,41 @@ Images come out as (N, C, H, W), videos as (N, F, C, H, W).
 
 import functools
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
+
+# Which axis holds the channels in the videos of these networks, where the numbers do not tell.
+_VIDEOS = {
+    1: (
+        "AllegroTransformer3D",
+        "CosmosTransformer3D",
+        "HunyuanVideo",
+        "LatteTransformer3D",
+        "MochiTransformer3D",
+        "SanaVideo",
+        "SkyReelsV2",
+        "UNet3DCondition",
+        "UNetMotion",
+        "WanTransformer3D",
+    ),
+    2: ("CogVideoXTransformer3D", "ConsisIDTransformer3D", "UNetSpatioTemporal"),
+}
+_CHANNELS_LAST = ("Kandinsky5Transformer3D", "Kandinsky6Transformer3D")
 
 Unpack = Callable[[Any], Any]  # from what is stepped to images or videos
 
 
-def image_layout(pipeline: Any, denoiser: Any, arguments: dict[str, Any], stepped: Any) -> Unpack:
+def image_layout(pipeline: Any, denoiser: Any, arguments: dict[str, Any], stepped: Any, last: bool = False) -> Unpack:
     """Return how to read images in what the scheduler of a pipeline steps.
 
     arguments: those of the denoiser's call; tokens say in them where they stand.
     stepped: shape (N, C, H, W), a video of five axes, or tokens (N, T, D).
+    last: whether these are the last tokens that the denoiser sees, behind those of references, and not the first.
     Raises ValueError for anything else, such as sound or embeddings, and for a layout that the pipeline does not show.
     """
+    if getattr(pipeline, "vocoder", None) is not None:
+        raise ValueError(f"{type(pipeline).__name__} makes sound, whose spectrogram has no resolutions of an image")
     match stepped.ndim:
         case 4:
             unpatch = getattr(pipeline, "_unpatchify_latents", None)
@@ -28,7 +50,7 @@ def image_layout(pipeline: Any, denoiser: Any, arguments: dict[str, Any], steppe
             channels = _channel_axis(pipeline, denoiser, stepped)
             return lambda x: x.movedim(channels, 2)
         case 3:
-            return _token_layout(pipeline, denoiser, arguments, stepped)
+            return _token_layout(pipeline, denoiser, arguments, stepped, last)
     raise ValueError(
         f"images, videos or their tokens are needed, of 3 to 5 axes; {type(pipeline).__name__} steps the shape "
         f"{tuple(stepped.shape)}"
@@ -44,26 +66,29 @@ def latent_channels(pipeline: Any) -> int | None:
 
 def _channel_axis(pipeline: Any, denoiser: Any, stepped: Any) -> int:
     """Return which axis of a video holds its channels: first, after the frames, or last."""
-    network = getattr(denoiser, "config", None) or {}
-    stated = (latent_channels(pipeline), network.get("out_channels"), network.get("out_visual_dim"))
-    for channels in (each for each in stated if isinstance(each, int)):
-        axes = [axis for axis in (1, 2, 4) if stepped.shape[axis] == channels]
-        if len(axes) == 1:
-            return axes[0]
+    name, network = type(denoiser).__name__, getattr(denoiser, "config", None) or {}
+    if name.startswith(_CHANNELS_LAST):
+        return 4
+    for channels in (latent_channels(pipeline), network.get("out_channels"), network.get("in_channels")):
+        axes = [axis for axis in (1, 2) if stepped.shape[axis] == channels]
         if axes:
             break
-    raise ValueError(
-        f"which axis of a video holds its channels cannot be told for {type(pipeline).__name__}, which steps the shape "
-        f"{tuple(stepped.shape)}; another number of frames, or another size, may tell them apart"
-    )
+    if len(axes) > 1:  # as many frames as channels
+        axes = [axis for axis, names in _VIDEOS.items() if name.startswith(names)]
+    if len(axes) != 1:
+        raise ValueError(
+            f"which axis of a video holds its channels cannot be told for {type(pipeline).__name__}, which steps the "
+            f"shape {tuple(stepped.shape)}; another number of frames, or another size, may tell them apart"
+        )
+    return axes[0]
 
 
-def _token_layout(pipeline: Any, denoiser: Any, arguments: dict[str, Any], stepped: Any) -> Unpack:
+def _token_layout(pipeline: Any, denoiser: Any, arguments: dict[str, Any], stepped: Any, last: bool) -> Unpack:
     """Return how to unpack tokens (N, T, D): the pipeline packs an image of numbered pixels, which is then undone."""
     import torch
 
     _, count, width = stepped.shape
-    grid = _grid(arguments, count)
+    grid = _grid(arguments, count, last)
     if grid is None:
         raise ValueError(
             f"{type(pipeline).__name__} does not tell its denoiser where its {count} tokens stand, so that they cannot "
@@ -88,24 +113,30 @@ def _unpacked(places: Any, shape: tuple[int, ...], finish: Unpack | None, tokens
     return images.movedim(1, 2) if images.ndim == 5 else images
 
 
-def _grid(arguments: dict[str, Any], count: int) -> tuple[int, int, int] | None:
-    """Return the frames, rows and columns of the first `count` tokens, from what the denoiser is told of them."""
+def _grid(arguments: dict[str, Any], count: int, last: bool) -> tuple[int, int, int] | None:
+    """Return the frames, rows and columns of `count` tokens, from what the denoiser is told of them."""
     ids, shapes = arguments.get("img_ids"), arguments.get("img_shapes")
     if ids is not None:
-        places = (ids if ids.ndim == 2 else ids[0])[:count, 1:3].long().cpu()
+        ids = ids if ids.ndim == 2 else ids[0]
+        places = (ids[-count:] if last else ids[:count])[:, 1:3].long().cpu()
         rows, columns = (int(places[:, axis].max() - places[:, axis].min()) + 1 for axis in (0, 1))
         steps = places - places[0]
         in_order = (steps[:, 0] * columns + steps[:, 1]).tolist() == list(range(count))
         return (1, rows, columns) if in_order else None
-    if shapes is not None:
-        while isinstance(shapes[0], (list, tuple)):
-            shapes = shapes[0]
-    else:
+    if shapes is None:
         shapes = [arguments.get(name) for name in ("num_frames", "height", "width")]
-    if not all(isinstance(each, int) for each in shapes):
-        return None
-    frames, rows, columns = shapes
-    return (frames, rows, columns) if frames * rows * columns == count else None
+    grids = [grid for grid in _triples(shapes) if math.prod(grid) == count]
+    return grids[-1 if last else 0] if grids else None
+
+
+def _triples(shapes: Any) -> Iterator[tuple[int, int, int]]:
+    """Yield the frames, rows and columns of every picture in nested lists of them."""
+    if len(shapes) == 3 and all(isinstance(each, int) for each in shapes):
+        yield tuple(shapes)
+    else:
+        for each in shapes:
+            if isinstance(each, (list, tuple)):
+                yield from _triples(each)
 
 
 def _packings(

@@ -15,8 +15,8 @@ from reschrom.theory.schedules import Schedule, is_flow
 PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow_prediction", "edm_epsilon", "edm_v_prediction", "trigflow")
 
 
-# Two signal-to-noise ratios whose logarithms are so close are one: a scheduler's sigmas are kept in single precision.
-_SAME = 1e-4
+# Two signal-to-noise ratios whose logarithms are so close are one: schedulers keep sigmas in single precision.
+_SAME = 3e-6
 # How far half precision rounds a timestep, of its size.
 _HALF = 2.0**-8
 # Where a scheduler counts its steps: at the next, or where it was told to begin.

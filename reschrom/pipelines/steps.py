@@ -166,7 +166,7 @@ class StepReader:
     def _read(self, calls: list[_Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:
         mixture = mixture_at(self._scheduler, place, timestep)
         model_output, stepped = (_as_videos(calls, each) for each in (model_output, stepped))
-        rows, found, stepped = self._combined(calls, model_output, stepped)
+        rows, found, stepped, last = self._combined(calls, model_output, stepped, mixture)
         time = time_of(self.schedule, mixture, as_number(timestep))
         repeated = int((self._scheduler.timesteps == as_number(timestep)).sum()) > 1
         begins = self._begins or time > self._last or (time == self._last and not repeated)
@@ -174,12 +174,13 @@ class StepReader:
         if begins:
             self._known = {}
             told = self._scheduler.timesteps
-            if bool((told[1:] > told[:-1]).any()) and bool((told[1:] < told[:-1]).any()):
+            first_order = getattr(self._scheduler, "order", 1) == 1  # others list what lies between two steps too
+            if first_order and bool((told[1:] > told[:-1]).any()) and bool((told[1:] < told[:-1]).any()):
                 raise ValueError(
                     f"{type(self._pipeline).__name__} goes back and forth in time, so that no growth can be measured"
                 )
         names = self._names(calls, rows, found, stepped, mixture)
-        layout = image_layout(self._pipeline, calls[0].denoiser, calls[0].arguments, stepped)
+        layout = image_layout(self._pipeline, calls[0].denoiser, calls[0].arguments, stepped, last)
         kind, data = prediction_of(self._scheduler), float(self._scheduler.config.get("sigma_data") or 0.5)
         change, scale, image = response(kind, mixture, data), found.scale, found.image
         if kind == "flow_prediction" and abs(image + scale) < _SAME_SIZE * abs(scale):
@@ -206,19 +207,26 @@ class StepReader:
             )
         )
 
-    def _combined(self, calls: list[_Call], model_output: Any, stepped: Any) -> tuple[list[Any], Combination, Any]:
-        """Return the predictions row by row, how the scheduler's input combines them, and what is stepped, once."""
+    def _combined(
+        self, calls: list[_Call], model_output: Any, stepped: Any, mixture: Mixture
+    ) -> tuple[list[Any], Combination, Any, bool]:
+        """Return the predictions row by row, how the scheduler's input combines them, and what is stepped, once.
+
+        Last comes whether the tokens of the image are the last of those that the network sees.
+        """
         whole = [(model_output, stepped)]
         if all(len(each) % 2 == 0 and _equal(*each.chunk(2)) for each in whole[0]):
             whole.append((model_output.chunk(2)[0], stepped.chunk(2)[0]))  # DiT steps every image twice
-        found = None
+        found, scales = None, shown_scales(self._scheduler, mixture)
         for output, images in whole:
-            rows = _rows(calls, images)
-            output = _fitted(output, images)
-            if rows is None or output is None:
-                continue
-            found = rows, combination(output, rows, images), images
-            if found[1].linear:
+            for last in _places(calls[0], images, scales):
+                rows, fitted = _rows(calls, images, last), _fitted(output, images)
+                if rows is None or fitted is None:
+                    continue
+                combined = combination(fitted, rows, images)
+                if found is None or combined.unexplained < found[1].unexplained:
+                    found = rows, combined, images, last
+            if found is not None and found[1].linear:
                 break
         if found is None:
             raise ValueError(
@@ -292,10 +300,11 @@ def _as_videos(calls: list[_Call], stepped: Any) -> Any:
     return stepped
 
 
-def _fitted(x: Any, like: Any) -> Any | None:
+def _fitted(x: Any, like: Any, last: bool = False) -> Any | None:
     """Return x with the axes of `like`, or None: what stands behind is cut off, on one axis at most.
 
     That is a learned variance behind the prediction, or tokens of a reference picture behind those of the image.
+    last: whether what stands before is cut off.
     """
     for axis in range(x.ndim - 1, 0, -1):
         if x.ndim > like.ndim and x.shape[axis] == 1:
@@ -303,15 +312,15 @@ def _fitted(x: Any, like: Any) -> Any | None:
     wanted = tuple(like.shape[1:])
     if x.ndim != like.ndim or sum(a != b for a, b in zip(x.shape[1:], wanted, strict=True)) > 1:
         return None
-    x = x[(slice(None), *(slice(size) for size in wanted))]
+    x = x[(slice(None), *(slice(-size, None) if last else slice(size) for size in wanted))]
     return x if tuple(x.shape[1:]) == wanted else None
 
 
-def _rows(calls: list[_Call], stepped: Any) -> list[Any] | None:
+def _rows(calls: list[_Call], stepped: Any, last: bool) -> list[Any] | None:
     """Return the predictions of all calls, each a batch of what is stepped; None where they do not fit."""
     rows = []
     for call in calls:
-        fitted = _fitted(call.predictions, stepped)
+        fitted = _fitted(call.predictions, stepped, last)
         if fitted is None or len(fitted) % len(stepped):
             return None
         rows += fitted.chunk(len(fitted) // len(stepped))
@@ -319,20 +328,35 @@ def _rows(calls: list[_Call], stepped: Any) -> list[Any] | None:
 
 
 def _is_shown(shown: Any, stepped: Any, scales: Sequence[float]) -> bool:
-    """Whether what a network is shown holds what is stepped, scaled as its scheduler scales, in any of its channels."""
-    stepped = stepped.double()
+    """Whether what a network is shown holds what is stepped, in any of its channels."""
+    return any(_is_scaled(part, stepped, scales) for part in _parts(shown, stepped))
+
+
+def _places(call: _Call, stepped: Any, scales: Sequence[float]) -> tuple[bool, ...]:
+    """Return whether tokens that are stepped are the last of those that a network predicts, or both where it may be.
+
+    Tokens of a reference picture stand behind those of the image. Of text they stand before (Qwen-Image 2.1), where the
+    network is not shown them in their place.
+    """
+    if stepped.ndim != 3 or stepped.shape[1] == call.predictions.shape[1]:
+        return (False,)
+    if call.shown.shape[1] != call.predictions.shape[1]:
+        return (False, True)
+    count, shown = stepped.shape[1], call.shown[: len(stepped)]
+    return (not _is_shown(shown[:, :count], stepped, scales),)
+
+
+def _is_scaled(part: Any, stepped: Any, scales: Sequence[float]) -> bool:
+    """Whether a part of what a network is shown is what is stepped, scaled as its scheduler scales."""
+    part, stepped = part.double(), stepped.double()
     power = float((stepped * stepped).sum())
-    for part in _parts(shown, stepped):
-        part = part.double()
-        scale = float((part * stepped).sum()) / power if power else 0.0
-        left = float((part - scale * stepped).norm()) / max(float(part.norm()), 1e-300)
-        if left <= _SHOWN and any(abs(scale / each - 1) <= _SHOWN for each in scales):
-            return True
-    return False
+    scale = float((part * stepped).sum()) / power if power else 0.0
+    left = float((part - scale * stepped).norm()) / max(float(part.norm()), 1e-300)
+    return left <= _SHOWN and any(abs(scale / each - 1) <= _SHOWN for each in scales)
 
 
 def _parts(shown: Any, stepped: Any) -> Iterator[Any]:
-    """Yield all parts of a shape, one after another along the one axis that is longer."""
+    """Yield all parts of a shape, one after another along the one axis that is longer; of tokens the first and last."""
     for axis in range(shown.ndim - 1, 0, -1):
         if shown.ndim > stepped.ndim and shown.shape[axis] == 1:
             shown = shown.squeeze(axis)
@@ -341,12 +365,10 @@ def _parts(shown: Any, stepped: Any) -> Iterator[Any]:
     longer = [axis for axis in range(1, shown.ndim) if shown.shape[axis] != stepped.shape[axis]]
     if not longer:
         yield shown
-    elif len(longer) == 1:
-        (axis,) = longer
-        spare = shown.shape[axis] - stepped.shape[axis]
-        tokens = shown.ndim == 3 and axis == 1  # those of references stand behind
-        for start in range(0 if spare < 0 else 1 if tokens else spare + 1):
-            yield shown.narrow(axis, start, stepped.shape[axis])
+    elif len(longer) == 1 and (spare := shown.shape[longer[0]] - stepped.shape[longer[0]]) > 0:
+        tokens = shown.ndim == 3 and longer == [1]
+        for start in (0, spare) if tokens else range(spare + 1):
+            yield shown.narrow(longer[0], start, stepped.shape[longer[0]])
 
 
 def _conditions(calls: list[_Call], images: int) -> list[list[int]]:

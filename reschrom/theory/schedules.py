@@ -265,8 +265,7 @@ class Schedule:
                 return told
             return _stretched(name, flow, lambda t: t / steps, lambda t: t * steps, flow.start, flow.end * steps)
         if name.startswith("EDM"):  # Karras et al. (2022): the time is log(sigma) / 4
-            start, end = (math.log(config[each]) / 4 for each in ("sigma_min", "sigma_max"))
-            return Schedule(name, start, end, lambda t, xp: -8 * t, lambda log_snr, xp: -log_snr / 8)
+            return _of_log_sigma(name, config["sigma_min"], config["sigma_max"])
         if config.get("prediction_type") == "trigflow":  # x_t = cos(t) x_0 + sin(t) noise
             return Schedule(
                 name,
@@ -278,6 +277,8 @@ class Schedule:
         if hasattr(scheduler, "_alpha_cumprod") and config.get("scaler") == 1:
             return _stretched(name, Schedule.cosine(config["s"]), lambda t: t, lambda t: t, 0.0, 1.0)
         table = getattr(scheduler, "alphas_cumprod", None)
+        if config.get("timestep_type") == "continuous" and None not in map(config.get, ("sigma_min", "sigma_max")):
+            return _of_log_sigma(name, config["sigma_min"], config["sigma_max"])
         # With "continuous" timesteps a scheduler counts in log sigma, whatever its table holds.
         if table is None or config.get("timestep_type") == "continuous":
             raise TypeError(
@@ -317,6 +318,12 @@ def is_flow(scheduler: Any, config: Any) -> bool:
     # One in stages changes resolution on the way.
     plain = config.get("stages", 1) == 1
     return plain and (named or bool(config.get("use_flow_sigmas", False)))
+
+
+def _of_log_sigma(name: str, least: float, greatest: float) -> Schedule:
+    """Return the schedule whose time is log(sigma) / 4, sigma the noise beside unit signal."""
+    start, end = (math.log(sigma) / 4 for sigma in (least, greatest))
+    return Schedule(name, start, end, lambda t, xp: -8 * t, lambda log_snr, xp: -log_snr / 8)
 
 
 def _stretched(

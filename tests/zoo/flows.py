@@ -57,6 +57,13 @@ def adjusted(build: Any, **attributes: Any) -> Any:
     return made
 
 
+def wan_vae() -> Any:
+    return diffusers.AutoencoderKLWan(
+        base_dim=3, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
+        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    )  # fmt: skip
+
+
 def none(*names: str) -> dict[str, None]:
     return dict.fromkeys(names)
 
@@ -808,5 +815,73 @@ SINGLE = {
     ),
 }  # fmt: skip
 
-FLOWS: dict[str, Case] = {**SD3, **FLUX, **PACKED, **SINGLE}
+
+class Reader:
+    """What Qwen-Image 2.1 asks its processor when it is built."""
+
+    def __init__(self) -> None:
+        self.tokenizer = self
+
+    def apply_chat_template(self, *_: Any, **__: Any) -> list[list[int]]:
+        return [[0]]
+
+    def encode(self, _: str) -> list[int]:
+        return [1]
+
+
+# Tokens that are single pixels of the latents.
+PIXELS = {
+    "QwenImage21Pipeline": Case(
+        of(
+            "QwenImage21Pipeline",
+            lambda: diffusers.QwenImage21Transformer2DModel(
+                patch_size=1,
+                in_channels=4,
+                out_channels=4,
+                num_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                context_in_dim=8,
+                axes_dims_rope=(8, 4, 4),
+            ),
+            vae=lambda: diffusers.AutoencoderKLQwenImage21(
+                base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+            ),
+            tokenizer=...,
+            processor=Reader,
+        ),
+        calls(text=QWEN_TEXT, **TRUE),
+        size=(128, 128),
+        other=(192, 320),
+        unpack=squares,
+        **TWO_CALLS,
+        **T,
+    ),
+    "BriaFiboPipeline": Case(
+        of(
+            "BriaFiboPipeline",
+            lambda: diffusers.BriaFiboTransformer2DModel(
+                patch_size=1,
+                in_channels=4,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                joint_attention_dim=16,
+                text_encoder_dim=8,
+                axes_dims_rope=[0, 4, 4],
+            ),
+            vae=wan_vae,
+            text_encoder=t5,
+            tokenizer=tokenizer,
+        ),
+        calls(text=prompted()),
+        size=(128, 128),
+        other=(192, 320),
+        unpack=squares,
+        **T,
+    ),
+}  # fmt: skip
+
+FLOWS: dict[str, Case] = {**SD3, **FLUX, **PACKED, **SINGLE, **PIXELS}
 __all__ = ["FLOWS", "pixart", "prompted", "stable_diffusion_3", "talker", "tokenizer"]

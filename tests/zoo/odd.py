@@ -340,6 +340,27 @@ CASCADES = {
     ),
 }  # fmt: skip
 
+PRIORS = {
+    "KandinskyV22PriorPipeline": Case(
+        built(
+            diffusers.KandinskyV22PriorPipeline,
+            prior=lambda: diffusers.PriorTransformer(
+                num_attention_heads=2, attention_head_dim=4, embedding_dim=8, num_layers=1, num_embeddings=77
+            ),
+            image_encoder=watcher,
+            text_encoder=lambda: talker(projected=True),
+            tokenizer=tokenizer,
+            scheduler=lambda: diffusers.UnCLIPScheduler(
+                variance_type="fixed_small_log", prediction_type="sample", clip_sample=True, clip_sample_range=5.0
+            ),
+            image_processor=extractor,
+        ),
+        calls(text=prompted(), sized=False, latent=False, more={"output_type": "pt"}),
+        supports=frozenset({"default", "guidance off"}),
+        refused="it makes an embedding, which has no resolution",
+    ),
+}  # fmt: skip
+
 UNGUIDED = {"branches": ("conditional",), "supports": without("guidance off", "other size")}
 
 
@@ -521,5 +542,5 @@ OTHERS = {
     ),
 }  # fmt: skip
 
-ODD: dict[str, Case] = {**DEEP, **KANDINSKY, **CASCADES, **OTHERS}
+ODD: dict[str, Case] = {**DEEP, **KANDINSKY, **CASCADES, **PRIORS, **OTHERS}
 __all__ = ["ODD", "conditional_unet", "extractor", "long_t5", "sd", "talker", "tokenizer", "watcher"]

@@ -75,12 +75,8 @@ class Truth:
         return np.stack([band_energies(m.guidance) for m in self.distinct], axis=1)
 
 
-def alpha_and_state(scheduler: Any, index: int, timestep: Any, sample: np.ndarray,
-                    first: bool = True) -> tuple[float, str, np.ndarray]:  # fmt: skip
-    """Return signal power, what the scheduler takes the network for ("flow" or ""), and x_t at unit intensity.
-
-    first: whether a scheduler of second order is not half way through a step.
-    """
+def alpha_and_state(scheduler: Any, index: int, timestep: Any, sample: np.ndarray) -> tuple[float, str, np.ndarray]:
+    """Return signal power, what the scheduler takes the network for ("flow" or ""), and x_t at unit intensity."""
     name = type(scheduler).__name__.removesuffix("Scheduler").removesuffix("Discrete")
     config = scheduler.config
     if name in TABLE:
@@ -95,9 +91,7 @@ def alpha_and_state(scheduler: Any, index: int, timestep: Any, sample: np.ndarra
     if name == "SCM":  # (cos(t) x_0 + sin(t) noise) sigma_data, told to the network as a flow
         angle = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
         return np.cos(angle) ** 2, "flow", sample / config.sigma_data
-    # The steps half way of DPM2 lie between its sigmas.
-    between = name.startswith("KDPM2") and not first
-    sigma = float((scheduler.sigmas_interpol if between else scheduler.sigmas)[index])
+    sigma = float(scheduler.sigmas[index])
     if name in FLOW or config.get("use_flow_sigmas", False):
         size = np.hypot(1 - sigma, sigma)
         return (1 - sigma) ** 2 / size**2, "flow", sample / size
@@ -215,13 +209,13 @@ def _named(pipeline: Any, name: str) -> Any:
 
 
 def _moment(case: Case, size: Any, scheduler: Any, index: int, timestep: Any, sample: np.ndarray,
-            outputs: list[np.ndarray], first: bool) -> Moment:  # fmt: skip
+            outputs: list[np.ndarray]) -> Moment:  # fmt: skip
     if case.doubled and len(outputs[0]) == len(sample) > 1 and np.array_equal(*np.split(sample, 2)):
         sample = sample[: len(sample) // 2]
     if case.folded:
         frames = outputs[0].shape[2]
         sample = np.moveaxis(sample.reshape(-1, frames, *sample.shape[1:]), 1, 2)
-    alpha, usual, x_t = alpha_and_state(scheduler, index, timestep, _arranged(case, size, sample), first)
+    alpha, usual, x_t = alpha_and_state(scheduler, index, timestep, _arranged(case, size, sample))
     rows = _branches(case, outputs, len(sample))
     rows = {name: case.sign * _arranged(case, size, each, sample.shape) for name, each in rows.items()}
     config = scheduler.config
