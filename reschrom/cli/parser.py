@@ -235,7 +235,7 @@ def _add_spectrum(command: Parser) -> None:
         nargs="+",
         metavar="FILE|S",
         help="strength of the images' signal in each resolution: the file that reschrom spectrum wrote, or the "
-        "variance of a coefficient, finest first, one number for every level from 0 to a single pixel. Without it the "
+        "variance of a coefficient, finest first, one number for every resolution down to the coarsest. Without it the "
         "paper's formula is used, which needs none",
     )
 

@@ -29,8 +29,10 @@ class DVDPPipeline(DiffusionPipeline):
     def __init__(self, unet: UNet2DModel, scheduler: DVDPScheduler) -> None:
         super().__init__()
         side, count = unet.config.sample_size, len(scheduler.process.turning_points)
-        if side % 2**count:
-            raise ValueError(f"{count} turning points need a size that is a multiple of 2^{count}; got {side}")
+        if not isinstance(side, int) or side % 2**count:
+            raise ValueError(
+                f"{count} turning points need square images whose size is a multiple of 2^{count}; got {side}"
+            )
         self.register_modules(unet=unet, scheduler=scheduler)
 
     @torch.no_grad()

@@ -177,7 +177,7 @@ def test_noise_is_added_at_the_resolution_of_the_timesteps():
         (lambda: DVDPScheduler().step(torch.zeros(1, 3, 8, 8), 3, torch.zeros(1, 3, 8, 8)), "set_timesteps must be"),
         (
             lambda: pipeline(turning_points=(1, 2, 3, 4)),
-            r"4 turning points need a size that is a multiple of 2\^4; got 8",
+            r"4 turning points need square images whose size is a multiple of 2\^4; got 8",
         ),
     ],
 )

@@ -262,10 +262,9 @@ def test_rates_are_measured_at_any_size():
     )
     gains = 0.4 * field.spectrum / (0.4 * field.spectrum + 0.6)
     np.testing.assert_allclose(kept.share, gains, atol=0.02)
+    other = GaussianField([1, 1, 1, 1], size=7).sample(10, rng)
     with pytest.raises(ValueError, match=r"all images must have one shape; got \(3, 7, 7\) after \(3, 6, 9\)"):
-        rates_from_losses(
-            field.denoise, [images, images[..., :7, :7].repeat(2, -2)[..., :7, :]], schedule, edges, rng, ""
-        )
+        rates_from_losses(field.denoise, iter([images, other]), schedule, edges, rng, "losses")
 
 
 def dense(size: tuple[int, int], variances: np.ndarray) -> list[np.ndarray]:
