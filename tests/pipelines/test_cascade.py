@@ -183,10 +183,11 @@ def test_every_network_is_told_its_own_time(scheduler, t):
     assert all(model.asked[1].tolist() == pytest.approx([t, t], abs=1e-4) for model in plain.models)
 
 
+@pytest.mark.parametrize("side", [8, 12])
 @pytest.mark.parametrize(("time", "intensity"), CORNERS)
-def test_two_levels_are_equation_22(time, intensity):
-    low, high = level(8), level(16)
-    schedule, x_t, t = Schedule.from_diffusers(COSINE), white(2, 3, 16, 16), 600.0
+def test_two_levels_are_equation_22(time, intensity, side):
+    low, high = level(side), level(2 * side)
+    schedule, x_t, t = Schedule.from_diffusers(COSINE), white(2, 3, 2 * side, 2 * side), 600.0
     tau = torch.tensor(float(matched_time(schedule, t, 1)) if time else t)
     scale = float(intensity_scale(float(schedule.alpha(t)), 1)) if intensity else 1.0
     with torch.no_grad():

@@ -88,7 +88,9 @@ def full_bands(x: np.ndarray) -> list[np.ndarray]:
     return [a - b for a, b in itertools.pairwise(smooth)] + smooth[-1:]
 
 
-@pytest.mark.parametrize("first", range(0, len(SIZES), 100))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(100, len(SIZES), 100))]
+)
 def test_bands_of_any_size_are_an_orthogonal_decomposition_over_cells(first):
     for height, width in SIZES[first : first + 100]:
         x = np.random.default_rng([height, width]).standard_normal((height, width))
@@ -251,17 +253,17 @@ def test_rates_are_measured_at_any_size():
     field, schedule, edges = GaussianField([0.1, 0.5, 3.0, 9.0], size=(6, 9)), Schedule.cosine(), np.linspace(0, 1, 17)
     rng = np.random.default_rng(5)
     predicted = Chromatogram.predicted(schedule, (6, 9), field.spectrum, edges)
-    images = field.sample(1500, rng)
+    images = field.sample(500, rng)
     measured = rates_from_losses(field.denoise, images, schedule, edges, rng, "losses")
     sampled = rates_from_sampling(field.denoise, rng.standard_normal(images.shape), schedule, edges, 16, "sampling")
     for chromatogram in (measured, sampled):
         assert chromatogram.size == (6, 9)
-        assert chromatogram.compare(predicted).centroid_distance < 0.01
+        assert chromatogram.compare(predicted).centroid_distance < 0.02
     kept = survival(
         images, field.denoise(np.sqrt(0.4) * images + np.sqrt(0.6) * rng.standard_normal(images.shape), 0.4)
     )
     gains = 0.4 * field.spectrum / (0.4 * field.spectrum + 0.6)
-    np.testing.assert_allclose(kept.share, gains, atol=0.02)
+    np.testing.assert_allclose(kept.share, gains, atol=0.04)
     other = GaussianField([1, 1, 1, 1], size=7).sample(10, rng)
     with pytest.raises(ValueError, match=r"all images must have one shape; got \(3, 7, 7\) after \(3, 6, 9\)"):
         rates_from_losses(field.denoise, iter([images, other]), schedule, edges, rng, "losses")
