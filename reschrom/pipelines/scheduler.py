@@ -12,7 +12,18 @@ from typing import Any, NamedTuple
 from reschrom.theory.schedules import Schedule, is_flow
 
 # What the networks of diffusers predict; those of EDM (Karras et al., 2022) are preconditioned by their scheduler.
-PREDICTIONS = ("epsilon", "sample", "v_prediction", "flow_prediction", "edm_epsilon", "edm_v_prediction", "trigflow")
+PREDICTIONS = (
+    "epsilon",
+    "sample",
+    "v_prediction",
+    "flow_prediction",
+    "inverted_flow",
+    "edm_epsilon",
+    "edm_v_prediction",
+    "trigflow",
+)
+# Of these the images are stepped on the straight path from image to noise, (1 - sigma) x_0 + sigma noise.
+STRAIGHT = ("flow_prediction", "inverted_flow")
 
 
 # Two signal-to-noise ratios whose logarithms are so close are one: schedulers keep sigmas in single precision.
@@ -73,6 +84,8 @@ def response(prediction: str, mixture: Mixture, sigma_data: float = 0.5) -> Resp
             return Response(signal / mixture.size**2, -noise / mixture.size**2)
         case "flow_prediction":  # the velocity noise - x_0 along x = (1 - sigma) x_0 + sigma noise
             return Response(1.0, -noise)
+        case "inverted_flow":  # the velocity x_0 - noise, which Mochi's scheduler counts from the noise on
+            return Response(1.0, noise)
         case "edm_epsilon" | "edm_v_prediction":
             # x = x_0 + sigma n, and F is what EDM trains: x_0 = c_skip x + c_out F.
             sign = 1 if prediction == "edm_epsilon" else -1
@@ -86,7 +99,7 @@ def response(prediction: str, mixture: Mixture, sigma_data: float = 0.5) -> Resp
 def mixture_of(alpha: float, prediction: str) -> Mixture:
     """Return the mixture that a scheduler steps where the signal power is alpha."""
     signal, noise = math.sqrt(alpha), math.sqrt(1 - alpha)
-    if prediction == "flow_prediction":
+    if prediction in STRAIGHT:
         return Mixture(signal / (signal + noise), noise / (signal + noise))
     if prediction.startswith("edm"):
         return Mixture(1.0, noise / signal if signal else math.inf)
@@ -98,7 +111,7 @@ def prediction_of(scheduler: Any) -> str:
     config = scheduler.config
     stated = config.get("prediction_type")
     if is_flow(scheduler, config) and stated in (None, "flow_prediction"):
-        return "flow_prediction"
+        return "inverted_flow" if config.get("invert_sigmas") else "flow_prediction"
     prediction = "epsilon" if stated is None else str(stated)  # one without the setting knows noise alone
     if hasattr(scheduler, "precondition_outputs"):
         prediction = f"edm_{prediction}"
@@ -136,9 +149,8 @@ def mixture_at(scheduler: Any, index: int | None, timestep: Any, between: bool =
         sigmas = getattr(scheduler, "sigmas_interpol", sigmas)
     sigma = float(sigmas[index] if middle is None else middle)
     if is_flow(scheduler, scheduler.config):
-        # An inverted one counts the signal, not the noise (Mochi).
-        signal, noise = 1 - sigma, sigma
-        return Mixture(noise, signal) if scheduler.config.get("invert_sigmas") else Mixture(signal, noise)
+        # An inverted one counts the signal.
+        return Mixture(sigma, 1 - sigma) if scheduler.config.get("invert_sigmas") else Mixture(1 - sigma, sigma)
     if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
         signal, noise = (float(each) for each in scheduler._sigma_to_alpha_sigma_t(torch.tensor(sigma).double()))
         return Mixture(signal, noise)

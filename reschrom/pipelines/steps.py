@@ -16,6 +16,7 @@ from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method
 from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
 from reschrom.pipelines.geometry import image_layout
 from reschrom.pipelines.scheduler import (
+    STRAIGHT,
     Mixture,
     as_number,
     mixture_at,
@@ -198,7 +199,7 @@ class StepReader:
             Step(
                 begins,
                 time,
-                layout(stepped if kind == "flow_prediction" else stepped / mixture.size),
+                layout(stepped if kind in STRAIGHT else stepped / mixture.size),
                 layout((change.from_x * stepped + change.from_prediction * prediction) / change.divisor),
                 None if reference is None else layout(conditional - _precise(rows[names.index(reference)])),
                 to_estimate,
