@@ -26,7 +26,7 @@ PREDICTIONS = (
 STRAIGHT = ("flow_prediction", "inverted_flow")
 
 
-# Two signal-to-noise ratios whose logarithms are so close are one: schedulers keep sigmas in single precision.
+# Times that are so close, as shares of the whole, are one.
 _SAME = 3e-6
 # How far half precision rounds a timestep, of its size.
 _HALF = 2.0**-8
@@ -106,12 +106,31 @@ def mixture_of(alpha: float, prediction: str) -> Mixture:
     return Mixture(signal, noise)
 
 
+def schedule_of(scheduler: Any) -> Schedule:
+    """Return the schedule of a scheduler, whose time runs from noise to image as the steps of a run do.
+
+    This is `Schedule.from_diffusers`, but for a flow that counts its time from the noise on, as Mochi's: of that it is
+    the schedule which counts from the image. Raises as it does.
+    """
+    return Schedule.from_diffusers(_upright(scheduler) if _inverted(scheduler) else scheduler)
+
+
+def _inverted(scheduler: Any) -> bool:
+    return bool(scheduler.config.get("invert_sigmas")) and is_flow(_upright(scheduler), _upright(scheduler).config)
+
+
+def _upright(scheduler: Any) -> Any:
+    return type(scheduler).from_config(scheduler.config, invert_sigmas=False)
+
+
 def prediction_of(scheduler: Any) -> str:
     """Return what a scheduler takes the prediction for: one of `PREDICTIONS`, else TypeError."""
     config = scheduler.config
     stated = config.get("prediction_type")
+    if _inverted(scheduler):
+        return "inverted_flow"
     if is_flow(scheduler, config) and stated in (None, "flow_prediction"):
-        return "inverted_flow" if config.get("invert_sigmas") else "flow_prediction"
+        return "flow_prediction"
     prediction = "epsilon" if stated is None else str(stated)  # one without the setting knows noise alone
     if hasattr(scheduler, "precondition_outputs"):
         prediction = f"edm_{prediction}"
@@ -144,17 +163,24 @@ def mixture_at(scheduler: Any, index: int | None, timestep: Any, between: bool =
         else:
             alpha = float(scheduler._alpha_cumprod(told, "cpu"))  # Wuerstchen has a function for a table
         return Mixture(math.sqrt(alpha), math.sqrt(1 - alpha))
-    middle = getattr(scheduler, "mid_point_sigma", None) if between else None
-    if between:
-        sigmas = getattr(scheduler, "sigmas_interpol", sigmas)
-    sigma = float(sigmas[index] if middle is None else middle)
+    sigma = _sigma_between(scheduler, sigmas, index) if between else float(sigmas[index])
+    if _inverted(scheduler):
+        return Mixture(sigma, 1 - sigma)
     if is_flow(scheduler, scheduler.config):
-        # An inverted one counts the signal.
-        return Mixture(sigma, 1 - sigma) if scheduler.config.get("invert_sigmas") else Mixture(1 - sigma, sigma)
+        return Mixture(1 - sigma, sigma)
     if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
         signal, noise = (float(each) for each in scheduler._sigma_to_alpha_sigma_t(torch.tensor(sigma).double()))
         return Mixture(signal, noise)
     return Mixture(1.0, sigma)
+
+
+def _sigma_between(scheduler: Any, sigmas: Any, index: int) -> float:
+    """Return the sigma at which a scheduler of second order has the network evaluated between two of its steps."""
+    if getattr(scheduler, "mid_point_sigma", None) is not None:  # DPM-Solver SDE
+        return float(scheduler.mid_point_sigma)
+    # The ancestral DPM2 counts them from one place earlier; Heun's second evaluation is at the next sigma.
+    place = index - 1 if type(scheduler).__name__.startswith("KDPM2Ancestral") else index
+    return float(getattr(scheduler, "sigmas_interpol", sigmas)[place])
 
 
 def as_number(timestep: Any) -> float:
@@ -190,19 +216,16 @@ def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:
         return (1 / math.hypot(mixture.noise, float(scheduler.config.sigma_data)),)
     if prediction == "trigflow":
         return (1 / mixture.size, 1 / (mixture.signal + mixture.noise))
-    if is_flow(scheduler, scheduler.config):
+    if _inverted(scheduler) or is_flow(scheduler, scheduler.config):
         return (1.0,)
     return (1 / mixture.size,)
 
 
 def time_of(schedule: Schedule, mixture: Mixture, told: float) -> float:
     """Return the time of a schedule at which images are so noised: the timestep `told` if that is exact."""
-    exact = mixture.log_snr
-    if schedule.start <= told <= schedule.end:
-        stated = float(schedule.log_snr(told))
-        if stated == exact or abs(stated - exact) < _SAME:
-            return told
-    return float(schedule.time_at(exact))
+    exact = float(schedule.time_at(mixture.log_snr))
+    # Between whole timesteps some interpolate sigma, and keep it in single precision.
+    return told if abs(told - exact) <= _SAME * (schedule.end - schedule.start) else exact
 
 
 def share_of_time(scheduler: Any, schedule: Schedule, time: float) -> float:

@@ -22,10 +22,10 @@ from reschrom.pipelines.scheduler import (
     mixture_at,
     prediction_of,
     response,
+    schedule_of,
     shown_scales,
     time_of,
 )
-from reschrom.theory.schedules import Schedule
 
 # How far, relative to its size, what the network sees may be from what is stepped.
 _SHOWN = 0.02
@@ -79,7 +79,7 @@ class StepReader:
         if stated is not None and (sorted(set(stated) - set(BRANCHES)) or "conditional" not in stated):
             raise ValueError(f"guidance= names the branch of each row, one of {', '.join(BRANCHES)}; got {stated!r}")
         self._stated = stated
-        self.schedule = Schedule.from_diffusers(pipeline.scheduler)  # refuses what has no known signal-to-noise ratio
+        self.schedule = schedule_of(pipeline.scheduler)  # refuses what has no known signal-to-noise ratio
         prediction_of(pipeline.scheduler)
         self._known: dict[tuple[int, ...], list[str]] = {}  # the branches of this run, by the sizes of its batches
         self._open = contextlib.ExitStack()
@@ -121,7 +121,7 @@ class StepReader:
     def _follow(self) -> None:
         """Listen to the scheduler that the pipeline has now."""
         self._scheduler = self._pipeline.scheduler
-        self.schedule = Schedule.from_diffusers(self._scheduler)
+        self.schedule = schedule_of(self._scheduler)
         self._open.enter_context(replaced_method(self._scheduler, "step", self._step))
         self._open.enter_context(replaced_method(self._scheduler, "set_timesteps", self._set_timesteps))
 
@@ -146,7 +146,7 @@ class StepReader:
         self._begins, self._calls = True, []
         result = original(*args, **kwargs)
         if original.__self__ is self._scheduler:  # type: ignore[attr-defined]
-            self.schedule = Schedule.from_diffusers(self._scheduler)  # some count other times than before
+            self.schedule = schedule_of(self._scheduler)  # some count other times than before
         return result
 
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -315,8 +315,8 @@ def _other_times(scheduler: Any, steps: float) -> "Schedule | None":
 def is_flow(scheduler: Any, config: Any) -> bool:
     """Tell whether a scheduler of diffusers runs on the flow-matching path, so that its timestep is N sigma."""
     named = any(base.__name__.startswith(_FLOW) for base in type(scheduler).__mro__)
-    # One in stages changes resolution on the way.
-    plain = config.get("stages", 1) == 1
+    # An inverted scheduler runs from noise to image, and one in stages changes resolution on the way.
+    plain = not config.get("invert_sigmas", False) and config.get("stages", 1) == 1
     return plain and (named or bool(config.get("use_flow_sigmas", False)))
 
 

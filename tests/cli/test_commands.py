@@ -285,7 +285,7 @@ def test_a_mistake_gives_one_line_and_no_file(tmp_path, monkeypatch, capsys, arg
         ("[]", "does not describe a diffusers scheduler"),
         ("{}", "does not describe a diffusers scheduler: '_class_name'"),
         ('{"_class_name": "NoSuchScheduler"}', "NoSuchScheduler"),
-        ('{"_class_name": "EDMEulerScheduler"}', "alphas_cumprod .* got EDMEulerScheduler"),
+        ('{"_class_name": "IPNDMScheduler"}', "alphas_cumprod .* got IPNDMScheduler"),
         ('{"_class_name": "DPMSolverSDEScheduler"}', "torchsde"),
         ('{"_class_name": "logging"}', "does not describe a diffusers scheduler: .*from_config"),
         (

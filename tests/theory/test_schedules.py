@@ -335,7 +335,11 @@ def test_alpha_agrees_with_solvers_that_use_flow_sigmas(name, shift):
     np.testing.assert_allclose(scheduler.timesteps.double().numpy(), 1000 * sigma, atol=1.0)
 
 
-@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - set(WITH_TABLE) - set(FLOW_MATCHING)))
+# These count time by the angle of x_t = cos(t) x_0 + sin(t) noise, by log(sigma) / 4, or by the cosine schedule's time.
+OTHER_CLOCKS = ("DDPMWuerstchenScheduler", "EDMDPMSolverMultistepScheduler", "EDMEulerScheduler", "SCMScheduler")
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - set(WITH_TABLE) - set(FLOW_MATCHING) - set(OTHER_CLOCKS)))
 def test_every_other_scheduler_is_refused_by_name(name):
     with pytest.raises(TypeError, match=f"alphas_cumprod .* got {name}"):
         Schedule.from_diffusers(built(name, **ARGUMENTS.get(name, {})))
@@ -350,8 +354,61 @@ def test_every_other_scheduler_is_refused_by_name(name):
     ],
 )
 def test_schedulers_with_another_clock_are_refused(name, settings):
-    with pytest.raises(TypeError, match=f"whole timesteps, or one whose timestep is N sigma .* got {name}"):
+    with pytest.raises(TypeError, match=f"whole timesteps, one whose timestep is N sigma .* got {name}"):
         Schedule.from_diffusers(built(name, **settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("EDMEulerScheduler", {}),
+        ("EDMDPMSolverMultistepScheduler", {"sigma_min": 0.01, "sigma_max": 20.0}),
+        (
+            "EulerDiscreteScheduler",
+            {
+                "timestep_type": "continuous",
+                "prediction_type": "v_prediction",
+                "use_karras_sigmas": True,
+                "sigma_min": 0.002,
+                "sigma_max": 700.0,
+            },
+        ),
+    ],
+)
+def test_time_is_a_quarter_of_log_sigma_where_a_scheduler_counts_so(name, settings):
+    scheduler = built(name, steps=12, **settings)
+    t, sigma = scheduler.timesteps.double().numpy(), scheduler.sigmas[:12].double().numpy()
+    schedule = Schedule.from_diffusers(scheduler)
+    # Its ends are kept in double precision, and the timesteps in single.
+    t = np.clip(t, schedule.start, schedule.end)
+    np.testing.assert_allclose(schedule.alpha(t), 1 / (1 + sigma**2), rtol=1e-5)
+    np.testing.assert_allclose(schedule.time_at(schedule.log_snr(t)), t, rtol=1e-12)
+    np.testing.assert_allclose(schedule.network_time(t), t)  # no image stands before the first of these times
+
+
+def test_time_is_an_angle_for_trigflow():
+    schedule = Schedule.from_diffusers(every_scheduler()["SCMScheduler"]())
+    angles = np.linspace(0.1, 1.5, 8)
+    np.testing.assert_allclose(schedule.alpha(angles), np.cos(angles) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(schedule.time_at(schedule.log_snr(angles)), angles, rtol=1e-12)
+
+
+def test_wuerstchen_has_the_cosine_schedule():
+    scheduler = every_scheduler()["DDPMWuerstchenScheduler"]()
+    times = np.linspace(0.05, 0.95, 7)  # at the ends it keeps alpha within 0.0001 and 0.9999
+    alphas = [float(scheduler._alpha_cumprod(torch.tensor(t), "cpu")) for t in times]
+    np.testing.assert_allclose(Schedule.from_diffusers(scheduler).alpha(times), alphas, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_flow_that_is_told_other_timesteps_than_its_sigmas_is_read_by_its_sigmas(shift):
+    # As CogView4 and GLM-Image do: the sigmas are shifted, and the timesteps are not.
+    scheduler = built("FlowMatchEulerDiscreteScheduler", shift=shift)
+    told = np.linspace(1000, 1, 6).astype(int)
+    scheduler.set_timesteps(timesteps=list(told), sigmas=list(told / 1000) if shift > 1 else list(told / 2000 + 0.0))
+    schedule, sigma = Schedule.from_diffusers(scheduler), scheduler.sigmas[:-1].double().numpy()
+    np.testing.assert_allclose(schedule.alpha(told.astype(float)), flow_alpha(sigma), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(schedule.time_at(schedule.log_snr(told.astype(float))), told, rtol=1e-9)
 
 
 def test_a_subclass_of_a_flow_matching_scheduler_is_one():

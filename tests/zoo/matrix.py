@@ -102,7 +102,7 @@ def difference(meter: Any, truth: Truth, pipeline: Any) -> str:
         if step.guidance is not None:
             told["guidance"] = _apart(record.guidance, step.guidance, 1e-2 * size)
         for what, apart in told.items():
-            if not apart <= (PRECISION if what != "alpha" else 4e-6):  # sigmas are kept in single precision
+            if not apart <= (PRECISION if what != "alpha" else 1e-4):  # a timestep is told to a few thousandths
                 return f"{what} at step {index} is off by {apart:.2g}"
     return _of_shares(meter, steps) if steps[0].guidance is not None else ""
 
