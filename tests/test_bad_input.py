@@ -173,6 +173,7 @@ MISTAKES = {
         r"temperature > 0; got -3\.0, 3\.0, 0\.0",
     ),
     "shift of zero": (lambda: Schedule.flow_matching(0.0), ValueError, r"shift must be finite and positive; got 0\.0"),
+    "sigma of zero": (lambda: Schedule.edm(0.0), ValueError, r"largest sigma must be finite and positive; got 0\.0"),
     "shift without end": (lambda: Schedule.flow_matching(INF), ValueError, r"must be finite .* got inf"),
     "rate without end": (lambda: Schedule.linear(0.1, INF), ValueError, r"must be finite.* got 0\.1 to inf"),
     "sigmoid without end": (lambda: Schedule.sigmoid(-INF), ValueError, r"finite start < end .* got -inf, 3\.0, 1\.0"),

@@ -38,6 +38,9 @@ class Schedule:
         How plots and tables call it.
     start, end : float
         The first time (image) and the last (noise).
+    path : {"preserving", "straight", "exploding"}
+        What a network of this clock is shown, all at the same alpha: `sqrt(alpha) x_0 + sqrt(1 - alpha) noise` of
+        Eq. (1), whose variance is preserved; `(1 - sigma) x_0 + sigma noise` of flow matching; or `x_0 + sigma noise`.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class Schedule:
     end: float
     _log_snr: Curve = field(repr=False)
     _time: Curve = field(repr=False)
+    path: str = "preserving"
 
     def log_snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the natural logarithm of the signal-to-noise ratio at time t: +inf for the image, -inf for noise."""
@@ -200,7 +204,24 @@ class Schedule:
         def time(log_snr: Array, xp: Any) -> Array:
             return _sigmoid(-log_snr / 2 - math.log(shift), xp)
 
-        return Schedule("flow_matching", 0.0, 1.0, log_snr, time)
+        return Schedule("flow_matching", 0.0, 1.0, log_snr, time, "straight")
+
+    @staticmethod
+    def edm(sigma_max: float = 80.0) -> "Schedule":
+        """Return the schedule whose time is sigma itself, of x_t = x_0 + sigma noise (Karras et al., 2022).
+
+        alpha = 1 / (1 + sigma^2), so the log signal-to-noise ratio is -2 log sigma; sigma runs from 0 to `sigma_max`.
+        """
+        if not 0 < sigma_max < math.inf:
+            raise ValueError(f"the largest sigma must be finite and positive; got {sigma_max}")
+        return Schedule(
+            "edm",
+            0.0,
+            float(sigma_max),
+            lambda t, xp: -2 * xp.log(t),
+            lambda log_snr, xp: xp.exp(-log_snr / 2),
+            "exploding",
+        )
 
     @staticmethod
     def from_alphas(alphas: Float[np.ndarray, " timesteps"], name: str = "table") -> "Schedule":
@@ -336,6 +357,7 @@ def _stretched(
         end,
         lambda t, xp: unit._log_snr(there(t), xp),
         lambda log_snr, xp: back(unit._time(log_snr, xp)),
+        unit.path,
     )
 
 

@@ -32,6 +32,7 @@ CONTINUOUS = {
     "flow_matching": Schedule.flow_matching(),
     "flow_matching(3)": Schedule.flow_matching(3.0),
     "flow_matching(0.2)": Schedule.flow_matching(0.2),
+    "edm": Schedule.edm(),
 }
 INSIDE = np.array([1e-200, 1e-12, 1e-6, 1e-3, 0.03, 0.2, 0.5, 0.8, 0.97, 1 - 1e-3, 1 - 1e-6, 1 - 1e-12])
 
@@ -66,6 +67,8 @@ def exact_alpha(name: str, t: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
                 shift = numbers[0] if numbers else mpmath.mpf(1)
                 sigma = shift * t / (1 + (shift - 1) * t)
                 alpha = (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2)
+            case "edm":
+                alpha = 1 / (1 + t**2)
         return +alpha, 1 - alpha
 
 
@@ -120,9 +123,9 @@ def test_limits_are_the_image_and_the_noise(name):
     assert (schedule.alpha(0.0), schedule.noise(0.0)) == (1.0, 0.0)
     assert schedule.log_snr(0.0) == schedule.snr(0.0) == math.inf
     assert schedule.time_at(math.inf) == schedule.time(1.0) == 0.0
-    if "linear" in name:  # these end before pure noise
-        assert 0 < schedule.alpha(1.0) < 0.01
-        assert schedule.time(schedule.alpha(1.0)) == pytest.approx(1.0, rel=1e-12)
+    if "linear" in name or name == "edm":  # these end before pure noise
+        assert 0 < schedule.alpha(schedule.end) < 0.01
+        assert schedule.time(schedule.alpha(schedule.end)) == pytest.approx(schedule.end, rel=1e-12)
         with pytest.raises(ValueError, match="log signal-to-noise ratios from"):
             schedule.time(0.0)
     else:
