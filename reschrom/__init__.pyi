@@ -3,7 +3,9 @@
 from .denoisers.finite import FiniteDataset as FiniteDataset
 from .denoisers.gaussian import GaussianField as GaussianField
 from .denoisers.gaussian import GaussianMixture as GaussianMixture
+from .denoisers.guidance import guidance_from_sampling as guidance_from_sampling
 from .denoisers.losses import BandLosses as BandLosses
+from .denoisers.network import Denoiser as Denoiser
 from .denoisers.sampling import ddim as ddim
 from .denoisers.sampling import predicted_noise as predicted_noise
 from .denoisers.sparse import ScaleMixture as ScaleMixture

@@ -17,11 +17,14 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images
-from reschrom.denoisers.sampling import Denoiser, Times, ddim, estimate_of
+from reschrom.denoisers.sampling import Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
+
+# By so much of its width images may leave the range to which a network's estimates are clipped.
+_OUTSIDE = 0.1
 
 
 class BandLosses(NamedTuple):
@@ -37,7 +40,7 @@ class BandLosses(NamedTuple):
 
 
 def band_losses(
-    model: Denoiser, images: Images | Iterable[Images], schedule: Schedule, times: Times, generator: np.random.Generator
+    model: Denoise, images: Images | Iterable[Images], schedule: Schedule, times: Times, generator: np.random.Generator
 ) -> BandLosses:
     """Measure the denoising loss of every band, `E||b_m (x_0 - estimate)||^2`, by noising images with Eq. (1).
 
@@ -74,27 +77,40 @@ def band_losses(
 
 
 def _losses(
-    denoise: Denoiser, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
-) -> tuple[StreamingMean, Size]:
+    denoise: Denoise, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
+) -> tuple[StreamingMean, np.ndarray]:
     """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times).
 
-    Returns the size of the images, too.
+    Returns the means and the mean image, shape (1, C, H, W).
     """
-    losses = StreamingMean()
-    for batch in _batches(images):
+    losses, total = StreamingMean(), np.zeros(1)
+    for batch in batches(images):
+        _within_range(denoise, batch)
         noise = generator.standard_normal(batch.shape)
         kept = [band_energies(batch).T]
         for alpha in alphas:
             x_t = np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise
             kept.append(band_energies(batch - estimate_of(denoise, x_t, alpha)).T)
         losses.add(np.stack(kept, axis=-1), losses.count)
+        total = total + batch.sum(axis=0, keepdims=True)
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
-    return losses, size_of(*batch.shape[-2:])
+    return losses, total / losses.count
+
+
+def _within_range(denoise: Denoise, images: Images) -> None:
+    """Refuse images far outside of the range to which a network's estimates are clipped."""
+    low, high = getattr(denoise, "value_range", (-np.inf, np.inf))
+    least, greatest = images.min(), images.max()
+    if least < low - _OUTSIDE * (high - low) or greatest > high + _OUTSIDE * (high - low):
+        raise ValueError(
+            f"estimates are clipped to the value_range of the network, ({low:g}, {high:g}); "
+            f"got images with values from {least:g} to {greatest:g}"
+        )
 
 
 def rates_from_losses(
-    model: Denoiser,
+    model: Denoise,
     images: Images | Iterable[Images],
     schedule: Schedule,
     edges: Times,
@@ -103,7 +119,7 @@ def rates_from_losses(
 ) -> Chromatogram:
     """Measure generation rates from the denoising loss on images, `-d mmse_m / dt`; no image is generated.
 
-    Where a network loses more of a band than the images hold there, its estimate counts as holding nothing of it.
+    Where a network loses more of a band than the mean of the images does, its estimate counts as holding nothing of it.
 
     Parameters
     ----------
@@ -125,17 +141,20 @@ def rates_from_losses(
     [0.5, 0.7, 0.8]
     """
     alphas = schedule.alpha(edges)
-    losses, size = _losses(model, images, alphas, generator)
+    losses, mean = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
     totals, again = np.split(losses.replicates, [1], axis=-1)
-    if precision is not None:  # an exact estimate loses more than there is only by chance
-        lost, again = np.minimum(lost, total), np.minimum(again, totals)
-    return _from_signal(-lost, -again, edges, size, name, precision)
+    if precision is not None:
+        # The share of what the images hold that their mean loses. A good estimate loses more only by chance.
+        varies = 1 - band_energies(mean) / np.where(total > 0, total, 1)
+        most = np.minimum(varies * losses.count / (losses.count - 1), 1)
+        lost, again = np.minimum(lost, most * total), np.minimum(again, most * totals)
+    return _from_signal(-lost, -again, edges, size_of(*mean.shape[-2:]), name, precision)
 
 
 def rates_from_sampling(
-    model: Denoiser, start: Images | Iterable[Images], schedule: Schedule, edges: Times, substeps: int, name: str
+    model: Denoise, start: Images | Iterable[Images], schedule: Schedule, edges: Times, substeps: int, name: str
 ) -> Chromatogram:
     """Measure generation rates along DDIM sampling: the growth of the band energy of the estimate.
 
@@ -148,14 +167,14 @@ def rates_from_sampling(
         raise ValueError(f"each step of the time grid takes one or more steps of DDIM; got {substeps}")
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
     alphas, energies = schedule.alpha(fine)[::-1], StreamingMean()
-    for x_t in _batches(start):
+    for x_t in batches(start):
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
     size, precision = size_of(*x_t.shape[-2:]), _precision_of(model, schedule.alpha(edges))
     return _from_signal(energies.mean, energies.replicates, edges, size, name, precision)
 
 
-def _batches(images: Images | Iterable[Images]) -> Iterator[Images]:
+def batches(images: Images | Iterable[Images]) -> Iterator[Images]:
     """Yield images batch by batch, after checking that all have one shape: sizes may differ and have as many bands."""
     shape = None
     for batch in [images] if isinstance(images, np.ndarray) else images:
@@ -172,7 +191,7 @@ def _from_signal(
     return Chromatogram.from_signal(fitted, edges, size, name, again)
 
 
-def _precision_of(denoise: Denoiser, alphas: Times) -> Times | None:
+def _precision_of(denoise: Denoise, alphas: Times) -> Times | None:
     """Return what a denoiser says of the precision of its estimates; an exact one says nothing."""
     precision = getattr(denoise, "precision", None)
     return None if precision is None else precision(alphas)

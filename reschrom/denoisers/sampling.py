@@ -1,7 +1,8 @@
 """Sampling with any denoiser, a function `(x_t, alpha) -> estimate of x_0`; images are (N, C, H, W), float64."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from inspect import signature
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -9,8 +10,13 @@ from jaxtyping import Float
 from reschrom._arrays import Images, signal_power
 from reschrom.denoisers._images import noise_power
 
-Denoiser = Callable[[np.ndarray, float], np.ndarray]
+Denoise = Callable[[np.ndarray, float], np.ndarray]
 Times = Float[np.ndarray, " times"]
+
+# How a function that is told a time, and not alpha, calls its second argument.
+_TIMES = ("t", "time", "times", "timestep", "timesteps", "sigma", "sigmas", "noise_labels")
+_NEEDED = "a denoiser is a function of x_t and alpha that returns an array, its estimate of x_0"
+_WRAP = "Wrap a network of your own: Denoiser(fn, prediction=..., schedule=...)"
 
 
 class Step(NamedTuple):
@@ -21,7 +27,7 @@ class Step(NamedTuple):
     estimate: Images
 
 
-def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
+def predicted_noise(denoise: Denoise, x_t: Images, alpha: float) -> Images:
     """Return the noise prediction that an estimate of the image implies: Eq. (7) solved for epsilon.
 
     alpha: signal power below 1.
@@ -30,7 +36,7 @@ def predicted_noise(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
     return (x_t - np.sqrt(alpha) * estimate_of(denoise, x_t, alpha)) / np.sqrt(noise)
 
 
-def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
+def ddim(denoise: Denoise, x_t: Images, alphas: Times) -> Iterator[Step]:
     """Generate images with DDIM, Eq. (4), and yield every state on the way.
 
     Parameters
@@ -67,11 +73,29 @@ def ddim(denoise: Denoiser, x_t: Images, alphas: Times) -> Iterator[Step]:
             x_t = np.sqrt(after) * estimate + np.sqrt(1 - after) * noise
 
 
-def estimate_of(denoise: Denoiser, x_t: Images, alpha: float) -> Images:
-    estimate = denoise(x_t, alpha)
+def estimate_of(denoise: Denoise, x_t: Images, alpha: float) -> Images:
+    """Return what a denoiser estimates, after checking that it is no network in a convention of its own."""
+    second = _second_argument(denoise)
+    if hasattr(denoise, "named_parameters") or second in _TIMES:  # a module of torch, or told a time
+        takes = f", which takes {second!r}" if second in _TIMES else ""
+        raise TypeError(f"{_NEEDED}; got {type(denoise).__name__}{takes}. {_WRAP}")
+    try:
+        estimate = denoise(x_t, alpha)
+    except (TypeError, AttributeError) as error:  # as where a tensor was expected
+        why = str(error).partition("\n")[0]
+        raise TypeError(f"{_NEEDED}; this one failed: {why}. {_WRAP}") from error
+    if not isinstance(estimate, np.ndarray):
+        raise TypeError(f"{_NEEDED}; this one returned {type(estimate).__name__}. {_WRAP}")
     if np.shape(estimate) != x_t.shape or not np.all(np.isfinite(estimate)):
         raise ValueError(
             f"a denoiser must return finite images of the shape it is given, {x_t.shape}; got the shape "
             f"{np.shape(estimate)}, at alpha = {alpha:g}"
         )
     return estimate
+
+
+def _second_argument(function: Any) -> str | None:
+    try:
+        return [*signature(function).parameters][1]
+    except (IndexError, TypeError, ValueError):  # not every callable has a signature
+        return None

@@ -6,12 +6,12 @@ import math
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
+from reschrom.denoisers.network import Denoiser
+from reschrom.denoisers.network import estimate_precision as estimate_precision
 from reschrom.pipelines.scheduler import prediction_of
 from reschrom.theory.schedules import Schedule
 
@@ -82,36 +82,7 @@ def estimate_and_noise(
     )
 
 
-def estimate_precision(alpha: Float[np.ndarray, " times"], prediction_type: str) -> Float[np.ndarray, " times"]:
-    """Return how precise the band energy of a network's estimate is: 1 / (1 + s^2)^2.
-
-    s: the error of the estimate of x_0 that an error of 1 in the output makes. A network that predicts the noise tells
-        little of the image where there is little of it.
-    """
-    import torch
-
-    one, nothing = torch.ones(1, 1), torch.zeros(1, 1)
-    reach = [float(estimate_and_noise(one, nothing, float(each), prediction_type)[0]) for each in alpha]
-    return 1 / (1 + np.square(reach)) ** 2
-
-
-@dataclass(frozen=True)
-class NetworkDenoiser:
-    """The estimate of x_0 that a network makes, a function of x_t and alpha, and how precise it is."""
-
-    _estimate: Callable[[np.ndarray, float], np.ndarray]
-    _prediction_type: str
-
-    def __call__(self, x_t: np.ndarray, alpha: float) -> np.ndarray:
-        """Return the estimate of x_0 in noised images, shape (N, C, S, S), of signal power alpha."""
-        return self._estimate(x_t, alpha)
-
-    def precision(self, alphas: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
-        """Return how precise the band energy of the estimate is at each signal power: `estimate_precision`."""
-        return estimate_precision(alphas, self._prediction_type)
-
-
-def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, batch: int = 32) -> NetworkDenoiser:
+def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, batch: int = 32) -> Denoiser:
     """Build the estimate of x_0 that the network of a diffusers pipeline makes, without guidance: Eq. (7).
 
     Where the scheduler clips its estimates to the range of images (`clip_sample`), they are clipped to it here too:
@@ -130,7 +101,7 @@ def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, b
 
     Returns
     -------
-    NetworkDenoiser
+    Denoiser
         A function of x_t, shape (N, C, S, S), and alpha, which the schedule of the pipeline turns into its time.
 
     Raises
@@ -151,34 +122,24 @@ def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, b
     import torch
 
     unet, settings = _drivable(pipeline), pipeline.scheduler.config
-    schedule = Schedule.from_diffusers(pipeline.scheduler)
     furthest = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else math.inf
-    condition, texts = {}, [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
+    condition = None
     if hasattr(pipeline, "encode_prompt"):
+        texts = [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)
         with torch.inference_mode():
-            condition["encoder_hidden_states"] = pipeline.encode_prompt(
+            condition = pipeline.encode_prompt(
                 prompt=texts, device=unet.device, num_images_per_prompt=1, do_classifier_free_guidance=False
             )[0]
     elif prompt is not None:
         raise ValueError(f"{type(pipeline).__name__} is unconditional and reads no prompt; got {prompt!r}")
-
-    def denoise(x_t: np.ndarray, alpha: float) -> np.ndarray:
-        if len(texts) not in (1, len(x_t)):
-            raise ValueError(f"one prompt for each image is needed; got {len(texts)} prompts for {len(x_t)} images")
-        time = float(schedule.network_time(schedule.time(alpha)))
-        timestep = torch.tensor(time, dtype=torch.float32, device=unet.device)
-        estimates = []
-        for start in range(0, len(x_t), batch):
-            part = torch.tensor(x_t[start : start + batch])
-            own = slice(start, start + batch) if len(texts) > 1 else slice(None)
-            given = {name: value[own].expand(len(part), -1, -1) for name, value in condition.items()}
-            with torch.inference_mode():
-                output = unet(part.to(unet.device, unet.dtype), timestep, **given, return_dict=False)[0]
-            estimate, _ = estimate_and_noise(output.cpu(), part, float(alpha), settings.prediction_type)
-            estimates.append(estimate.clip(-furthest, furthest).numpy())
-        return np.concatenate(estimates)
-
-    return NetworkDenoiser(denoise, settings.prediction_type)
+    return Denoiser(
+        unet,
+        settings.prediction_type,
+        Schedule.from_diffusers(pipeline.scheduler),
+        value_range=(-furthest, furthest),
+        condition=condition,
+        batch=batch,
+    )
 
 
 def _drivable(pipeline: Any) -> Any:

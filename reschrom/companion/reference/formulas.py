@@ -20,7 +20,7 @@ from reschrom.companion.reference.losses import HeldOut, mean_alone, save
 from reschrom.denoisers.finite import FiniteDataset
 from reschrom.denoisers.gaussian import GaussianField, GaussianMixture
 from reschrom.denoisers.losses import BandLosses, band_losses
-from reschrom.denoisers.sampling import Denoiser
+from reschrom.denoisers.sampling import Denoise
 from reschrom.denoisers.sparse import ScaleMixture
 from reschrom.denoisers.windows import NearestImage, WindowMixture
 from reschrom.theory.bands import band_energies, downsample
@@ -74,7 +74,7 @@ def measure(
     return measured
 
 
-def losses_of(denoise: Denoiser, images: Images, times: np.ndarray, seed: int = 1) -> BandLosses:
+def losses_of(denoise: Denoise, images: Images, times: np.ndarray, seed: int = 1) -> BandLosses:
     """Measure the losses of a denoiser, a few images at a time, always with the noise of the seed."""
     batches = (images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE))
     return band_losses(denoise, batches, Schedule.cosine(), times, np.random.default_rng(seed))
