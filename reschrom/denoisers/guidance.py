@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reschrom._arrays import Images
+from reschrom._arrays import Images, Number
 from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
@@ -20,7 +20,7 @@ def guidance_from_sampling(
     start: Images | Iterable[Images],
     schedule: Schedule,
     edges: Times,
-    scale: float,
+    scale: Number,
     name: str,
 ) -> Chromatogram:
     """Measure the energy of each band of the guidance term along DDIM sampling, mean over images: Eqs. (5) and (19).

@@ -141,6 +141,11 @@ class Denoiser:
         if batch < 1:
             raise ValueError(f"a batch holds one or more images; got {batch}")
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule.from_diffusers(schedule)
+        if self.schedule.path not in _SHOWN:
+            raise TypeError(
+                f"{self.schedule.name} preconditions its network: wrap it in a function that is shown "
+                "x_0 + sigma noise and returns the image, and give this Schedule.edm()"
+            )
         self._fn, self._channels, self._batch = fn, channels, batch
         if condition is not None:
             condition = condition if hasattr(condition, "shape") else np.asarray(condition)

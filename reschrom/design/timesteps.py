@@ -25,6 +25,8 @@ from reschrom.theory.spectrum import Spectrum, variances
 # integral of the root of the rate of its signal: sqrt(gain * width) if the rate is constant. Here the signal that is
 # missing grows as sigma^2, g e^(2 l) up to l = 0, so its rate is 2 g e^(2 l) and the integral sqrt(2 g).
 _LAST_WIDTH = 2.0
+_LEAST_SIGMA = 0.002  # of Karras et al. (2022)
+_FINE = 1000  # times to choose from, where the schedule has no whole timesteps
 EQUAL = ("error", "variance", "signal")
 
 
@@ -34,15 +36,16 @@ def designed_timesteps(
     steps: int,
     weights: Sequence[float] | None = None,
     equal: str = "error",
-) -> list[int]:
-    """Choose the whole timesteps at which each step of a sampler does an equal part of the work.
+) -> list[int] | list[float]:
+    """Choose the timesteps at which each step of a sampler does an equal part of the work.
 
     Parameters
     ----------
     chromatogram : Chromatogram
         What is generated when, predicted or measured, in the timesteps of `schedule`.
     schedule : Schedule
-        Of the scheduler, `Schedule.from_diffusers`.
+        Of the scheduler, `Schedule.from_diffusers`, or of a network of one's own. One without a last time raises
+        ValueError.
     steps : int
         How many timesteps, ValueError where there are fewer; the first is the noisiest, and the step from the last
         leads to the image.
@@ -54,8 +57,9 @@ def designed_timesteps(
 
     Returns
     -------
-    list of int
-        Distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`.
+    list
+        Distinct timesteps, falling, for `timesteps=` of a pipeline or of `set_timesteps`: whole ones, but numbers where
+        the schedule runs from 0 to 1, and the sigmas of one whose time is sigma.
 
     Examples
     --------
@@ -68,16 +72,27 @@ def designed_timesteps(
     if equal not in EQUAL:
         raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
     weight = band_weights(weights, len(chromatogram.rates))
-    whole = np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
-    least = int(whole[0]) + 1
-    if not 1 <= steps <= whole[-1] - least + 1:
-        raise ValueError(f"there are {whole[-1] - least + 1} timesteps from {whole[-1]} to {least}; got {steps} steps")
-    done = np.concatenate([[0.0], np.cumsum(_work(_shares(chromatogram, whole), weight, schedule, whole, equal))])
+    times = _clock(schedule)
+    if not 1 <= steps < len(times):
+        raise ValueError(f"there are {len(times) - 1} timesteps from {times[-1]:g} to {times[1]:g}; got {steps} steps")
+    done = np.concatenate([[0.0], np.cumsum(_work(_shares(chromatogram, times), weight, schedule, times, equal))])
     if not done[-1] > 0:
         raise ValueError("the chosen bands generate no signal at any timestep")
-    wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], whole)
-    wanted[0] = whole[-1]
-    return _distinct(np.rint(wanted).astype(int), least)
+    wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], np.arange(len(times)))
+    wanted[0] = len(times) - 1
+    chosen: list[int] | list[float] = times[_distinct(np.rint(wanted).astype(int), 1)].tolist()
+    return chosen
+
+
+def _clock(schedule: Schedule) -> np.ndarray:
+    """Return the times that a step can have, from that of the image up."""
+    if schedule.path == "exploding":  # sigma, even in its logarithm from where nothing is seen of it
+        return np.append(0.0, np.geomspace(_LEAST_SIGMA, schedule.end, _FINE))
+    if (schedule.start, schedule.end) == (0, 1):
+        return np.linspace(0, 1, _FINE + 1)
+    if not math.isfinite(schedule.end):
+        raise ValueError(f"the {schedule.name} schedule has no last time to begin with")
+    return np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
 
 
 def band_weights(weights: Sequence[float] | None, bands: int) -> Float[np.ndarray, " bands"]:
@@ -88,22 +103,22 @@ def band_weights(weights: Sequence[float] | None, bands: int) -> Float[np.ndarra
     return weight / weight.sum()
 
 
-def _shares(chromatogram: Chromatogram, whole: np.ndarray) -> Float[np.ndarray, "bands steps"]:
-    """Return the share of its signal that every band gains between whole timesteps, nothing outside what was seen."""
-    gained = np.stack([np.diff(np.interp(whole, chromatogram.edges, band)) for band in chromatogram.gained_share])
+def _shares(chromatogram: Chromatogram, times: np.ndarray) -> Float[np.ndarray, "bands steps"]:
+    """Return the share of its signal that every band gains between the times, nothing outside what was seen."""
+    gained = np.stack([np.diff(np.interp(times, chromatogram.edges, band)) for band in chromatogram.gained_share])
     total = gained.sum(axis=1, keepdims=True)
     return gained / np.where(total > 0, total, 1)
 
 
 def _work(
-    gained: np.ndarray, weight: np.ndarray, schedule: Schedule, whole: np.ndarray, equal: str
+    gained: np.ndarray, weight: np.ndarray, schedule: Schedule, times: np.ndarray, equal: str
 ) -> Float[np.ndarray, " steps"]:
     if equal == "signal":
         return weight @ gained
     if equal == "variance":
         gained = gained * (1 - np.cumsum(gained, axis=1) + gained / 2)  # times what is held in the middle of the step
     with np.errstate(invalid="ignore"):
-        widths = -np.diff(schedule.log_snr(whole.astype(np.float64))) / 2
+        widths = -np.diff(schedule.log_snr(times.astype(np.float64))) / 2
     if np.isinf(widths[0]):
         widths[0] = _LAST_WIDTH
     # Near pure noise there is nothing to gain, however wide the step.

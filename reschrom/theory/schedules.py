@@ -38,9 +38,10 @@ class Schedule:
         How plots and tables call it.
     start, end : float
         The first time (image) and the last (noise).
-    path : {"preserving", "straight", "exploding"}
+    path : {"preserving", "straight", "exploding", "preconditioned"}
         What a network of this clock is shown, all at the same alpha: `sqrt(alpha) x_0 + sqrt(1 - alpha) noise` of
-        Eq. (1), whose variance is preserved; `(1 - sigma) x_0 + sigma noise` of flow matching; or `x_0 + sigma noise`.
+        Eq. (1), whose variance is preserved; `(1 - sigma) x_0 + sigma noise` of flow matching; or `x_0 + sigma noise`. The
+        schedulers of EDM scale this last one, and the output, by the deviation that they take the data to have.
 
     Examples
     --------
@@ -207,7 +208,7 @@ class Schedule:
         return Schedule("flow_matching", 0.0, 1.0, log_snr, time, "straight")
 
     @staticmethod
-    def edm(sigma_max: float = 80.0) -> "Schedule":
+    def edm(sigma_max: Number = 80.0) -> "Schedule":
         """Return the schedule whose time is sigma itself, of x_t = x_0 + sigma noise (Karras et al., 2022).
 
         alpha = 1 / (1 + sigma^2), so the log signal-to-noise ratio is -2 log sigma; sigma runs from 0 to `sigma_max`.
@@ -286,7 +287,7 @@ class Schedule:
                 return told
             return _stretched(name, flow, lambda t: t / steps, lambda t: t * steps, flow.start, flow.end * steps)
         if name.startswith("EDM"):  # Karras et al. (2022): the time is log(sigma) / 4
-            return _of_log_sigma(name, config["sigma_min"], config["sigma_max"])
+            return _of_log_sigma(name, config["sigma_min"], config["sigma_max"], "preconditioned")
         if config.get("prediction_type") == "trigflow":  # x_t = cos(t) x_0 + sin(t) noise
             return Schedule(
                 name,
@@ -341,10 +342,10 @@ def is_flow(scheduler: Any, config: Any) -> bool:
     return plain and (named or bool(config.get("use_flow_sigmas", False)))
 
 
-def _of_log_sigma(name: str, least: float, greatest: float) -> Schedule:
+def _of_log_sigma(name: str, least: float, greatest: float, path: str = "preserving") -> Schedule:
     """Return the schedule whose time is log(sigma) / 4, sigma the noise beside unit signal."""
     start, end = (math.log(sigma) / 4 for sigma in (least, greatest))
-    return Schedule(name, start, end, lambda t, xp: -8 * t, lambda log_snr, xp: -log_snr / 8)
+    return Schedule(name, start, end, lambda t, xp: -8 * t, lambda log_snr, xp: -log_snr / 8, path)
 
 
 def _stretched(

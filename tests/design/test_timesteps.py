@@ -29,8 +29,9 @@ COSINE = Schedule.from_diffusers(DDPMScheduler(beta_schedule="squaredcos_cap_v2"
 FLOW = Schedule.from_diffusers(FlowMatchEulerDiscreteScheduler())
 
 
-def predicted(schedule=COSINE, spectrum=SPECTRUM):
-    return Chromatogram.predicted(schedule, SIDE, spectrum, np.arange(schedule.start, schedule.end + 1))
+def predicted(schedule=COSINE, spectrum=SPECTRUM, edges=None):
+    edges = np.arange(schedule.start, schedule.end + 1) if edges is None else edges
+    return Chromatogram.predicted(schedule, SIDE, spectrum, edges)
 
 
 def uniform(steps):
@@ -50,6 +51,20 @@ def test_timesteps_are_whole_distinct_and_fall_from_the_noisiest(schedule, steps
     assert all(type(timestep) is int for timestep in chosen)
     assert all(now > after for now, after in itertools.pairwise(chosen))
     assert chosen[-1] >= max(schedule.start + 1, 0)
+
+
+@pytest.mark.parametrize(
+    "schedule", [Schedule.cosine(), Schedule.flow_matching(), Schedule.edm()], ids=lambda s: s.name
+)
+def test_without_whole_timesteps_the_steps_are_those_of_the_same_noise(schedule):
+    edges = np.concatenate([[0.0], np.geomspace(1e-4, schedule.end, 2000)])
+    chosen = designed_timesteps(predicted(schedule, edges=edges), schedule, 20, equal="signal")
+    assert all(type(timestep) is float for timestep in chosen)
+    assert chosen[0] == schedule.end
+    assert all(now > after > 0 for now, after in itertools.pairwise(chosen))
+    alpha = schedule.alpha(np.array([*chosen, 0.0]))
+    gains = np.mean(alpha / (alpha + (1 - alpha) / SPECTRUM[:, None]), axis=0)
+    np.testing.assert_allclose(np.diff(gains), 1 / 20, atol=0.005)
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 0.0, 0.0, 3.0]])
@@ -221,6 +236,7 @@ def test_the_command_measures_a_model(tmp_path, capsys):
         ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"none negative"),
         ({"equal": "time"}, r"equal in error, variance, signal; got 'time'"),
         ({"chromatogram": Chromatogram(np.zeros((4, 1)), np.array([0.0, 9.0]), 8, "none")}, r"generate no signal"),
+        ({"schedule": Schedule.natural()}, r"the natural schedule has no last time"),
     ],
 )
 def test_a_mistake_gives_one_clear_error(settings, message):
