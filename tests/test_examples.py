@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ["predict", "measure", "switch", "timesteps", "cascade"]
+NAMES = ["predict", "measure", "own_network", "switch", "timesteps", "cascade"]
 
 
 def numbers(text, pattern):
@@ -51,6 +51,16 @@ def test_measure_prints_shares_that_move_to_finer_resolutions(run, tmp_path):
     first, last = rows[0][1:], rows[-1][1:]
     assert sum(first[:3]) < 0.3 < 0.5 < sum(last[:3])  # 64x64, 32x32 and 16x16
     assert (tmp_path / "measured.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_own_network_prints_the_order_of_a_formula_that_was_fitted_to_the_digits(run):
+    printed = run("own_network")
+    names, times = re.findall(r"'(\d+x\d+)'", printed), [float(time) for time in re.findall(r": ([\d.]+)", printed)]
+    assert names == ["8x8", "4x4", "2x2", "1x1"]
+    # WindowMixture on the same digits: a mixture of Gaussians, which learns nothing from noise.
+    assert times == pytest.approx([0.35, 0.39, 0.42, 0.30], abs=0.1)
+    assert times[0] < times[1] < times[2]
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def test_everything_the_project_asks_for_is_pinned():
         (["reschrom"], ["reschrom/companion", "reschrom/train"], ["data", "diffusers"]),
         (["reschrom/train"], [], ["train"]),
         (["reschrom/companion", "book/_ext"], [], ["book"]),
-        (["examples"], [], ["diffusers"]),
+        (["examples"], [], ["diffusers", "data"]),
         (["tests", "benchmarks"], [], ["book", "test"]),
     ],
     ids=["theory", "pictures", "package", "training", "book", "examples", "tests"],

@@ -85,9 +85,9 @@ def page() -> dict[str, Any]:
     return scope
 
 
-def test_each_network_of_the_page_takes_about_five_lines():
+def test_each_network_of_the_page_takes_five_lines():
     assert len(BLOCKS) == 9
-    assert all(len([line for line in block.splitlines() if line.strip()]) <= 7 for block in BLOCKS[1:6])
+    assert all(len([line for line in block.splitlines() if line.strip()]) <= 5 for block in BLOCKS[1:6])
 
 
 @pytest.mark.parametrize(
