@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.network import estimate_precision as estimate_precision
 from reschrom.pipelines.scheduler import prediction_of

@@ -40,8 +40,8 @@ class Schedule:
         The first time (image) and the last (noise).
     path : {"preserving", "straight", "exploding", "preconditioned"}
         What a network of this clock is shown, all at the same alpha: `sqrt(alpha) x_0 + sqrt(1 - alpha) noise` of
-        Eq. (1), whose variance is preserved; `(1 - sigma) x_0 + sigma noise` of flow matching; or `x_0 + sigma noise`. The
-        schedulers of EDM scale this last one, and the output, by the deviation that they take the data to have.
+        Eq. (1), whose variance is preserved; `(1 - sigma) x_0 + sigma noise` of flow matching; or `x_0 + sigma noise`.
+        The schedulers of EDM scale this last one, and the output, by the deviation that they take the data to have.
 
     Examples
     --------
