@@ -27,6 +27,9 @@ _VIDEOS = {
 }
 _CHANNELS_LAST = ("Kandinsky5Transformer3D", "Kandinsky6Transformer3D")
 
+# What Flux and those like it tell the function that packs their latents.
+_PACKED = ["latents", "batch_size", "num_channels_latents", "height", "width"]
+
 Unpack = Callable[[Any], Any]  # from what is stepped to images or videos
 
 
@@ -95,11 +98,9 @@ def _token_layout(pipeline: Any, denoiser: Any, arguments: dict[str, Any], stepp
             "be read as an image"
         )
     for shape, pack in _packings(pipeline, denoiser, grid, width):
-        numbered = torch.arange(count * width, dtype=torch.float64).reshape(shape)
-        try:
-            packed = pack(numbered)
-        except (RuntimeError, ValueError, TypeError):  # the image does not fit this packing
-            continue
+        if math.prod(shape) != count * width:
+            continue  # tokens of another width
+        packed = pack(torch.arange(count * width, dtype=torch.float64).reshape(shape))
         if packed.shape == (1, count, width):
             finish = getattr(pipeline, "_unpatchify_latents", None) if len(shape) == 4 else None
             return functools.partial(_unpacked, torch.argsort(packed.flatten().long()), shape, finish)
@@ -159,11 +160,11 @@ def _packings(
             patch, patch_t = config.get("patch_size", 1), config.get("patch_size_t", 1)
             shape = (1, width // (patch**2 * patch_t), frames * patch_t, rows * patch, columns * patch)
             found.append((shape, functools.partial(pack, patch_size=patch, patch_size_t=patch_t)))
-        elif takes[:5] == ["latents", "batch_size", "num_channels_latents", "height", "width"] and frames == 1:
+        elif takes[:5] == _PACKED and takes[5:] in ([], ["patch_size"]) and frames == 1:
             for patch in (1, 2):
                 shape = (1, width // patch**2, rows * patch, columns * patch)
                 if channels in (None, shape[1]):  # where there is an autoencoder, one of the two is what it makes
-                    more = {"patch_size": patch} if takes[5:] == ["patch_size"] else {}
+                    more = {"patch_size": patch} if takes[5:] else {}
                     sizes = dict(zip(takes[1:5], shape, strict=True))
                     found.append((shape, functools.partial(pack, **sizes, **more)))
     return found

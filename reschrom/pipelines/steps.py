@@ -166,6 +166,8 @@ class StepReader:
 
     def _read(self, calls: list[_Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:
         mixture = mixture_at(self._scheduler, place, timestep)
+        if not bool(model_output.isfinite().all()):
+            raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
         model_output, stepped = (_as_videos(calls, each) for each in (model_output, stepped))
         rows, found, stepped, last = self._combined(calls, model_output, stepped, mixture)
         time = time_of(self.schedule, mixture, as_number(timestep))

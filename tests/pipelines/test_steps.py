@@ -1,0 +1,291 @@
+"""Listening to a pipeline: what is heard, what is refused, and that nothing is left behind."""
+
+import copy
+import threading
+from types import SimpleNamespace
+
+import diffusers
+import numpy as np
+import pytest
+import tiny
+import torch
+from tiny import embedded
+
+from reschrom.pipelines.chromatograph import Chromatograph
+from reschrom.pipelines.steps import StepReader
+
+TEXT = {"prompt_embeds": embedded(1), "negative_prompt_embeds": embedded(2)}
+
+
+def stable_diffusion():
+    return tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler(steps_offset=1))
+
+
+def drawn(pipeline, **settings):
+    usual = {"num_inference_steps": 3, "generator": torch.Generator().manual_seed(0), "output_type": "latent"}
+    return pipeline(**(TEXT | usual | settings)).images
+
+
+def measured(pipeline, **settings):
+    with Chromatograph(pipeline, keep="bands") as meter:
+        images = drawn(pipeline, **settings)
+    return images, meter
+
+
+@pytest.mark.parametrize("fullgraph", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_network_is_heard_and_draws_the_same(in_place, fullgraph):
+    torch.compiler.reset()
+    pipeline = stable_diffusion()
+    plain, expected = measured(pipeline)
+    if in_place:
+        pipeline.unet.compile(backend="eager", fullgraph=fullgraph)
+    else:
+        pipeline.unet = torch.compile(pipeline.unet, backend="eager", fullgraph=fullgraph)
+    before = pipeline.unet._compiled_call_impl if in_place else None
+    images, meter = measured(pipeline)
+    np.testing.assert_allclose(images, plain, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(meter.guidance.rates, expected.guidance.rates, rtol=1e-4)
+    assert not pipeline.unet._forward_hooks
+    assert not in_place or pipeline.unet._compiled_call_impl is before
+
+
+def test_a_scheduler_that_is_replaced_inside_the_block_is_followed():
+    pipeline = stable_diffusion()
+    first, second = pipeline.scheduler, diffusers.DDIMScheduler(steps_offset=1)
+    with Chromatograph(pipeline) as meter:
+        pipeline.scheduler = second
+        drawn(pipeline)
+    assert meter.images == 1
+    assert meter.timesteps.tolist() == second.timesteps.tolist()
+    for scheduler in (first, second):
+        assert not {"step", "set_timesteps"} & vars(scheduler).keys()
+
+
+def test_two_meters_of_one_pipeline_hear_the_same():
+    pipeline = stable_diffusion()
+    with Chromatograph(pipeline) as one, Chromatograph(pipeline) as other:
+        drawn(pipeline)
+    assert np.array_equal(one.guidance.rates, other.guidance.rates)
+
+
+def test_a_meter_is_not_opened_twice():
+    meter = Chromatograph(tiny.ddim())
+    with meter, pytest.raises(ValueError, match="open already"), meter:
+        raise AssertionError
+
+
+def test_another_thread_is_refused():
+    pipeline, raised = tiny.ddim(), []
+
+    def draw():
+        try:
+            pipeline(batch_size=1, num_inference_steps=2, output_type="np")
+        except ValueError as error:
+            raised.append(str(error))
+
+    with Chromatograph(pipeline):
+        thread = threading.Thread(target=draw)
+        thread.start()
+        thread.join()
+    assert len(raised) == 1
+    assert "in the thread that opened the block" in raised[0]
+
+
+def test_a_property_that_is_read_in_the_middle_of_a_run_does_not_split_it():
+    pipeline, seen = stable_diffusion(), []
+    plain = measured(pipeline)[1]
+
+    def look(_, step, timestep, inputs):
+        seen.append((meter.images, len(meter.timesteps), len(meter.kept)))
+        return inputs
+
+    with Chromatograph(pipeline, keep="bands") as meter:
+        drawn(pipeline, callback_on_step_end=look)
+        drawn(pipeline, callback_on_step_end=look)
+    # Of the second run no step counts until it has them all.
+    assert seen == [(1, 1, 1), (1, 2, 2), (1, 3, 3), (1, 3, 3), (1, 3, 3), (2, 3, 6)]
+    assert meter.images == 2
+    np.testing.assert_allclose(meter.guidance.rates, plain.guidance.rates, rtol=1e-12)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_is_broken_off_inside_the_block_is_not_counted(first):
+    pipeline = stable_diffusion()
+    plain = measured(pipeline)[1]
+
+    def fail(_, step, *__):
+        if step == 1:
+            raise RuntimeError("stop")
+        return {}
+
+    with Chromatograph(pipeline, keep="bands") as meter:
+        if not first:
+            drawn(pipeline)
+        with pytest.raises(RuntimeError, match="stop"):
+            drawn(pipeline, callback_on_step_end=fail)
+        if first:
+            drawn(pipeline)
+    assert (meter.images, len(meter.kept)) == (1, 3)
+    np.testing.assert_allclose(meter.guidance.rates, plain.guidance.rates, rtol=1e-12)
+
+
+def test_guidance_that_is_switched_off_midway_covers_the_steps_before():
+    pipeline = stable_diffusion()
+
+    def off(pipe, step, timestep, inputs):
+        if step == 1:
+            pipe._guidance_scale = 0.0
+            inputs["prompt_embeds"] = inputs["prompt_embeds"].chunk(2)[1]
+        return inputs
+
+    settings = {"num_inference_steps": 4, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    _, meter = measured(pipeline, callback_on_step_end=off, **settings)
+    whole = measured(pipeline, num_inference_steps=4)[1]
+    assert [record.guidance is None for record in meter.kept] == [False, False, True, True]
+    assert len(meter.growth.times) == 3
+    np.testing.assert_allclose(meter.guidance.rates, whole.guidance.rates[:, 2:], rtol=1e-5)
+    np.testing.assert_allclose(meter.guidance.edges, whole.guidance.edges[2:])
+
+
+def test_guidance_that_is_switched_off_and_on_is_refused():
+    pipeline = stable_diffusion()
+
+    def off(pipe, step, timestep, inputs):
+        pipe._guidance_scale = 0.0 if step == 0 else 7.5
+        both = TEXT["negative_prompt_embeds"], TEXT["prompt_embeds"]
+        inputs["prompt_embeds"] = both[1] if step == 0 else torch.cat(both)
+        return inputs
+
+    _, meter = measured(pipeline, callback_on_step_end=off, callback_on_step_end_tensor_inputs=["prompt_embeds"])
+    with pytest.raises(ValueError, match="off and on again"):
+        _ = meter.guidance
+
+
+def test_the_layout_of_guidance_can_be_stated():
+    pipeline = stable_diffusion()
+    mixed = {"guidance_scale": 7.5}
+    for names in (("unconditional", "conditional"), ("conditional", "unconditional")):
+        with Chromatograph(pipeline, keep="bands", guidance=names) as meter:
+            drawn(pipeline, **mixed)
+        rows = meter.kept[0].guidance
+        plain = measured(pipeline)[1].kept[0].guidance
+        np.testing.assert_allclose(rows, plain if names[1] == "conditional" else -plain, rtol=1e-5, atol=1e-6)
+    with Chromatograph(pipeline, guidance=("unconditional", "conditional")) as meter:
+        drawn(pipeline, guidance_scale=0.0)  # one row needs no names
+    assert meter.images == 1
+    with (
+        pytest.raises(ValueError, match="names 3 rows; the pipeline predicts 2"),
+        Chromatograph(pipeline, guidance=("perturbed", "unconditional", "conditional")),
+    ):
+        drawn(pipeline)
+    for wrong in (("conditional", "negative"), ("unconditional",)):
+        with pytest.raises(ValueError, match="guidance= names the branch of each row"):
+            Chromatograph(pipeline, guidance=wrong)
+
+
+class Network(torch.nn.Module):
+    """A network that does as it is told."""
+
+    def __init__(self, predict):
+        super().__init__()
+        self.predict = predict
+
+    def forward(self, sample, timestep, words=None):
+        return (self.predict(sample, timestep),)
+
+
+def loop(predict, change=lambda noise: noise, shown=lambda x: x, steps=2, shape=(1, 3, 4, 4)):
+    """Return a pipeline of one's own: its network, its scheduler, and the loop that draws."""
+    pipeline = SimpleNamespace(unet=Network(predict), scheduler=diffusers.DDIMScheduler())
+
+    def draw(runs=1):
+        for _ in range(runs):
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+            for t in pipeline.scheduler.timesteps:
+                x = pipeline.scheduler.step(change(pipeline.unet(shown(x), t)[0]), t, x).prev_sample
+        return x
+
+    pipeline.scheduler.set_timesteps(steps)
+    return pipeline, draw
+
+
+def test_a_loop_of_ones_own_is_measured_run_by_run():
+    pipeline, draw = loop(lambda x, t: x)
+    for steps in (1, 3):
+        pipeline.scheduler.set_timesteps(steps)
+        with Chromatograph(pipeline) as meter:
+            draw(runs=2)
+        assert (meter.images, len(meter.timesteps)) == (2, steps)
+
+
+def other(x):
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
+
+
+REFUSED = {
+    "never steps": (lambda: (loop(lambda x, t: x)[0],) * 2, "never called `scheduler.step`"),
+    "another source": (lambda: loop(lambda x, t: x, change=other), "is no combination of what its denoiser predicts"),
+    "another image": (lambda: loop(lambda x, t: x, shown=other), "is not shown what its scheduler steps"),
+    "another scale": (lambda: loop(lambda x, t: x, shown=lambda x: 3 * x), "is not shown what its scheduler steps"),
+    "fewer rows": (
+        lambda: loop(lambda x, t: x[:1], shape=(2, 3, 4, 4), change=lambda n: n.repeat(2, 1, 1, 1)),
+        "are no rows",
+    ),
+    "another shape": (
+        lambda: loop(lambda x, t: x[..., :2, :2], change=lambda n: n.repeat(1, 1, 2, 2)),
+        r"predicts the shapes \[\(1, 3, 2, 2\)\], which are no rows of what its scheduler steps, \(1, 3, 4, 4\)",
+    ),
+    "no tensor": (
+        lambda: loop(lambda x, t: "noise", change=lambda n: torch.zeros(1, 3, 4, 4)),
+        "returns them; got str",
+    ),
+    "no number": (lambda: loop(lambda x, t: x * torch.nan), "the prediction at timestep 500 is not finite"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_placed_is_refused(name):
+    made, message = REFUSED[name]
+    pipeline, draw = made()
+    if name == "never steps":
+        draw = lambda: pipeline.unet(torch.zeros(1, 3, 4, 4), 0)  # noqa: E731
+    with pytest.raises(ValueError, match=message), Chromatograph(pipeline):
+        draw()
+    assert not {"step", "set_timesteps"} & vars(pipeline.scheduler).keys()
+
+
+def test_times_that_go_back_and_forth_are_refused():
+    pipeline, draw = loop(lambda x, t: x, steps=4)
+    pipeline.scheduler.timesteps = torch.tensor([750, 500, 750, 500, 250, 0])
+    with pytest.raises(ValueError, match="back and forth in time"), Chromatograph(pipeline):
+        draw()
+
+
+def test_a_copy_of_the_scheduler_steps_by_itself():
+    pipeline, _ = loop(lambda x, t: x)
+    x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    plain = pipeline.scheduler.step(x, pipeline.scheduler.timesteps[0], x).prev_sample
+    with Chromatograph(pipeline) as meter:
+        mine = copy.deepcopy(pipeline.scheduler)
+        mine.set_timesteps(5)
+        assert len(pipeline.scheduler.timesteps) == 2
+        pipeline.unet(x, pipeline.scheduler.timesteps[0])
+        mine.step(x, mine.timesteps[0], x)
+        assert torch.equal(pipeline.scheduler.step(x, pipeline.scheduler.timesteps[0], x).prev_sample, plain)
+    assert meter.images == 1
+
+
+def test_lists_of_tensors_are_batches():
+    taken = []
+    pipeline, _ = loop(lambda x, t: [each[:, None] for each in x])
+    reader = StepReader(pipeline, taken.append)
+    reader.open()
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    output = pipeline.unet(list(x[:, :, None]), pipeline.scheduler.timesteps[0], words=[torch.ones(2), torch.ones(3)])[
+        0
+    ]
+    pipeline.scheduler.step(torch.stack(output).squeeze(2).reshape(2, 3, 4, 4), pipeline.scheduler.timesteps[0], x)
+    reader.close()
+    assert len(taken) == 1
+    assert taken[0].x_t.shape == x.shape
