@@ -18,7 +18,7 @@ TEXT = {"prompt_embeds": embedded(1), "negative_prompt_embeds": embedded(2)}
 
 
 def stable_diffusion():
-    return tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler(steps_offset=1))
+    return tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False))
 
 
 def drawn(pipeline, **settings):
@@ -52,7 +52,7 @@ def test_a_compiled_network_is_heard_and_draws_the_same(in_place, fullgraph):
 
 def test_a_scheduler_that_is_replaced_inside_the_block_is_followed():
     pipeline = stable_diffusion()
-    first, second = pipeline.scheduler, diffusers.DDIMScheduler(steps_offset=1)
+    first, second = pipeline.scheduler, diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
     with Chromatograph(pipeline) as meter:
         pipeline.scheduler = second
         drawn(pipeline)
