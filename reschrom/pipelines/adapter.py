@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.network import estimate_precision as estimate_precision
-from reschrom.pipelines.scheduler import prediction_of
+from reschrom.pipelines.scheduler import prediction_of, reach_of
 from reschrom.theory.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def network_denoiser(pipeline: Any, prompt: str | Sequence[str] | None = None, b
     import torch
 
     unet, settings = _drivable(pipeline), pipeline.scheduler.config
-    furthest = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else math.inf
+    furthest = reach_of(pipeline.scheduler)
     condition = None
     if hasattr(pipeline, "encode_prompt"):
         texts = [prompt or ""] if prompt is None or isinstance(prompt, str) else list(prompt)

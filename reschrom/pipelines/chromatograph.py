@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom.denoisers.losses import never_rising
-from reschrom.pipelines.scheduler import mixture_of, prediction_of, response
+from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
 from reschrom.theory.bands import band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram
@@ -241,10 +241,8 @@ class Chromatograph:
 
     def _as_measured(self, estimate: Any) -> Any:
         """Return an estimate as it is measured: as far as the scheduler lets it reach, decoded if so asked."""
-        config = self._pipeline.scheduler.config
-        if config.get("clip_sample"):
-            furthest = config.get("clip_sample_range", 1.0)
-            estimate = estimate.clip(-furthest, furthest)
+        furthest = reach_of(self._pipeline.scheduler)
+        estimate = estimate.clip(-furthest, furthest)
         if not self._decoded:
             return estimate
         vae = self._pipeline.vae

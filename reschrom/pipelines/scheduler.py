@@ -167,6 +167,8 @@ def mixture_at(scheduler: Any, index: int | None, timestep: Any, between: bool =
     if _inverted(scheduler):
         return Mixture(sigma, 1 - sigma)
     if is_flow(scheduler, scheduler.config):
+        if sigma > 1:
+            raise ValueError(f"{type(scheduler).__name__} steps a flow at sigma = {sigma:g}, which ends at sigma = 1")
         return Mixture(1 - sigma, sigma)
     if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
         signal, noise = (float(each) for each in scheduler._sigma_to_alpha_sigma_t(torch.tensor(sigma).double()))
@@ -226,6 +228,14 @@ def time_of(schedule: Schedule, mixture: Mixture, told: float) -> float:
     exact = float(schedule.time_at(mixture.log_snr))
     # Between whole timesteps some interpolate sigma, and keep it in single precision.
     return told if abs(told - exact) <= _SAME * (schedule.end - schedule.start) else exact
+
+
+def reach_of(scheduler: Any) -> float:
+    """Return how far from 0 a scheduler lets an estimate of x_0 be, infinity where it does not clip."""
+    config = scheduler.config
+    # Some have the setting of others and no line that uses it.
+    clips = config.get("clip_sample") and not type(scheduler).__name__.startswith(("CogVideoX", "TCD"))
+    return float(config.get("clip_sample_range", 1.0)) if clips else math.inf
 
 
 def share_of_time(scheduler: Any, schedule: Schedule, time: float) -> float:

@@ -4,27 +4,40 @@ from pathlib import Path
 
 import pytest
 from zoo import CASES
-from zoo.matrix import CRASHED, RIGHT, WRONG, cells, classes, measured, rendered, verdict
+from zoo.matrix import CRASHED, RIGHT, WRONG, cells, classes, measured, recording, rendered, verdict
 
 PAGE = Path(__file__).parents[2] / "book" / "pipelines.md"
-# What nearly everyone runs must be measured, not refused.
-DEFINITELY_RIGHT = {
-    name
-    for name in CASES
-    if name.startswith(("StableDiffusion", "Flux", "QwenImage", "ZImage", "IF", "Kandinsky", "PixArt", "Sana", "DD"))
-    and not CASES[name].refused
+# Classes that few people run, or that do what no other does: these may be refused.
+MAY_BE_REFUSED = {
+    "AllegroPipeline",
+    "AnimateDiffSDXLPipeline",
+    "Cosmos2TextToImagePipeline",  # a scheduler of flows that steps x_0 + sigma noise
+    "Kandinsky5T2IPipeline",  # channels stand last
+    "SkyReelsV2Pipeline",
+    "LDMPipeline",
+    "LDMSuperResolutionPipeline",
+    "LDMTextToImagePipeline",
+    "LTXImageToVideoPipeline",  # the first frame is given, and not stepped
+    "LattePipeline",
+    "LuminaPipeline",  # guides three channels of four
+    "MarigoldIntrinsicsPipeline",
+    "StableDiffusionLatentUpscalePipeline",
+    "StableDiffusionPipeline, guided at first",
+    "StableDiffusionSAGPipeline",
+    "TextToVideoSDPipeline",
+    "WuerstchenPriorPipeline",
 }
+DEFINITELY_RIGHT = {name for name, case in CASES.items() if not case.refused and name not in MAY_BE_REFUSED}
 CELLS = list(cells())
-# Of classes that are run less, the four images and the other size wait for `make test`.
-RARE = {"four images", "other size"}
+
+
+def costly(name, variation):
+    """Whether a cell waits for `make test`: other schedulers and seldom classes in the two costliest variations."""
+    return variation in ("four images", "other size") and ("," in name or name in MAY_BE_REFUSED)
 
 
 @pytest.mark.parametrize(
-    ("name", "variation"),
-    [
-        pytest.param(*cell, marks=pytest.mark.slow) if cell[0] not in DEFINITELY_RIGHT and cell[1] in RARE else cell
-        for cell in CELLS
-    ],
+    ("name", "variation"), [pytest.param(*cell, marks=[pytest.mark.slow] * costly(*cell)) for cell in CELLS]
 )
 def test_a_pipeline_is_measured_rightly_or_refused(name, variation):
     said = verdict(name, variation)
@@ -32,8 +45,21 @@ def test_a_pipeline_is_measured_rightly_or_refused(name, variation):
     assert said == RIGHT or name not in DEFINITELY_RIGHT, said
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.refused])
+def test_what_is_said_of_a_case_is_what_its_scheduler_was_given(name):
+    moments = recording(name)
+    if CASES[name].altered:
+        assert max(moment.apart for moment in moments) > 1e-3
+        return
+    for moment in moments:
+        assert moment.apart < 1e-5
+        assert abs(sum(moment.weights.values())) == pytest.approx(1, abs=1e-2)
+        assert max(moment.weights, key=lambda branch: abs(moment.weights[branch])) == "conditional"
+
+
 def test_the_matrix_has_the_classes_that_people_run():
-    assert len(classes(dict.fromkeys(CASES, {}))) >= 60
+    assert len(classes(CASES)) >= 60
     assert {name for name, _ in CELLS} == set(CASES)
 
 

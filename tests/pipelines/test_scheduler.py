@@ -11,6 +11,7 @@ from reschrom.pipelines.scheduler import (
     mixture_at,
     mixture_of,
     prediction_of,
+    reach_of,
     response,
     schedule_of,
     share_of_time,
@@ -221,6 +222,23 @@ def test_a_time_is_the_timestep_where_that_is_exact():
     np.testing.assert_allclose(times, told, atol=0.6)  # they are rounded to whole numbers
     assert any(abs(time - t) > 0.01 for time, t in zip(times, told, strict=True))
     np.testing.assert_allclose(schedule.alpha(np.array(times)), 1 / (1 + sigmas[:-1] ** 2), rtol=1e-4)
+
+
+def test_an_estimate_reaches_as_far_as_the_scheduler_lets_it():
+    assert reach_of(diffusers.DDPMScheduler(clip_sample_range=2.0)) == 2
+    assert reach_of(diffusers.DDPMScheduler(clip_sample=False)) == np.inf
+    # These have the setting, and no line that uses it.
+    for kind in (diffusers.TCDScheduler, diffusers.CogVideoXDPMScheduler):
+        assert kind().config.clip_sample
+        assert reach_of(kind()) == np.inf
+
+
+def test_a_flow_does_not_go_beyond_its_noise():
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(2)
+    scheduler.sigmas = scheduler.sigmas * 80  # as Cosmos has it
+    with pytest.raises(ValueError, match="steps a flow at sigma = 80, which ends at sigma = 1"):
+        mixture_at(scheduler, 0, scheduler.timesteps[0])
 
 
 def test_the_share_of_time_runs_from_noise_to_image():

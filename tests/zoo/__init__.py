@@ -4,6 +4,7 @@ import diffusers
 
 from zoo.case import VARIATIONS, Case
 from zoo.flows import FLOWS
+from zoo.more import MORE
 from zoo.odd import ODD
 from zoo.refused import REFUSED
 from zoo.stable import LARGE, STABLE
@@ -11,6 +12,6 @@ from zoo.videos import VIDEOS
 
 diffusers.utils.logging.set_verbosity_error()
 
-CASES: dict[str, Case] = {**STABLE, **LARGE, **FLOWS, **ODD, **VIDEOS, **REFUSED}
+CASES: dict[str, Case] = {**STABLE, **LARGE, **FLOWS, **ODD, **VIDEOS, **MORE, **REFUSED}
 
 __all__ = ["CASES", "VARIATIONS", "Case"]

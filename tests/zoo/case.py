@@ -28,12 +28,17 @@ class Case:
     arguments: makes the keyword arguments of a call from `guided`, `size`, `images` and `steps`.
     size, other: pixels (height, width) of the default run and of the other size.
     branches, unguided: the predictions of one step in the order of rows, with guidance and without.
+    at_times: the predictions of those guided steps that have fewer.
     together: whether the branches are rows of one batch; else each is a call of its own.
     prediction: what `sign` times the output of the network means; None for what the scheduler's settings say.
-    sign: what the scheduler is given is a combination of `sign` times the outputs.
+    sign: what the scheduler is given is a combination of `sign` times the outputs (of the outputs themselves where its
+        own time is inverted).
+    altered: in what way the scheduler is given more than a weighted sum of the outputs; empty for such a sum.
     networks: attributes that hold the denoiser, or the two that take turns.
     unpack: from (N, tokens, channels) and the pixels of the picture to (N, [frames,] C, H, W).
+    last_tokens: of more tokens than are stepped the last are those; else the first are, and references stand behind.
     frames_first: a video is (N, F, C, H, W), not (N, C, F, H, W).
+    channels_last: a video is (N, F, H, W, C).
     output: the tensor within what the network returns.
     doubled: with guidance the scheduler steps every image twice; the first half counts.
     folded: the scheduler steps frames as if they were images, (N F, C, H, W).
@@ -47,12 +52,16 @@ class Case:
     other: Size = (24, 40)
     branches: tuple[str, ...] = ("unconditional", "conditional")
     unguided: tuple[str, ...] = ("conditional",)
+    at_times: tuple[str, ...] = ()
     together: bool = True
     prediction: str | None = None
     sign: int = 1
+    altered: str = ""
     networks: tuple[str, ...] = ("unet",)
     unpack: Callable[[torch.Tensor, int, int], torch.Tensor] | None = None
+    last_tokens: bool = False
     frames_first: bool = False
+    channels_last: bool = False
     output: Callable[[Any], torch.Tensor] | None = None
     doubled: bool = False
     folded: bool = False
@@ -81,8 +90,10 @@ def built(cls: type, **parts: Any) -> Callable[[], Any]:
 
     @seeded
     def build() -> Any:
-        made = {name: part() if callable(part) and not isinstance(part, torch.nn.Module) else part
-                for name, part in parts.items()}  # fmt: skip
+        made = {
+            name: part() if callable(part) and not isinstance(part, torch.nn.Module) else part
+            for name, part in parts.items()
+        }
         for each in made.values():
             if isinstance(each, torch.nn.Module):
                 lively(each.eval())
@@ -106,10 +117,17 @@ def lively(module: torch.nn.Module) -> None:
                 parameter.mul_(3)
 
 
-def calls(*, images: str | None = "num_images_per_prompt", sized: bool = True, latent: bool = True,
-          scale: str = "guidance_scale", on: float = 4.0, off: float = 1.0,
-          text: Callable[..., dict[str, Any]] | None = None,
-          more: Callable[..., Mapping[str, Any]] | Mapping[str, Any] | None = None) -> Callable[..., dict[str, Any]]:  # fmt: skip
+def calls(
+    *,
+    images: str | None = "num_images_per_prompt",
+    sized: bool = True,
+    latent: bool = True,
+    scale: str = "guidance_scale",
+    on: float = 4.0,
+    off: float = 1.0,
+    text: Callable[..., dict[str, Any]] | None = None,
+    more: Callable[..., Mapping[str, Any]] | Mapping[str, Any] | None = None,
+) -> Callable[..., dict[str, Any]]:
     """Return the usual way to turn a variation into keyword arguments.
 
     images, scale: the names of the arguments that count images and that scale guidance, with its values; "repeat" says
@@ -149,8 +167,15 @@ def picture(size: Size, channels: int = 3, seed: int = 9) -> torch.Tensor:
     return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def embeds(masked: str = "", pooled: bool = False, length: int = 4, width: int = TEXT, negative: bool = True,
-           always: bool = False, dtype: Any = torch.long) -> Callable[..., dict[str, Any]]:  # fmt: skip
+def embeds(
+    masked: str = "",
+    pooled: bool = False,
+    length: int = 4,
+    width: int = TEXT,
+    negative: bool = True,
+    always: bool = False,
+    dtype: Any = torch.long,
+) -> Callable[..., dict[str, Any]]:
     """Return texts as the classes take them that take `prompt_embeds`.
 
     masked: the name of the attention mask of the prompt; pooled: one vector more; negative: whether the class takes a

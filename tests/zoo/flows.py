@@ -1,4 +1,4 @@
-"""Transformers on images: flows in two calls or one batch, packed tokens, and the diffusion transformers before them."""
+"""Transformers on images: flows in two calls or one batch, packed tokens, and those that came before."""
 
 import math
 from typing import Any
@@ -59,9 +59,14 @@ def adjusted(build: Any, **attributes: Any) -> Any:
 
 def wan_vae() -> Any:
     return diffusers.AutoencoderKLWan(
-        base_dim=3, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True],
-        latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
-    )  # fmt: skip
+        base_dim=3,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
 
 
 def none(*names: str) -> dict[str, None]:
@@ -98,6 +103,13 @@ def sd3(name: str, channels: int = 4, scheduler: Any = lambda: FLOW(shift=3.0), 
 SKIPPED = {"skip_guidance_layers": [0], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 1.0}
 SD3 = {
     "StableDiffusion3Pipeline": Case(sd3("StableDiffusion3Pipeline"), calls(images="repeat", text=POOLED), **T),
+    "StableDiffusion3Pipeline, skipped layers": Case(
+        sd3("StableDiffusion3Pipeline"),
+        calls(images="repeat", text=POOLED, more=SKIPPED),
+        branches=("unconditional", "conditional", "perturbed"),
+        at_times=("unconditional", "conditional"),
+        **T,
+    ),
     "StableDiffusion3Pipeline, Heun": Case(
         sd3("StableDiffusion3Pipeline", scheduler=lambda: diffusers.FlowMatchHeunDiscreteScheduler(shift=3.0)),
         calls(images="repeat", text=POOLED),
@@ -117,7 +129,9 @@ SD3 = {
         sd3("StableDiffusion3Img2ImgPipeline"), calls(images="repeat", text=POOLED, more=changed()), **T
     ),
     "StableDiffusion3InpaintPipeline": Case(
-        sd3("StableDiffusion3InpaintPipeline", 16, vae=plain_vae(16)), calls(images="repeat", text=POOLED, more=changed(masked=True)), **T
+        sd3("StableDiffusion3InpaintPipeline", 16, vae=plain_vae(16)),
+        calls(images="repeat", text=POOLED, more=changed(masked=True)),
+        **T,
     ),
     "StableDiffusion3PAGPipeline": Case(
         sd3("StableDiffusion3PAGPipeline", pag_applied_layers="blocks.1"),
@@ -151,7 +165,7 @@ SD3 = {
         calls(images="repeat", text=POOLED, more=shown("control_image")),
         **T,
     ),
-}  # fmt: skip
+}
 
 
 def flux(name: str, channels: int = 16, embedded: bool = False, **parts: Any) -> Any:
@@ -239,17 +253,19 @@ FLUX = {
             text=POOLED,
             **TRUE,
             more=lambda size, **_: {
-                "image": picture(size), "max_area": size[0] * size[1], "_auto_resize": False,
+                "image": picture(size),
+                "max_area": size[0] * size[1],
+                "_auto_resize": False,
             },
         ),
         **TWO_CALLS,
         **FLUX_SHAPE,
     ),
-}  # fmt: skip
+}
 
 
 def flux2_vae() -> Any:
-    made = diffusers.AutoencoderKLFlux2(
+    return diffusers.AutoencoderKLFlux2(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(4, 4),
@@ -257,7 +273,6 @@ def flux2_vae() -> Any:
         latent_channels=4,
         norm_num_groups=2,
     )
-    return made
 
 
 def flux2(name: str, **parts: Any) -> Any:
@@ -355,31 +370,49 @@ PACKED = {
     "Flux2KleinPipeline": Case(
         flux2("Flux2KleinPipeline", is_distilled=False), calls(text=embeds()), **TWO_CALLS, **FLUX_SHAPE
     ),
-    "ChromaPipeline": Case(chroma("ChromaPipeline"), calls(images="repeat", text=CHROMA_TEXT), **TWO_CALLS, **FLUX_SHAPE),
-    "ChromaImg2ImgPipeline": Case(
-        chroma("ChromaImg2ImgPipeline"), calls(images="repeat", text=CHROMA_TEXT, more=changed()), **TWO_CALLS, **FLUX_SHAPE
+    "ChromaPipeline": Case(
+        chroma("ChromaPipeline"), calls(images="repeat", text=CHROMA_TEXT), **TWO_CALLS, **FLUX_SHAPE
     ),
-    "QwenImagePipeline": Case(qwen("QwenImagePipeline"), calls(text=QWEN_TEXT, **TRUE), **TWO_CALLS, **FLUX_SHAPE),
+    "ChromaImg2ImgPipeline": Case(
+        chroma("ChromaImg2ImgPipeline"),
+        calls(images="repeat", text=CHROMA_TEXT, more=changed()),
+        **TWO_CALLS,
+        **FLUX_SHAPE,
+    ),
+    "QwenImagePipeline": Case(
+        qwen("QwenImagePipeline"),
+        calls(text=QWEN_TEXT, **TRUE),
+        **TWO_CALLS,
+        **FLUX_SHAPE,
+        altered="its norm is that of the conditional output",
+    ),
     "QwenImageImg2ImgPipeline": Case(
-        qwen("QwenImageImg2ImgPipeline"), calls(text=QWEN_TEXT, **TRUE, more=changed()), **TWO_CALLS, **FLUX_SHAPE
+        qwen("QwenImageImg2ImgPipeline"),
+        calls(text=QWEN_TEXT, **TRUE, more=changed()),
+        **TWO_CALLS,
+        **FLUX_SHAPE,
+        altered="its norm is that of the conditional output",
     ),
     "QwenImageInpaintPipeline": Case(
         qwen("QwenImageInpaintPipeline"),
         calls(text=QWEN_TEXT, **TRUE, more=changed(masked=True)),
         **TWO_CALLS,
         **FLUX_SHAPE,
+        altered="its norm is that of the conditional output",
     ),
     "QwenImageEditPipeline": Case(
         small_pictures(qwen("QwenImageEditPipeline", processor=None)),
         calls(text=QWEN_TEXT, **TRUE, more=lambda **_: {"image": pil((32, 32))}),
         **TWO_CALLS,
         **FLUX_SHAPE,
+        altered="its norm is that of the conditional output",
     ),
     "QwenImageEditPlusPipeline": Case(
         small_pictures(qwen("QwenImageEditPlusPipeline", processor=None)),
         calls(text=QWEN_TEXT, **TRUE, more=lambda **_: {"image": [pil((32, 32)), pil((32, 32))]}),
         **TWO_CALLS,
         **FLUX_SHAPE,
+        altered="its norm is that of the conditional output",
     ),
     "BriaPipeline": Case(
         of(
@@ -421,27 +454,31 @@ PACKED = {
         **FLUX_SHAPE,
     ),
     "LongCatImagePipeline": Case(
-        adjusted(of(
-            "LongCatImagePipeline",
-            lambda: diffusers.LongCatImageTransformer2DModel(
-                patch_size=1,
-                in_channels=64,
-                num_layers=1,
-                num_single_layers=1,
-                attention_head_dim=16,
-                num_attention_heads=2,
-                joint_attention_dim=8,
-                pooled_projection_dim=8,
-                axes_dims_rope=(4, 4, 8),
+        adjusted(
+            of(
+                "LongCatImagePipeline",
+                lambda: diffusers.LongCatImageTransformer2DModel(
+                    patch_size=1,
+                    in_channels=64,
+                    num_layers=1,
+                    num_single_layers=1,
+                    attention_head_dim=16,
+                    num_attention_heads=2,
+                    joint_attention_dim=8,
+                    pooled_projection_dim=8,
+                    axes_dims_rope=(4, 4, 8),
+                ),
+                text_processor=None,
+                vae=plain_vae(16),
             ),
-            text_processor=None,
- vae=plain_vae(16),
-        ), _encode_prompt=lambda texts: torch.cat([words(len(each)) for each in texts])),
+            _encode_prompt=lambda texts: torch.cat([words(len(each)) for each in texts]),
+        ),
         calls(text=prompted(), more={"enable_prompt_rewrite": False}),
         **TWO_CALLS,
         **FLUX_SHAPE,
+        altered="its norm is that of the conditional output",
     ),
-}  # fmt: skip
+}
 
 
 def pil(size: Size) -> Any:
@@ -586,26 +623,31 @@ SINGLE = {
         of("ZImageImg2ImgPipeline", zimage), calls(off=0.0, text=z_text, more=changed()), **Z_IMAGE
     ),
     "HiDreamImagePipeline": Case(
-        adjusted(of(
-            "HiDreamImagePipeline",
-            lambda: diffusers.HiDreamImageTransformer2DModel(
-                patch_size=2,
-                in_channels=4,
-                out_channels=4,
-                num_layers=1,
-                num_single_layers=1,
-                attention_head_dim=8,
-                num_attention_heads=2,
-                caption_channels=[8, 8],
-                text_emb_dim=8,
-                num_routed_experts=2,
-                num_activated_experts=1,
-                axes_dims_rope=(4, 2, 2),
-                max_resolution=(32, 32),
-                llama_layers=(0, 1),
+        adjusted(
+            of(
+                "HiDreamImagePipeline",
+                lambda: diffusers.HiDreamImageTransformer2DModel(
+                    patch_size=2,
+                    in_channels=4,
+                    out_channels=4,
+                    num_layers=1,
+                    num_single_layers=1,
+                    attention_head_dim=8,
+                    num_attention_heads=2,
+                    caption_channels=[8, 8],
+                    text_emb_dim=8,
+                    num_routed_experts=2,
+                    num_activated_experts=1,
+                    axes_dims_rope=(4, 2, 2),
+                    max_resolution=(32, 32),
+                    llama_layers=(0, 1),
+                ),
+                **none(
+                    "text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3", "text_encoder_4", "tokenizer_4"
+                ),
             ),
-            **none("text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3", "text_encoder_4", "tokenizer_4"),
-        ), default_sample_size=8),
+            default_sample_size=8,
+        ),
         calls(
             text=spoken(
                 ("prompt_embeds_t5", words(1), words(7)),
@@ -638,6 +680,7 @@ SINGLE = {
         size=(256, 256),
         other=(384, 640),
         **T,
+        altered="three channels of four are guided",
     ),
     "Lumina2Pipeline": Case(
         of(
@@ -663,6 +706,7 @@ SINGLE = {
         other=(96, 160),
         **TWO_CALLS,
         **T,
+        altered="its norm is that of the conditional output",
     ),
     "CogView3PlusPipeline": Case(
         of(
@@ -680,7 +724,7 @@ SINGLE = {
                 pos_embed_max_size=16,
                 sample_size=8,
             ),
-            scaled("CogVideoXDDIM", prediction_type="v_prediction"),
+            scaled("CogVideoXDDIM", prediction_type="v_prediction", clip_sample=False),
         ),
         calls(images="repeat", text=embeds(always=True)),
         **T,
@@ -767,8 +811,13 @@ SINGLE = {
         **T,
     ),
     "SanaPAGPipeline": Case(
-        of("SanaPAGPipeline", sana_transformer(), lambda: FLOW(shift=3.0), vae=None,
-           pag_applied_layers="transformer_blocks.0"),
+        of(
+            "SanaPAGPipeline",
+            sana_transformer(),
+            lambda: FLOW(shift=3.0),
+            vae=None,
+            pag_applied_layers="transformer_blocks.0",
+        ),
         calls(text=PIXART_TEXT, more={"negative_prompt": None} | BINS | PERTURBED),
         **pag(),
         size=(64, 64),
@@ -776,8 +825,12 @@ SINGLE = {
         **T,
     ),
     "SanaSprintPipeline": Case(
-        of("SanaSprintPipeline", sana_transformer(guidance_embeds=True, qk_norm="rms_norm_across_heads"),
-           diffusers.SCMScheduler, vae=None),
+        of(
+            "SanaSprintPipeline",
+            sana_transformer(guidance_embeds=True, qk_norm="rms_norm_across_heads"),
+            diffusers.SCMScheduler,
+            vae=None,
+        ),
         calls(
             text=embeds("prompt_attention_mask", negative=False),
             scale="",
@@ -787,11 +840,14 @@ SINGLE = {
         supports=without("guidance off"),
         **SANA_SIZE,
         **T,
+        altered="a flow is turned into the velocity of a circle",
     ),
     "HunyuanDiTPipeline": Case(
-        hunyuan("HunyuanDiTPipeline"), calls(images="repeat", text=HUNYUAN_TEXT, more=BINS), size=(64, 64),
+        hunyuan("HunyuanDiTPipeline"),
+        calls(images="repeat", text=HUNYUAN_TEXT, more=BINS),
+        size=(64, 64),
         other=(96, 160),
-        **T
+        **T,
     ),
     "HunyuanDiTPAGPipeline": Case(
         hunyuan("HunyuanDiTPAGPipeline", pag_applied_layers="blocks.1"),
@@ -802,18 +858,21 @@ SINGLE = {
         other=(96, 160),
         **T,
     ),
-    "PRXPipeline": Case(of("PRXPipeline", prx(4)), calls(images="repeat", text=PRX_TEXT, more=BINS),
+    "PRXPipeline": Case(
+        of("PRXPipeline", prx(4)),
+        calls(images="repeat", text=PRX_TEXT, more=BINS),
         supports=without("four images"),  # it says the time of two rows alone
         **T,
     ),
     "PRXPixelPipeline": Case(
         of("PRXPixelPipeline", prx(3, bottleneck_size=8, resolution_embeds=True), vae=...),
         calls(images="repeat", text=PRX_TEXT, latent=False, more=BINS | {"output_type": "pt"}),
-        prediction="sample",  # x_0, which the pipeline turns into a velocity
+        prediction="sample",
+        altered="an estimate of x_0 is turned into a velocity",
         supports=without("four images"),
         **T,
     ),
-}  # fmt: skip
+}
 
 
 class Reader:
@@ -845,7 +904,10 @@ PIXELS = {
                 axes_dims_rope=(8, 4, 4),
             ),
             vae=lambda: diffusers.AutoencoderKLQwenImage21(
-                base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+                base_dim=8,
+                z_dim=4,
+                dim_mult=[1, 1, 1, 1],
+                num_res_blocks=1,
             ),
             tokenizer=...,
             processor=Reader,
@@ -854,6 +916,7 @@ PIXELS = {
         size=(128, 128),
         other=(192, 320),
         unpack=squares,
+        last_tokens=True,  # those of the text stand before
         **TWO_CALLS,
         **T,
     ),
@@ -881,7 +944,7 @@ PIXELS = {
         unpack=squares,
         **T,
     ),
-}  # fmt: skip
+}
 
 FLOWS: dict[str, Case] = {**SD3, **FLUX, **PACKED, **SINGLE, **PIXELS}
 __all__ = ["FLOWS", "pixart", "prompted", "stable_diffusion_3", "talker", "tokenizer"]

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from zoo.case import Case, Size, built, calls, embeds, picture, without, words
-from zoo.stable import NOTHING, both, changed, scaled, sd, shown, unet
+from zoo.stable import NOTHING, both, changed, scaled, sd, unet
 
 WORDS = ("<pad>", "<s>", "</s>", "<unk>", "a", "photo", "of", "the", "sea", "blurred", "red", "green")
 PROMPT = {"prompt": "a photo of the sea"}
@@ -60,10 +60,15 @@ def long_t5() -> Any:
 def watcher() -> Any:
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
-            hidden_size=8, projection_dim=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
-            image_size=16, patch_size=4,
+            hidden_size=8,
+            projection_dim=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=4,
         )
-    )  # fmt: skip
+    )
 
 
 def extractor() -> Any:
@@ -133,7 +138,7 @@ DEEP = {
             ),
         ),
     ),
-}  # fmt: skip
+}
 
 
 def movq() -> Any:
@@ -190,9 +195,16 @@ def masked_picture(*, size: Size, **_: Any) -> dict[str, Any]:
 
 def words_and_pictures(name: str, unet: Any) -> Any:
     config = MCLIPConfig(
-        numDims=8, transformerDimensions=8, hidden_size=8, intermediate_size=8, num_attention_heads=2,
-        num_hidden_layers=1, vocab_size=16, max_position_embeddings=90, pad_token_id=0,
-    )  # fmt: skip
+        numDims=8,
+        transformerDimensions=8,
+        hidden_size=8,
+        intermediate_size=8,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        vocab_size=16,
+        max_position_embeddings=90,
+        pad_token_id=0,
+    )
     return built(
         getattr(diffusers, name),
         text_encoder=lambda: MultilingualCLIP(config),
@@ -221,9 +233,8 @@ KANDINSKY = {
         kandinsky("KandinskyV22InpaintPipeline", kandinsky_unet(9)), calls(more=both(seen, masked_picture))
     ),
     "KandinskyV22ControlnetPipeline": Case(
-        kandinsky("KandinskyV22ControlnetPipeline", kandinsky_unet(8, "image_hint")), 
+        kandinsky("KandinskyV22ControlnetPipeline", kandinsky_unet(8, "image_hint")),
         calls(more=both(seen, lambda size, **_: {"hint": picture((4 * size[0], 4 * size[1])), "output_type": "pt"})),
-
     ),
     "Kandinsky3Pipeline": Case(
         built(
@@ -253,7 +264,7 @@ KANDINSKY = {
         size=(64, 64),
         other=(128, 192),
     ),
-}  # fmt: skip
+}
 
 
 def cascade_unet(**settings: Any) -> Any:
@@ -309,7 +320,9 @@ CASCADES = {
             text_encoder=lambda: clip(projection=8),
             decoder=cascade_unet(in_channels=4, out_channels=4, effnet_in_channels=4),
             scheduler=lambda: diffusers.DDPMWuerstchenScheduler(),
-            vqgan=lambda: diffusers.pipelines.deprecated.wuerstchen.PaellaVQModel(bottleneck_blocks=1, num_vq_embeddings=2),
+            vqgan=lambda: diffusers.pipelines.deprecated.wuerstchen.PaellaVQModel(
+                bottleneck_blocks=1, num_vq_embeddings=2
+            ),
             latent_dim_scale=2.0,
         ),
         calls(
@@ -338,7 +351,7 @@ CASCADES = {
         prediction="epsilon",
         networks=("prior",),
     ),
-}  # fmt: skip
+}
 
 PRIORS = {
     "KandinskyV22PriorPipeline": Case(
@@ -359,7 +372,7 @@ PRIORS = {
         supports=frozenset({"default", "guidance off"}),
         refused="it makes an embedding, which has no resolution",
     ),
-}  # fmt: skip
+}
 
 UNGUIDED = {"branches": ("conditional",), "supports": without("guidance off", "other size")}
 
@@ -540,7 +553,7 @@ OTHERS = {
         supports=frozenset({"default"}),
         refused="time jumps back and forth",
     ),
-}  # fmt: skip
+}
 
 ODD: dict[str, Case] = {**DEEP, **KANDINSKY, **CASCADES, **PRIORS, **OTHERS}
 __all__ = ["ODD", "conditional_unet", "extractor", "long_t5", "sd", "talker", "tokenizer", "watcher"]

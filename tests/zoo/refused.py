@@ -147,9 +147,9 @@ REFUSED: dict[str, Case] = {
         calls(
             images="num_waveforms_per_prompt",
             sized=False,
-            text=lambda guided, **_: {"prompt_embeds": words(1), "attention_mask": torch.ones(1, 4)}
-            | (
-                {"negative_prompt_embeds": words(7), "negative_attention_mask": torch.ones(1, 4)} if guided else {}
+            text=lambda guided, **_: (
+                {"prompt_embeds": words(1), "attention_mask": torch.ones(1, 4)}
+                | ({"negative_prompt_embeds": words(7), "negative_attention_mask": torch.ones(1, 4)} if guided else {})
             ),
         ),
         supports=DEFAULT,
@@ -213,11 +213,13 @@ REFUSED: dict[str, Case] = {
             scheduler=lambda: diffusers.AmusedScheduler(mask_token_id=31),
         ),
         calls(
-            text=lambda guided, **_: {"prompt_embeds": words(1, 1)[:, 0], "encoder_hidden_states": words(3)}
-            | (
-                {"negative_prompt_embeds": words(7, 1)[:, 0], "negative_encoder_hidden_states": words(8)}
-                if guided
-                else {}
+            text=lambda guided, **_: (
+                {"prompt_embeds": words(1, 1)[:, 0], "encoder_hidden_states": words(3)}
+                | (
+                    {"negative_prompt_embeds": words(7, 1)[:, 0], "negative_encoder_hidden_states": words(8)}
+                    if guided
+                    else {}
+                )
             )
         ),
         supports=DEFAULT,
@@ -244,5 +246,5 @@ REFUSED: dict[str, Case] = {
         supports=DEFAULT,
         refused="its scheduler has no step",
     ),
-}  # fmt: skip
+}
 __all__ = ["REFUSED", "prompted"]

@@ -120,6 +120,17 @@ def pag(**more: Any) -> dict[str, Any]:
     return {"branches": PAG[0], "unguided": PAG[1], **more}
 
 
+HEARD = ["prompt_embeds"]
+
+
+def stop_guiding(pipeline: Any, step: int, _: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Switch guidance off after the first step, as the documentation of diffusers advises."""
+    if step:
+        return {}
+    pipeline._guidance_scale = 0.0
+    return {"prompt_embeds": given["prompt_embeds"].chunk(2)[1]}
+
+
 # The schedulers that people choose for Stable Diffusion.
 SCHEDULERS = {
     "PNDM": scaled("PNDM"),
@@ -137,12 +148,13 @@ SCHEDULERS = {
     "UniPC": scaled("UniPCMultistep"),
     "DEIS": scaled("DEISMultistep"),
     "DDPM": scaled("DDPM", clip_sample=False),
-    "DDPM zero SNR": scaled("DDIM", prediction_type="v_prediction", rescale_betas_zero_snr=True,
-                            timestep_spacing="trailing"),
+    "DDPM zero SNR": scaled(
+        "DDIM", prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    ),
     "TCD": scaled("TCD"),
     "v-prediction": scaled("DDIM", prediction_type="v_prediction"),
     "sample": scaled("DDIM", prediction_type="sample"),
-}  # fmt: skip
+}
 
 STABLE: dict[str, Case] = {
     "StableDiffusionPipeline": Case(sd("StableDiffusionPipeline"), calls(text=TEXT)),
@@ -240,24 +252,27 @@ STABLE: dict[str, Case] = {
         calls(
             images=None,
             sized=False,
-            more=lambda size, images, guided, **_: {
-                "image": picture((size[0] // 2, size[1] // 2)).repeat(images, 1, 1, 1),
-                "prompt_embeds": words(1).repeat(images, 1, 1),
-                "pooled_prompt_embeds": words(3)[:, 0].repeat(images, 1),
-            }
-            | (
+            more=lambda size, images, guided, **_: (
                 {
-                    "negative_prompt_embeds": words(7).repeat(images, 1, 1),
-                    "negative_pooled_prompt_embeds": words(8)[:, 0].repeat(images, 1),
+                    "image": picture((size[0] // 2, size[1] // 2)).repeat(images, 1, 1, 1),
+                    "prompt_embeds": words(1).repeat(images, 1, 1),
+                    "pooled_prompt_embeds": words(3)[:, 0].repeat(images, 1),
                 }
-                if guided
-                else {}
+                | (
+                    {
+                        "negative_prompt_embeds": words(7).repeat(images, 1, 1),
+                        "negative_pooled_prompt_embeds": words(8)[:, 0].repeat(images, 1),
+                    }
+                    if guided
+                    else {}
+                )
             ),
         ),
         size=(32, 32),
         other=(32, 64),
         prediction="v_prediction",
-        sign=-1,  # and the pipeline makes the estimate of x_0 itself: c_skip x + c_out F
+        sign=-1,
+        altered="the estimate c_skip x + c_out F is made of it",
     ),
     "StableDiffusionDepth2ImgPipeline": Case(
         built(
@@ -289,25 +304,32 @@ STABLE: dict[str, Case] = {
         calls(text=TEXT, on=2.0, off=0.0, more={"num_inference_steps": 1}),
         supports=without("four steps"),
     ),
-    "StableDiffusionSAGPipeline": Case(
-        sd("StableDiffusionSAGPipeline"), calls(text=TEXT, more={"sag_scale": 0.0})
+    "StableDiffusionPipeline, guided at first": Case(
+        sd("StableDiffusionPipeline"),
+        calls(text=TEXT, more={"callback_on_step_end": stop_guiding, "callback_on_step_end_tensor_inputs": HEARD}),
+        at_times=("conditional",),
+        supports=frozenset({"default", "four steps", "four images"}),
     ),
+    "StableDiffusionSAGPipeline": Case(sd("StableDiffusionSAGPipeline"), calls(text=TEXT, more={"sag_scale": 0.0})),
     "StableDiffusionPanoramaPipeline": Case(
         sd("StableDiffusionPanoramaPipeline"),
         calls(text=TEXT, more={"stride": 8}),
         refused="one step is made of several windows",
         supports=frozenset({"default"}),
     ),
-}  # fmt: skip
+}
 
 BIG = {"text_encoder": clip, "text_encoder_2": lambda: clip(projection=8), "tokenizer": None, "tokenizer_2": None}
-ADDED = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4,
-         "projection_class_embeddings_input_dim": 8 + 6 * 4}  # fmt: skip
+ADDED = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "projection_class_embeddings_input_dim": 8 + 6 * 4,
+}
 AESTHETIC = ADDED | {"projection_class_embeddings_input_dim": 8 + 5 * 4}
 POOLED = embeds(pooled=True)
 
 
-def xl(name: str, scheduler: Any = None, settings: dict[str, Any] = ADDED, channels: int = 4, **parts: Any) -> Any:  # noqa: B006
+def xl(name: str, scheduler: Any = None, settings: dict[str, Any] = ADDED, channels: int = 4, **parts: Any) -> Any:
     usual = {
         "vae": vae,
         **BIG,
@@ -329,7 +351,8 @@ LARGE: dict[str, Case] = {
         prediction="edm",
     ),
     "StableDiffusionXLPipeline, refined": Case(
-        xl("StableDiffusionXLPipeline"), calls(text=POOLED, more={"denoising_end": 0.5}),
+        xl("StableDiffusionXLPipeline"),
+        calls(text=POOLED, more={"denoising_end": 0.5}),
         supports=without("default", "guidance off", "other size", "four images"),
     ),
     "StableDiffusionXLPipeline, turbo": Case(
@@ -354,7 +377,8 @@ LARGE: dict[str, Case] = {
         calls(text=POOLED, more=both(changed(), shown("control_image"))),
     ),
     "StableDiffusionXLAdapterPipeline": Case(
-        xl("StableDiffusionXLAdapterPipeline", unet=adapted_unet(**ADDED), adapter=adapter, add_watermarker=...), calls(text=POOLED, more=shown())
+        xl("StableDiffusionXLAdapterPipeline", unet=adapted_unet(**ADDED), adapter=adapter, add_watermarker=...),
+        calls(text=POOLED, more=shown()),
     ),
     "StableDiffusionXLPAGPipeline": Case(
         xl("StableDiffusionXLPAGPipeline", pag_applied_layers="mid"), calls(text=POOLED, more=PERTURBED), **pag()
@@ -374,4 +398,4 @@ LARGE: dict[str, Case] = {
         calls(text=POOLED, more=shown(image_guidance_scale=1.5)),
         branches=("conditional", "image", "unconditional"),
     ),
-}  # fmt: skip
+}

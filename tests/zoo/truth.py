@@ -41,6 +41,8 @@ class Moment:
     x_t: at unit intensity, Eq. (1); divided by sqrt(alpha) + sqrt(1 - alpha) it lies on the straight path of a flow.
     guidance: the noise prediction with the condition minus the one without it; None where there is none.
     spread: the same difference of the outputs, which is not lost where the noise is known.
+    midway: whether the sampler looks half way of one of its steps here, at a time of its own.
+    weights, apart: of the outputs in what the scheduler is given, and the part of it that is no such sum.
     """
 
     alpha: float
@@ -49,6 +51,9 @@ class Moment:
     clipped: np.ndarray
     guidance: np.ndarray | None
     spread: np.ndarray | None
+    weights: dict[str, float]
+    apart: float
+    midway: bool
 
 
 @dataclass
@@ -65,9 +70,10 @@ class Truth:
 
     @property
     def distinct(self) -> list[Moment]:
-        """Return the steps at distinct times: of those that follow each other at one time the last."""
-        return [m for m, later in zip(self.moments, [*self.moments[1:], None], strict=True)
-                if later is None or later.alpha != m.alpha]  # fmt: skip
+        """Return the steps of the sampler at distinct times: of those that follow each other at one time the last."""
+        moments = [moment for moment in self.moments if not moment.midway]
+        following = [*moments[1:], None]
+        return [m for m, n in zip(moments, following, strict=True) if n is None or n.alpha != m.alpha]
 
     @property
     def energies(self) -> np.ndarray:
@@ -75,13 +81,22 @@ class Truth:
         return np.stack([band_energies(m.guidance) for m in self.distinct], axis=1)
 
 
-def alpha_and_state(scheduler: Any, index: int, timestep: Any, sample: np.ndarray) -> tuple[float, str, np.ndarray]:
-    """Return signal power, what the scheduler takes the network for ("flow" or ""), and x_t at unit intensity."""
+def alpha_and_state(
+    scheduler: Any, index: int, timestep: Any, sample: np.ndarray, first: bool = True
+) -> tuple[float, str, np.ndarray]:
+    """Return signal power, what the scheduler takes the network for ("flow" or ""), and x_t at unit intensity.
+
+    first: whether a scheduler of second order is not half way through a step.
+    """
     name = type(scheduler).__name__.removesuffix("Scheduler").removesuffix("Discrete")
     config = scheduler.config
     if name in TABLE:
-        table = np.asarray(scheduler.alphas_cumprod.double() if torch.is_tensor(scheduler.alphas_cumprod)
-                           else scheduler.alphas_cumprod, dtype=np.float64)  # fmt: skip
+        table = np.asarray(
+            scheduler.alphas_cumprod.double()
+            if torch.is_tensor(scheduler.alphas_cumprod)
+            else scheduler.alphas_cumprod,
+            dtype=np.float64,
+        )
         return float(table[int(timestep)]), "", sample
     if name == "DDPMWuerstchen":
         ratio = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
@@ -91,7 +106,15 @@ def alpha_and_state(scheduler: Any, index: int, timestep: Any, sample: np.ndarra
     if name == "SCM":  # (cos(t) x_0 + sin(t) noise) sigma_data, told to the network as a flow
         angle = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
         return np.cos(angle) ** 2, "flow", sample / config.sigma_data
-    sigma = float(scheduler.sigmas[index])
+    # The steps half way of DPM2 lie between its sigmas.
+    between = name.startswith("KDPM2") and not first
+    index -= between and name == "KDPM2Ancestral"  # they stand one place earlier there
+    sigma = float((scheduler.sigmas_interpol if between else scheduler.sigmas)[index])
+    if config.get("invert_sigmas", False):  # from noise at 0 to the image at 1
+        sigma = 1 - sigma
+    if name in FLOW and config.get("use_karras_sigmas", False):  # Cosmos steps x_0 + sigma noise, sigma up to 80
+        alpha = 1 / (1 + sigma**2)
+        return alpha, "", sample * np.sqrt(alpha)
     if name in FLOW or config.get("use_flow_sigmas", False):
         size = np.hypot(1 - sigma, sigma)
         return (1 - sigma) ** 2 / size**2, "flow", sample / size
@@ -188,12 +211,14 @@ def recorded(pipeline: Any, case: Case, size: tuple[int, int]) -> Iterator[Truth
         @functools.wraps(original)
         def step(*args: Any, **kwargs: Any) -> Any:
             given = signature.bind(*args, **kwargs).arguments
-            timestep, seen = given["timestep"], given["sample"].detach().double().numpy().copy()
+            timestep = given["timestep"]
+            combined, seen = (given[name].detach().double().numpy().copy() for name in ("model_output", "sample"))
             first = getattr(scheduler, "state_in_first_order", True)
             result = original(*args, **kwargs)
             index = getattr(scheduler, "step_index", None)
-            if first:  # on the way between two steps of the sampler there is no step
-                truth.moments.append(_moment(case, size, scheduler, (index or 1) - 1, timestep, seen, list(since)))
+            truth.moments.append(
+                _moment(case, size, scheduler, (index or 1) - 1, timestep, seen, combined, list(since), first)
+            )
             since.clear()
             return result
 
@@ -208,47 +233,73 @@ def _named(pipeline: Any, name: str) -> Any:
     return pipeline
 
 
-def _moment(case: Case, size: Any, scheduler: Any, index: int, timestep: Any, sample: np.ndarray,
-            outputs: list[np.ndarray]) -> Moment:  # fmt: skip
+def _moment(
+    case: Case,
+    size: Any,
+    scheduler: Any,
+    index: int,
+    timestep: Any,
+    sample: np.ndarray,
+    combined: np.ndarray,
+    outputs: list[np.ndarray],
+    first: bool,
+) -> Moment:
     if case.doubled and len(outputs[0]) == len(sample) > 1 and np.array_equal(*np.split(sample, 2)):
-        sample = sample[: len(sample) // 2]
+        sample, combined = (each[: len(each) // 2] for each in (sample, combined))
     if case.folded:
         frames = outputs[0].shape[2]
-        sample = np.moveaxis(sample.reshape(-1, frames, *sample.shape[1:]), 1, 2)
-    alpha, usual, x_t = alpha_and_state(scheduler, index, timestep, _arranged(case, size, sample))
+        sample, combined = (np.moveaxis(each.reshape(-1, frames, *each.shape[1:]), 1, 2) for each in (sample, combined))
+    alpha, usual, x_t = alpha_and_state(scheduler, index, timestep, _arranged(case, size, sample), first)
     rows = _branches(case, outputs, len(sample))
     rows = {name: case.sign * _arranged(case, size, each, sample.shape) for name, each in rows.items()}
+    weights, apart = _weights(rows, _arranged(case, size, combined, sample.shape))
     config = scheduler.config
     prediction = case.prediction or usual or config.prediction_type
     conditional = rows["conditional"]
     estimate = estimate_of(prediction, conditional, x_t, alpha, config)
-    reach = config.get("clip_sample_range", 1.0) if config.get("clip_sample") else np.inf
+    clips = config.get("clip_sample") and not type(scheduler).__name__.startswith(("CogVideoX", "TCD"))
+    reach = config.get("clip_sample_range", 1.0) if clips else np.inf
     reference = rows.get("image", rows.get("unconditional"))
+    midway = not first and type(scheduler).__name__.startswith("KDPM2")
     guidance = spread = None
     if reference is not None:
         spread = conditional - reference
         guidance = noise_difference(prediction, spread, alpha, config)
-    return Moment(alpha, x_t, estimate, estimate.clip(-reach, reach), guidance, spread)
+    return Moment(alpha, x_t, estimate, estimate.clip(-reach, reach), guidance, spread, weights, apart, midway)
+
+
+def _weights(rows: dict[str, np.ndarray], combined: np.ndarray) -> tuple[dict[str, float], float]:
+    columns = np.stack([row.ravel() for row in rows.values()], axis=1)
+    weights = np.linalg.lstsq(columns, combined.ravel(), rcond=None)[0]
+    apart = np.linalg.norm(columns @ weights - combined.ravel()) / np.linalg.norm(combined)
+    return dict(zip(rows, map(float, weights), strict=True)), float(apart)
 
 
 def _branches(case: Case, outputs: list[np.ndarray], images: int) -> dict[str, np.ndarray]:
-    if case.together:
-        (output,) = outputs
-        outputs = np.split(output, len(output) // images)
-    for names in (case.branches, case.unguided):
-        if len(names) == len(outputs):
-            return dict(zip(names, outputs, strict=True))
-    raise AssertionError(f"{len(outputs)} predictions, which are neither {case.branches} nor {case.unguided}")
+    """Name the predictions of one step, which are calls of their own or rows of one batch."""
+    assert case.together or all(len(output) == images for output in outputs)
+    rows = [row for output in outputs for row in np.split(output, len(output) // images)]
+    for names in (case.branches, case.unguided, case.at_times):
+        if len(names) == len(rows):
+            return dict(zip(names, rows, strict=True))
+    raise AssertionError(f"{len(rows)} predictions, which are neither {case.branches} nor {case.unguided}")
 
 
 def _arranged(case: Case, size: Any, values: np.ndarray, like: tuple[int, ...] | None = None) -> np.ndarray:
-    """Return (N, [F,] C, H, W), without tokens and channels that the sample has not."""
+    """Return (N, [F,] C, H, W); `like`: the shape of the stepped sample, which has fewer tokens, frames or channels."""
     if case.unpack is not None and values.ndim == 3:
-        values = values[:, : like[1]] if like else values  # reference tokens stand behind
+        tokens = like[1] if like and len(like) == 3 else values.shape[1]
+        values = values[:, -tokens:] if case.last_tokens else values[:, :tokens]
         values = case.unpack(torch.from_numpy(values), *size).numpy()
-    elif like and values.shape != like:
-        axis = 2 if case.frames_first else 1
-        values = values.take(np.arange(like[axis]), axis=axis)  # a learned variance stands behind
-    if values.ndim == 5 and not case.frames_first and case.unpack is None:
+    elif case.channels_last:
+        return np.moveaxis(values, -1, 2)
+    elif values.ndim == 5 and not case.frames_first:
         values = np.moveaxis(values, 2, 1)
+    if like and len(like) > 3:
+        frames, channels = (like[1], like[2]) if case.frames_first else (like[2], like[1])
+        if len(like) == 5:
+            values = values[:, -frames:]  # a frame that is given stands before
+        else:
+            channels = like[1]
+        values = values[..., :channels, :, :]  # a learned variance stands behind
     return values

@@ -205,7 +205,12 @@ VIDEOS: dict[str, Case] = {
         **T,
     ),
     "CogVideoXPipeline": Case(
-        of("CogVideoXPipeline", cogvideo(), scaled("CogVideoXDDIM", prediction_type="v_prediction"), vae=None),
+        of(
+            "CogVideoXPipeline",
+            cogvideo(),
+            scaled("CogVideoXDDIM", prediction_type="v_prediction", clip_sample=False),
+            vae=None,
+        ),
         calls(images="repeat", text=embeds(always=True), more={"num_frames": 9}),
         frames_first=True,
         **BIGGER,
@@ -283,7 +288,11 @@ VIDEOS: dict[str, Case] = {
             ),
             scaled("DDIM"),
         ),
-        calls(images="repeat", text=embeds(), more={"video_length": 4, "mask_feature": False, "clean_caption": False, "negative_prompt": None}),
+        calls(
+            images="repeat",
+            text=embeds(),
+            more={"video_length": 4, "mask_feature": False, "clean_caption": False, "negative_prompt": None},
+        ),
         **T,
     ),
     "AnimateDiffPipeline": Case(
@@ -347,6 +356,7 @@ VIDEOS: dict[str, Case] = {
             more=lambda **_: {"image": picture((16, 16)), "num_frames": 4, "min_guidance_scale": 1.0},
         ),
         frames_first=True,
+        altered="every frame has a scale of its own",
     ),
     "TextToVideoSDPipeline": Case(
         built(
@@ -368,5 +378,5 @@ VIDEOS: dict[str, Case] = {
         calls(images="repeat", text=embeds(), more={"num_frames": 4}),
         folded=True,
     ),
-}  # fmt: skip
+}
 __all__ = ["VIDEOS", "conditional_unet", "words"]
