@@ -12,8 +12,10 @@ MAY_BE_REFUSED = {
     "AllegroPipeline",
     "AnimateDiffSDXLPipeline",
     "Cosmos2TextToImagePipeline",  # a scheduler of flows that steps x_0 + sigma noise
+    "HunyuanImagePipeline",  # its guider projects
     "Kandinsky5T2IPipeline",  # channels stand last
     "SkyReelsV2Pipeline",
+    "Krea2Pipeline",  # tells positions to its network under a name of its own
     "LDMPipeline",
     "LDMSuperResolutionPipeline",
     "LDMTextToImagePipeline",
@@ -41,8 +43,8 @@ def costly(name, variation):
 )
 def test_a_pipeline_is_measured_rightly_or_refused(name, variation):
     said = verdict(name, variation)
-    assert not said.startswith((WRONG, CRASHED)), said
-    assert said == RIGHT or name not in DEFINITELY_RIGHT, said
+    failed = said.startswith((WRONG, CRASHED)) or (said != RIGHT and name in DEFINITELY_RIGHT)
+    assert not failed, said
 
 
 @pytest.mark.slow
