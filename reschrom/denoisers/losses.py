@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images
-from reschrom.denoisers.sampling import Denoise, Times, ddim, estimate_of
+from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
@@ -25,6 +25,9 @@ from reschrom.theory.schedules import Schedule
 
 # By so much of its width images may leave the range to which a network's estimates are clipped.
 _OUTSIDE = 0.1
+
+# So many times the energy of the images, estimates that are taken to be exact may lose or hold by chance.
+_MOST = 4.0
 
 
 class BandLosses(NamedTuple):
@@ -150,6 +153,8 @@ def rates_from_losses(
         varies = 1 - band_energies(mean) / np.where(total > 0, total, 1)
         most = np.minimum(varies * losses.count / (losses.count - 1), 1)
         lost, again = np.minimum(lost, most * total), np.minimum(again, most * totals)
+    else:
+        _refuse_inexact(lost.sum(axis=0) / total.sum(), alphas, "lose")
     return _from_signal(-lost, -again, edges, size_of(*mean.shape[-2:]), name, precision)
 
 
@@ -171,7 +176,20 @@ def rates_from_sampling(
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
     size, precision = size_of(*x_t.shape[-2:]), _precision_of(model, schedule.alpha(edges))
+    if precision is None:
+        held = energies.mean.sum(axis=0)
+        _refuse_inexact(held / held[0], schedule.alpha(edges), "hold")
     return _from_signal(energies.mean, energies.replicates, edges, size, name, precision)
+
+
+def _refuse_inexact(shares: Times, alphas: Times, what: str) -> None:
+    """Refuse an unwrapped network: an exact estimate neither loses nor holds more energy than the images do."""
+    worst = int(np.argmax(shares))
+    if shares[worst] > _MOST:
+        raise ValueError(
+            f"at alpha = {alphas[worst]:.2g} the estimates {what} {shares[worst]:.2g} times the energy of the images, "
+            f"which no exact denoiser does. {WRAP}"
+        )
 
 
 def batches(images: Images | Iterable[Images]) -> Iterator[Images]:

@@ -265,7 +265,8 @@ def _prediction_in(output: Any, shape: tuple[int, ...], time: float) -> np.ndarr
     if found.shape == (shape[0], 2 * shape[1], *shape[2:]):
         found = found[:, : shape[1]]
     if found.shape != shape:
-        raise ValueError(f"fn must return a prediction of the shape of its images, {shape}; got {found.shape}")
+        hint = "; what differs from image to image is the condition" if found.shape[0] != shape[0] else ""
+        raise ValueError(f"fn must return a prediction of the shape of its images, {shape}; got {found.shape}{hint}")
     if not np.all(np.isfinite(found)):
         raise ValueError(f"fn must return finite numbers; got NaN or infinity at its time {time:g}")
     return found.astype(np.float64)

@@ -16,7 +16,7 @@ Times = Float[np.ndarray, " times"]
 # How a function that is told a time, and not alpha, calls its second argument.
 _TIMES = ("t", "time", "times", "timestep", "timesteps", "sigma", "sigmas", "noise_labels")
 _NEEDED = "a denoiser is a function of x_t and alpha that returns an array, its estimate of x_0"
-_WRAP = "Wrap a network of your own: Denoiser(fn, prediction=..., schedule=...)"
+WRAP = "Wrap a network of your own: Denoiser(fn, prediction=..., schedule=...)"
 
 
 class Step(NamedTuple):
@@ -78,14 +78,14 @@ def estimate_of(denoise: Denoise, x_t: Images, alpha: float) -> Images:
     second = _second_argument(denoise)
     if hasattr(denoise, "named_parameters") or second in _TIMES:  # a module of torch, or told a time
         takes = f", which takes {second!r}" if second in _TIMES else ""
-        raise TypeError(f"{_NEEDED}; got {type(denoise).__name__}{takes}. {_WRAP}")
+        raise TypeError(f"{_NEEDED}; got {type(denoise).__name__}{takes}. {WRAP}")
     try:
         estimate = denoise(x_t, alpha)
     except (TypeError, AttributeError) as error:  # as where a tensor was expected
         why = str(error).partition("\n")[0]
-        raise TypeError(f"{_NEEDED}; this one failed: {why}. {_WRAP}") from error
+        raise TypeError(f"{_NEEDED}; this one failed: {why}. {WRAP}") from error
     if not isinstance(estimate, np.ndarray):
-        raise TypeError(f"{_NEEDED}; this one returned {type(estimate).__name__}. {_WRAP}")
+        raise TypeError(f"{_NEEDED}; this one returned {type(estimate).__name__}. {WRAP}")
     if np.shape(estimate) != x_t.shape or not np.all(np.isfinite(estimate)):
         raise ValueError(
             f"a denoiser must return finite images of the shape it is given, {x_t.shape}; got the shape "
