@@ -123,8 +123,9 @@ class Denoiser:
         channels: int | None = None,
         batch: int = 32,
     ) -> None:
-        if not callable(fn) or hasattr(fn, "scheduler"):
-            hint = ": network_denoiser(pipeline) is that of a pipeline" if hasattr(fn, "scheduler") else ""
+        pipeline = not hasattr(fn, "named_parameters") and hasattr(fn, "scheduler")
+        if not callable(fn) or pipeline:
+            hint = ": network_denoiser(pipeline) is that of a pipeline" if pipeline else ""
             raise TypeError(f"a network, fn(x, t), is needed; got {type(fn).__name__}{hint}")
         if prediction not in _PREDICTIONS:
             raise ValueError(f"a network predicts {', '.join(_PREDICTIONS)}; got {prediction!r}")
