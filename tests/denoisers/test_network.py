@@ -21,7 +21,6 @@ from reschrom import (
     GaussianMixture,
     Schedule,
     band_losses,
-    bands,
     coarse_correction,
     ddim,
     designed_timesteps,
@@ -147,22 +146,9 @@ POSTERIORS = {
 SLOW = [pytest.mark.slow]
 
 
-def splits(size: int) -> bool:
-    try:
-        return bool(bands(np.zeros((1, size, size))))
-    except ValueError:
-        return False
-
-
-UNSPLIT = [pytest.mark.skipif(not splits(28), reason="28 pixels have no bands so far")]
-
-
 @pytest.mark.parametrize(
     "posterior",
-    [
-        pytest.param(each, id=name, marks=SLOW * ("32" in name) + UNSPLIT * ("28" in name))
-        for name, each in POSTERIORS.items()
-    ],
+    [pytest.param(each, id=name, marks=SLOW * ("32" in name)) for name, each in POSTERIORS.items()],
 )
 @pytest.mark.parametrize("kind", CONVENTIONS)
 def test_a_posterior_in_any_convention_measures_like_itself(kind, posterior):
