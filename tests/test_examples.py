@@ -1,10 +1,18 @@
 """The scripts in examples/ are short, run in any folder on what ships, and print what they are for."""
 
+import os
 import re
 import runpy
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from reschrom import Chromatogram, MeasuredSpectrum
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = ["predict", "measure", "own_network", "switch", "timesteps", "cascade"]
@@ -29,7 +37,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_these_are_all_and_none_is_long():
-    scripts = {path.stem: path.read_text().splitlines() for path in EXAMPLES.iterdir() if path.is_file()}
+    scripts = {path.stem: path.read_text().splitlines() for path in EXAMPLES.glob("*.py")}
     assert set(scripts) == set(NAMES)
     assert all(len(lines) <= 30 for lines in scripts.values())
 
@@ -85,3 +93,31 @@ def test_cascade_prints_images_of_full_size_and_of_the_same_brightness(run, tmp_
     ((cascade, alone),) = numbers(brightness.replace(",", ""), "mean")
     assert abs(cascade - alone) < 0.15
     assert (tmp_path / "cascade.png").is_file()
+
+
+def snakemake(rules, folder, *settings):
+    """Run a rule file in a folder, with the `reschrom` of this checkout on the path."""
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "reschrom"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m reschrom.cli "$@"\n')
+    program.chmod(0o755)
+    paths = {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(EXAMPLES.parent), "HOME": str(folder)}
+    command = [sys.executable, "-m", "snakemake", "-s", str(EXAMPLES / rules), "--cores", "2", "--quiet", "all"]
+    subprocess.run([*command, "--config", *settings], cwd=folder, env={**os.environ, **paths}, check=True)
+
+
+@pytest.mark.slow
+def test_a_cluster_measures_prompts_in_shards(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a photo of a watch\na photo of a cup\n")
+    snakemake("measure.smk", tmp_path, "prompts=prompts.txt", "images=1", "steps=2", "shards=2")
+    assert Chromatogram.load(tmp_path / "measured" / "all.npz").images == 2
+    assert (tmp_path / "measured" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_cluster_measures_a_spectrum_in_shards(tmp_path):
+    (tmp_path / "data").mkdir()
+    for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (130, 8, 8, 3), np.uint8)):
+        Image.fromarray(pixels).save(tmp_path / "data" / f"{index:03d}.png")
+    snakemake("spectrum.smk", tmp_path, "data=data", "size=8", "shards=2")
+    assert MeasuredSpectrum.load(tmp_path / "spectrum" / "all.json").images == 130

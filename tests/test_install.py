@@ -222,7 +222,7 @@ def test_times_and_timesteps_are_told_on_the_base_alone(tmp_path):
         # The scheduler of diffusers is what the timesteps are for.
         schedule = Schedule.from_diffusers(scheduler_for(CONSTRUCTORS[name]()))
         whole = Chromatogram.predicted(schedule, 64, edges=np.arange(schedule.start, schedule.end + 1))
-        assert line == str(designed_timesteps(whole, schedule, 10))
+        assert line == f"timesteps={designed_timesteps(whole, schedule, 10)}"
 
 
 def test_the_wheel_is_small_and_holds_the_package_alone(wheel):

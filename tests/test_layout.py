@@ -247,7 +247,7 @@ def test_what_the_front_pages_show_runs(name, tmp_path, monkeypatch):
     for command in commands:
         assert main(shlex.split(command)) == 0
     pictures = {path.name for path in tmp_path.iterdir()}
-    assert pictures == {"chromatogram.png"} | ({"ship.png", "sunflower.png"} if name == "README.md" else set())
+    assert pictures == {"chromatogram.png"} | ({"ship.png", "sunflower.html"} if name == "README.md" else set())
 
 
 def test_every_papermill_command_names_a_record_and_its_parameters():

@@ -1,11 +1,15 @@
-"""The command line: `reschrom chromatogram`, `spectrum`, `timesteps`, `measure`, `switch`, `train`, `time`."""
+"""The command line: `reschrom chromatogram`, `spectrum`, `timesteps`, `measure`, `merge`, `switch`, `train`, `time`."""
 
 import argparse
 import csv
+import functools
 import inspect
 import json
+import shutil
 import sys
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +18,15 @@ from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS, parser
 from reschrom.design.schedules import discretised
-from reschrom.design.timesteps import designed_timesteps
+from reschrom.design.timesteps import as_given, designed_timesteps
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.matching import intensity_scale, matched_time
 from reschrom.theory.schedules import Schedule
-from reschrom.theory.spectrum import Spectrum, measure_spectrum
+from reschrom.theory.spectrum import MeasuredSpectrum, Spectrum, SpectrumSums, variances
+
+if TYPE_CHECKING:
+    from reschrom.plots import Sample
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ImportError, OSError, TypeError, ValueError) as error:
         print("reschrom:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        again = "; the same command goes on from there" if arguments.command == "measure" else ""
+        print(f"reschrom: stopped{again}", file=sys.stderr)
+        return 130
 
 
 def _chromatogram(arguments: argparse.Namespace) -> int:
@@ -46,27 +57,46 @@ def _chromatogram(arguments: argparse.Namespace) -> int:
 
 
 def _spectrum(arguments: argparse.Namespace) -> int:
-    _check_folder(arguments.out or Path())
-    from reschrom.images.pictures import stream
+    if arguments.out is not None:
+        _check_destination(arguments.out, kinds=(".json", ".npz"))
+    if arguments.workers < 1:
+        raise ValueError(f"--workers must be 1 or more; got {arguments.workers}")
+    if arguments.shard is not None and (arguments.out is None or arguments.out.suffix != ".npz"):
+        raise ValueError(f"with --shard, --out must end in .npz, for reschrom merge; got {arguments.out}")
+    from reschrom.images.pictures import mapped, numbered
 
     if arguments.images is not None and arguments.images < 2:
         raise ValueError(f"--images must be 2 or more; got {arguments.images}")
-    images = stream(arguments.source, arguments.size, arguments.images)
     about = {"source": Path(arguments.source).name, "pixels": band_names(arguments.size)[0]}
+    pipeline = None
     if arguments.model is not None:
         from reschrom.cli.drawing import loaded
+
+        pipeline = loaded(arguments.model)
+        about |= {"latents of": Path(arguments.model).name, "seed": str(arguments.seed)}
+    about["made by"] = f"reschrom {__version__}, reschrom spectrum"
+    settings = {"count": arguments.images, "workers": arguments.workers, "shard": arguments.shard or (0, 1)}
+    reading = functools.partial(mapped, arguments.source, arguments.size, **settings)
+    summed = functools.partial(SpectrumSums.of, source=about["source"])
+    if pipeline is None:
+        sums = reading(each=summed)
+    else:  # others read, and this process encodes
         from reschrom.pipelines.latents import encoded
 
-        images = encoded(loaded(arguments.model), images, arguments.seed)
-        about |= {"latents of": Path(arguments.model).name, "seed": str(arguments.seed)}
-    measured = measure_spectrum(images, {**about, "made by": f"reschrom {__version__}, reschrom spectrum"})
+        batches = reading(each=numbered)
+        sums = (summed(next(encoded(pipeline, [batch], arguments.seed, first)), first) for first, batch in batches)
+    measured = SpectrumSums.merge(sums).measured(about)
+    _print_spectrum(measured)
+    if arguments.out is not None:
+        measured.save(arguments.out)
+    return 0
+
+
+def _print_spectrum(measured: MeasuredSpectrum) -> None:
     print(f"{'band':<10}{'variance':>12}{'95 % interval':>26}   ({measured.images} images)")
     columns = (measured.variance, measured.lower, measured.upper)
     for name, variance, low, high in zip(band_names(measured.size), *columns, strict=True):
         print(f"{name:<10}{variance:>12.5g}{low:>13.5g}{high:>13.5g}")
-    if arguments.out is not None:
-        measured.save(arguments.out)
-    return 0
 
 
 def _timesteps(arguments: argparse.Namespace) -> int:
@@ -78,8 +108,10 @@ def _timesteps(arguments: argparse.Namespace) -> int:
                 raise ValueError(f"--{option} goes with --schedule; with --model the signal is measured")
         from reschrom.cli.drawing import measured_growth
 
-        chromatogram, schedule = measured_growth(arguments)
+        chromatogram, scheduler = measured_growth(arguments)
+        schedule = Schedule.from_diffusers(scheduler)
     else:
+        scheduler = None if arguments.schedule in CONSTRUCTORS else _scheduler(Path(arguments.schedule))
         schedule = _schedule(arguments)
         if arguments.size is None:
             raise ValueError("--schedule needs the --size of the images")
@@ -87,7 +119,9 @@ def _timesteps(arguments: argparse.Namespace) -> int:
             schedule = discretised(schedule)
         whole = np.arange(schedule.start, schedule.end + 1)
         chromatogram = Chromatogram.predicted(schedule, arguments.size, _spectrum_given(arguments), whole)
-    print(designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, arguments.equal))
+    chosen = designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, arguments.equal)
+    for name, values in ({"timesteps": chosen} if scheduler is None else as_given(scheduler, chosen)).items():
+        print(f"{name}={values}")
     return 0
 
 
@@ -105,11 +139,65 @@ def _spectrum_given(arguments: argparse.Namespace) -> Spectrum | None:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    _check_destination(arguments.out)
-    from reschrom.cli.drawing import measured
+    _check_destination(arguments.out, ".html")
+    if arguments.preview is not None:
+        _check_folder(arguments.preview)
+    spectrum = _spectrum_given(arguments)
+    if spectrum is not None:
+        variances(spectrum)  # a file that is none is refused before anything is drawn
+    from reschrom.cli.measuring import measure
 
-    _write(measured(arguments), arguments.out)
+    def write(chromatogram: Chromatogram, sample: "Sample | None") -> None:
+        _write_measured(chromatogram, arguments.out, spectrum, sample)
+
+    measure(arguments, spectrum, write)
     return 0
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    spectra = [part for part in arguments.parts if _holds_spectrum(part)]
+    if spectra:
+        if len(spectra) < len(arguments.parts):
+            raise ValueError(f"{spectra[0]} holds a spectrum and others do not: these do not merge")
+        _check_destination(arguments.out, kinds=(".json", ".npz"))
+        measured = MeasuredSpectrum.merge([MeasuredSpectrum.load(part) for part in arguments.parts])
+        _print_spectrum(measured)
+        measured.save(arguments.out)
+        return 0
+    _check_destination(arguments.out, ".html")
+    merged = Chromatogram.merge([Chromatogram.load(part) for part in arguments.parts])
+    _write_measured(merged, arguments.out, _spectrum_given(arguments))
+    return 0
+
+
+def _holds_spectrum(path: Path) -> bool:
+    """Tell a file of `reschrom spectrum` from one of `reschrom measure`."""
+    try:
+        MeasuredSpectrum.load(path)
+    except ValueError:
+        return False
+    return True
+
+
+def _write_measured(
+    chromatogram: Chromatogram, out: Path, spectrum: Spectrum | None, sample: "Sample | None" = None
+) -> None:
+    """Write a measurement in the form that the file's name says, and say on the terminal what it shows."""
+    from reschrom import plots
+    from reschrom.plots.words import paragraph
+
+    paper = chromatogram.expected()
+    theories = [paper] if spectrum is None else [paper, chromatogram.expected(spectrum)]
+    if out.suffix == ".html":
+        with replacing(out) as temporary:
+            temporary.write_text(plots.report(chromatogram, theories, sample), encoding="utf-8")
+    elif out.suffix in (".png", ".svg"):
+        with replacing(out) as temporary:
+            plots.ridge_map(chromatogram, theories).savefig(temporary, dpi=200)
+    else:
+        _write(chromatogram, out)
+    text = f"{paragraph(chromatogram, paper)} Written to {out}."
+    print(textwrap.fill(text, min(shutil.get_terminal_size().columns, 100), break_on_hyphens=False))
 
 
 def _switch(arguments: argparse.Namespace) -> int:
@@ -120,9 +208,13 @@ def _switch(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_destination(out: Path) -> None:
-    if out.suffix not in (".png", ".svg", ".csv", ".json", ".npz"):
-        raise ValueError(f"--out must end in .png, .svg, .csv, .json or .npz; got {out}")
+_KINDS = (".png", ".svg", ".csv", ".json", ".npz")
+
+
+def _check_destination(out: Path, *more: str, kinds: tuple[str, ...] = _KINDS) -> None:
+    *others, last = (*more, *kinds)
+    if out.suffix not in (*others, last):
+        raise ValueError(f"--out must end in {', '.join(others)} or {last}; got {out}")
     _check_folder(out)
 
 
@@ -141,9 +233,7 @@ def _write(chromatogram: Chromatogram, out: Path) -> None:
         else:
             from reschrom import plots
 
-            measured = chromatogram.replicates is not None  # and its title must not say what it may not show
-            figure = chromatogram.plot() if measured else plots.chromatogram(chromatogram)
-            figure.savefig(temporary, dpi=200)
+            plots.chromatogram(chromatogram).savefig(temporary, dpi=200)
 
 
 def _write_table(chromatogram: Chromatogram, path: Path) -> None:
@@ -190,10 +280,12 @@ def _schedule(arguments: argparse.Namespace) -> Schedule:
     for key in settings:
         if key not in accepted:
             raise ValueError(f"--{key.replace('_', '-')} belongs to another schedule ({PARAMETERS[key]}); got {name}")
-    return CONSTRUCTORS[name](**settings) if name in CONSTRUCTORS else _from_files(Path(name))
+    if name in CONSTRUCTORS:
+        return CONSTRUCTORS[name](**settings)
+    return Schedule.from_diffusers(_scheduler(Path(name)))
 
 
-def _from_files(path: Path) -> Schedule:
+def _scheduler(path: Path) -> Any:
     candidates = [path, path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json"]
     config_path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if config_path is None:
@@ -205,12 +297,11 @@ def _from_files(path: Path) -> Schedule:
 
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+        return getattr(diffusers, config["_class_name"]).from_config(config)
     except ImportError:  # the class needs a package that is not here, and says which
         raise
     except Exception as error:  # whatever a class of diffusers makes of a wrong setting
         raise ValueError(f"{config_path} does not describe a diffusers scheduler: {error}") from error
-    return Schedule.from_diffusers(scheduler)
 
 
 _RUNS = {
@@ -218,6 +309,7 @@ _RUNS = {
     "spectrum": _spectrum,
     "timesteps": _timesteps,
     "measure": _measure,
+    "merge": _merge,
     "switch": _switch,
     "train": _train,
     "time": _time,

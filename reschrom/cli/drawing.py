@@ -1,44 +1,39 @@
-"""What the commands do that draw images with a pipeline of diffusers: `measure`, `switch` and `timesteps --model`."""
+"""Open a pipeline of diffusers and draw a batch; what `reschrom switch` and `reschrom timesteps --model` do with it."""
 
 import argparse
 import inspect
+import math
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from reschrom.design.timesteps import list_taken
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.load import load_pipeline
 from reschrom.pipelines.prompts import PromptSchedule, heaviside
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
-from reschrom.theory.schedules import Schedule
 from reschrom.theory.shares import decided_share, predicted_share, switch_time
 
 # Enough to see which timesteps generate what.
 _GROWTH_STEPS = 50
 
 
-def measured(arguments: argparse.Namespace) -> Chromatogram:
-    """Measure what the model generates: the guidance of Eq. (19), or growth where guidance is off."""
-    pipeline = _opened(arguments)
-    with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        _draw(pipeline, arguments, arguments.prompt, arguments.guidance)
-    return meter.chromatogram
-
-
-def measured_growth(arguments: argparse.Namespace) -> tuple[Chromatogram, Schedule]:
-    """Measure the growth of the model's estimate without guidance, from the last timestep on; and give its schedule."""
+def measured_growth(arguments: argparse.Namespace) -> tuple[Chromatogram, Any]:
+    """Measure the growth of the estimate without guidance, from the last timestep on; and give the scheduler."""
     drawn = argparse.Namespace(**{**vars(arguments), "steps": _GROWTH_STEPS, "guidance": None})
-    pipeline = _opened(drawn)
+    pipeline = opened(drawn)
+    list_taken(pipeline.scheduler)  # refuses, before anything is drawn, what would take no list in the end
     if "timestep_spacing" in pipeline.scheduler.config:  # begin in pure noise, where the coarse bands are generated
         pipeline.scheduler = type(pipeline.scheduler).from_config(
             pipeline.scheduler.config, timestep_spacing="trailing"
         )
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
         _draw(pipeline, drawn, arguments.prompt, _unguided(pipeline))
-    return meter.growth, Schedule.from_diffusers(pipeline.scheduler)
+    return meter.growth, pipeline.scheduler
 
 
 def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
@@ -48,7 +43,7 @@ def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
     import torch
 
     first, second = arguments.prompt
-    pipeline = _opened(arguments)
+    pipeline = opened(arguments)
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
         _draw(pipeline, arguments, first, _unguided(pipeline))
     growth, end = meter.growth, float(pipeline.scheduler.config.num_train_timesteps)
@@ -76,56 +71,132 @@ def _unguided(pipeline: Any) -> float | None:
     return 1.0 if "guidance_scale" in inspect.signature(pipeline.__call__).parameters else None
 
 
-def _opened(arguments: argparse.Namespace) -> Any:
-    """Load the pipeline that the arguments name, after checking their numbers, and check that it takes the rest."""
-    for name in ("steps", "images", "batch"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name} must be 1 or more; got {getattr(arguments, name)}")
-    pipeline = loaded(arguments.model).to(arguments.device)
+# How pipelines call what an option sets.
+_PASSED = {
+    "prompt": "prompt",
+    "guidance": "guidance_scale",
+    "negative_prompt": "negative_prompt",
+    "height": "height",
+    "width": "width",
+    "frames": "num_frames",
+}
+# How pipelines call the number of images in a batch.
+_COUNTS = ("num_images_per_prompt", "num_videos_per_prompt", "batch_size")
+
+
+def opened(arguments: argparse.Namespace) -> Any:
+    """Load the pipeline that the arguments name and set it up, after checking that it takes all that they ask of it."""
+    asked = vars(arguments)
+    for name in ("steps", "images", "batch", "height", "width", "frames"):
+        if asked.get(name) is not None and asked[name] < 1:
+            raise ValueError(f"--{name} must be 1 or more; got {asked[name]}")
+    if arguments.guidance is not None and not math.isfinite(arguments.guidance):
+        raise ValueError(f"--guidance must be a finite number; got {arguments.guidance}")
+    if asked.get("offload") and arguments.device == "cpu":
+        raise ValueError("--offload moves weights between the processor and a --device; got --device cpu")
+    dtype = asked.get("dtype")
+    pipeline = loaded(arguments.model, dtype, asked.get("variant"), asked.get("revision"))
+    named = type(pipeline).__name__
     accepted = inspect.signature(pipeline.__call__).parameters
-    for option, name, value in [
-        ("--prompt", "prompt", arguments.prompt),
-        ("--guidance", "guidance_scale", arguments.guidance),
-    ]:
-        if value is not None and name not in accepted:
-            raise ValueError(f"{type(pipeline).__name__} takes no {option}")
+    for option, name in _PASSED.items():
+        if asked.get(option) is not None and name not in accepted:
+            raise ValueError(f"{named} takes no --{option.replace('_', '-')}")
     if "prompt" in accepted and arguments.prompt is None:
-        raise ValueError(f"{type(pipeline).__name__} needs a --prompt")
-    return pipeline
+        raise ValueError(f"{named} needs a --prompt")
+    for name, parameter in accepted.items():
+        needed = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        if needed and name not in _PASSED.values():
+            raise ValueError(f"{named} needs `{name}`, which has no option here: use a Chromatograph in Python")
+    if asked.get("scheduler") is not None:
+        pipeline.scheduler = _exchanged(pipeline.scheduler, arguments.scheduler)
+    if asked.get("lora") is not None:
+        _add_lora(pipeline, arguments.lora)
+    device = arguments.device
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes on this machine
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if asked.get("offload"):
+        pipeline.enable_model_cpu_offload(device=device)
+        return pipeline
+    return pipeline.to(device)
+
+
+def _exchanged(scheduler: Any, name: str) -> Any:
+    """Return another scheduler with the settings of the one that a pipeline has."""
+    fitting = {kind.__name__: kind for kind in scheduler.compatibles}
+    if name not in fitting:
+        raise ValueError(
+            f"--scheduler must be one that takes the place of {type(scheduler).__name__}: "
+            f"{', '.join(sorted(fitting))}; got {name}"
+        )
+    return fitting[name].from_config(scheduler.config)
+
+
+def _add_lora(pipeline: Any, place: str) -> None:
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ValueError(f"{type(pipeline).__name__} takes no --lora")
+    try:
+        pipeline.load_lora_weights(place, use_safetensors=True)
+    except Exception as error:  # whatever its libraries make of a missing or wrong file
+        raise ValueError(
+            f"--lora must be weights that {type(pipeline).__name__} takes; got {place}: {error}"
+        ) from error
 
 
 def _draw(pipeline: Any, arguments: argparse.Namespace, prompt: str | None, guidance: float | None) -> list[Any]:
     """Draw all images that the arguments ask for, or their latents, and return them batch by batch."""
-    import torch
-
-    settings: dict[str, Any] = {"num_inference_steps": arguments.steps}
-    # The pictures themselves are not wanted: latents stay latents.
-    settings["output_type"] = "latent" if getattr(pipeline, "vae", None) else "pt"
-    settings |= {} if prompt is None else {"prompt": prompt}
-    settings |= {} if guidance is None else {"guidance_scale": guidance}
-    count = "batch_size" if prompt is None else "num_images_per_prompt"
     drawn = []
     for first in range(0, arguments.images, arguments.batch):
-        last = min(first + arguments.batch, arguments.images)
-        pipeline.set_progress_bar_config(
-            disable=not sys.stderr.isatty(), desc=f"images {first + 1} to {last} of {arguments.images}"
-        )
-        # Every image has its own noise, whatever the batch.
-        seeds = range(arguments.seed + first, arguments.seed + last)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        drawn.append(pipeline(generator=generators, **settings, **{count: last - first}).images)
+        numbers = range(first, min(first + arguments.batch, arguments.images))
+        title = f"images {first + 1} to {numbers.stop} of {arguments.images}"
+        drawn.append(draw(pipeline, arguments, prompt, guidance, numbers, title))
     return drawn
 
 
-def loaded(model: str) -> Any:
+def draw(
+    pipeline: Any,
+    arguments: argparse.Namespace,
+    prompt: str | None,
+    guidance: float | None,
+    numbers: range,
+    title: str,
+) -> Any:
+    """Draw one batch of images, or of their latents: those of these numbers, each with its own noise.
+
+    title: of the progress bar on a terminal; none without it.
+    """
+    import torch
+
+    asked, accepted = vars(arguments), inspect.signature(pipeline.__call__).parameters
+    settings: dict[str, Any] = {"num_inference_steps": arguments.steps}
+    # The pictures themselves are not wanted: latents stay latents.
+    settings["output_type"] = "latent" if getattr(pipeline, "vae", None) else "pt"
+    for option, value in {**asked, "prompt": prompt, "guidance": guidance}.items():
+        if option in _PASSED and value is not None:
+            settings[_PASSED[option]] = value
+    count = next((name for name in _COUNTS if name in accepted), None)
+    if count is not None:
+        settings[count] = len(numbers)
+    elif len(numbers) > 1:
+        raise ValueError(f"{type(pipeline).__name__} draws one image at a time: give --batch 1")
+    pipeline.set_progress_bar_config(disable=not (title and sys.stderr.isatty()), desc=title)
+    generators = [torch.Generator().manual_seed(arguments.seed + number) for number in numbers]
+    try:
+        return pipeline(generator=generators, **settings)[0]
+    except (AttributeError, LookupError, RuntimeError) as error:  # out of memory, or a scheduler that does not fit
+        raise ValueError(f"{type(pipeline).__name__} does not draw with these settings: {error}") from error
+
+
+def loaded(model: str, dtype: str | None = None, variant: str | None = None, revision: str | None = None) -> Any:
     """Load a pipeline of diffusers from a folder or from the hub, weights from safetensors files only."""
     import diffusers
+    import torch
     import transformers
 
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
     try:
-        return load_pipeline(model)
+        kind = None if dtype is None else getattr(torch, dtype)
+        return load_pipeline(model, dtype=kind, variant=variant, revision=revision)
     except Exception as error:  # whatever its libraries make of a missing or wrong file
         raise ValueError(
             f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}: {error}"

@@ -99,12 +99,24 @@ def parser() -> Parser:
         "--model", metavar="ID|FOLDER", help="measure the latents of this latent model instead of the pictures"
     )
     spectrum.add_argument("--seed", type=int, default=0, help="of the latents (default: 0)")
-    spectrum.add_argument("--out", type=Path, metavar="JSON", help="the file to write; without it nothing is written")
+    spectrum.add_argument("--workers", type=int, default=1, metavar="N", help="processes that read (default: 1)")
+    spectrum.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="measure only the I-th of N parts of the pictures, for reschrom merge",
+    )
+    spectrum.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the file to write, .json or, for reschrom merge, .npz; without it nothing is written",
+    )
 
     timesteps = _command(
         commands,
         "timesteps",
-        "choose timesteps that spend the steps where signal is generated, for timesteps= of a diffusers pipeline",
+        "choose timesteps that spend the steps where signal is generated, for timesteps= or sigmas= of a pipeline",
         "reschrom timesteps --schedule data/models/pocket-t2i-64 --size 64 --spectrum spectrum.json --steps 27\n"
         "  reschrom timesteps --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --steps 27",
     )
@@ -131,17 +143,66 @@ def parser() -> Parser:
         commands,
         "measure",
         "measure which resolution a diffusers pipeline generates at each step",
-        "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out chromatogram.png",
+        "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out report.html",
     )
-    measure.add_argument("--prompt", help="what to draw; not for an unconditional pipeline")
+    prompts = measure.add_mutually_exclusive_group()
+    prompts.add_argument(
+        "--prompt",
+        action="append",
+        help="what to draw; again for another, of which as many images are drawn; not for an unconditional pipeline",
+    )
+    prompts.add_argument("--prompts", type=Path, metavar="FILE", help="the same from a text file, one prompt a line")
     measure.add_argument(
         "--out",
         type=Path,
         required=True,
-        help="the file to write: .png, .svg, .csv (shares), .json or .npz (everything). With guidance it shows the "
-        "energy of guidance, Eq. (19), without guidance the growth of the estimate",
+        help="the file to write: .html (a report), .png, .svg, .csv (shares), .json or .npz (everything, also for "
+        "reschrom merge). With guidance it shows the energy of guidance, Eq. (19), without guidance the growth of the "
+        "estimate. What was measured so far stands in OUT.part.npz, from which the same command goes on",
     )
     _add_sampling(measure)
+    measure.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="measure only the I-th of N parts of the images, for reschrom merge; accelerate launch needs no such word",
+    )
+    _add_spectrum(measure, "draw what a Gaussian field with this spectrum would do beside the paper's formula")
+    measure.add_argument(
+        "--preview",
+        type=Path,
+        metavar="FOLDER",
+        help="write the estimate of the image there, a PNG file for every step",
+    )
+    pipeline = measure.add_argument_group("settings of the pipeline, where it has them")
+    add = pipeline.add_argument
+    add("--negative-prompt", metavar="TEXT", help="what not to draw")
+    add("--height", type=int, metavar="PIXELS", help="of the images")
+    add("--width", type=int, metavar="PIXELS", help="of the images")
+    add("--frames", type=int, help="of a video")
+    add("--scheduler", metavar="NAME", help="a class of diffusers in the place of the pipeline's own")
+    add("--lora", metavar="FILE|FOLDER|ID", help="LoRA weights to add, safetensors")
+    add("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights (default: float32)")
+    add("--variant", metavar="NAME", help="of the weights, such as fp16")
+    add("--revision", metavar="NAME", help="branch, tag or commit on the hub")
+    add("--offload", action="store_true", help="keep on --device only the part of the model that works")
+
+    merge = _command(
+        commands,
+        "merge",
+        "put together what was measured of other images apart: of reschrom measure, or of reschrom spectrum",
+        "reschrom merge part-1.json part-2.json --out all.html",
+    )
+    merge.add_argument(
+        "parts", nargs="+", type=Path, metavar="FILE", help="of measure: .json or .npz; of spectrum: .npz"
+    )
+    merge.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the file to write; of measure: .html, .png, .svg, .csv, .json or .npz; of spectrum: .json or .npz",
+    )
+    _add_spectrum(merge, "of measure: draw what a Gaussian field with this spectrum would do")
 
     switch = _command(
         commands,
@@ -229,15 +290,22 @@ def _add_drawing(command: Any) -> None:
     add("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
 
 
-def _add_spectrum(command: Parser) -> None:
+def _add_spectrum(command: Parser, purpose: str = "without it the paper's formula is used, which needs none") -> None:
     command.add_argument(
         "--spectrum",
         nargs="+",
         metavar="FILE|S",
         help="strength of the images' signal in each resolution: the file that reschrom spectrum wrote, or the "
-        "variance of a coefficient, finest first, one number for every resolution down to the coarsest. Without it the "
-        "paper's formula is used, which needs none",
+        f"variance of a coefficient, finest first, one number for every resolution down to the coarsest; {purpose}",
     )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Return which part, counted from 0, of how many."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"must be I/N, the I-th of N parts; got {text}")
+    return int(part) - 1, int(parts)
 
 
 def _add_schedule(command: Parser, required: bool = True) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from reschrom._arrays import Images
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.chromatogram import Chromatogram, never_rising
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
 
@@ -213,18 +213,3 @@ def _precision_of(denoise: Denoise, alphas: Times) -> Times | None:
     """Return what a denoiser says of the precision of its estimates; an exact one says nothing."""
     precision = getattr(denoise, "precision", None)
     return None if precision is None else precision(alphas)
-
-
-def never_rising(
-    signal: Float[np.ndarray, "*bands times"], precision: Times | None = None
-) -> Float[np.ndarray, "*bands times"]:
-    """Return the nearest signal that never rises with time, by least squares, band by band.
-
-    The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
-    precision: the weight of each time; None for equal ones.
-    """
-    from scipy.optimize import isotonic_regression
-
-    rows = signal.reshape(-1, signal.shape[-1])
-    fitted = [isotonic_regression(band, weights=precision, increasing=False).x for band in rows]
-    return np.stack(fitted).reshape(signal.shape)

@@ -8,6 +8,8 @@ the least error. Ancestral sampling (DDPM) loses variance instead: 2 h^2 times t
 that the band holds already.
 """
 
+import copy
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from jaxtyping import Float
 
 from reschrom._extras import naming_extra
 from reschrom.theory.chromatogram import Chromatogram
-from reschrom.theory.schedules import Schedule
+from reschrom.theory.schedules import Schedule, is_flow
 from reschrom.theory.spectrum import Spectrum, variances
 
 # The width, in l = log sigma, of the step to the image itself, where that clock has no end. The work of a step is the
@@ -93,6 +95,49 @@ def _clock(schedule: Schedule) -> np.ndarray:
     if not math.isfinite(schedule.end):
         raise ValueError(f"the {schedule.name} schedule has no last time to begin with")
     return np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
+
+
+def list_taken(scheduler: Any) -> str:
+    """Return the name under which a diffusers scheduler takes a list from its user: "timesteps" or "sigmas".
+
+    A flow takes sigmas, because what it makes of timesteps is shifted twice. Raises ValueError for a scheduler that
+    takes neither, or that shifts what it is given by the size of the image.
+    """
+    accepted, name = inspect.signature(scheduler.set_timesteps).parameters, type(scheduler).__name__
+    flow = is_flow(scheduler, scheduler.config)
+    if flow and scheduler.config.get("use_dynamic_shifting"):
+        raise ValueError(f"{name} shifts the sigmas it is given by the size of the image, so none can be chosen for it")
+    taken = next((each for each in (("sigmas",) if flow else ("timesteps", "sigmas")) if each in accepted), None)
+    if taken is None:
+        wanted = "sigmas" if flow else "timesteps or sigmas"
+        raise ValueError(f"a scheduler is needed whose set_timesteps takes {wanted}; {name} does not")
+    return taken
+
+
+def as_given(scheduler: Any, timesteps: Sequence[float]) -> dict[str, list[int]] | dict[str, list[float]]:
+    """Return a list of timesteps as a diffusers scheduler takes it: `timesteps` or `sigmas`, by `list_taken`.
+
+    Raises ValueError for a scheduler that does not arrive at these timesteps when it is given them.
+    """
+    taken, name = list_taken(scheduler), type(scheduler).__name__
+    times = np.asarray(timesteps, dtype=np.float64)
+    values = times
+    if taken == "sigmas" and is_flow(scheduler, scheduler.config):
+        shift = float(scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0)))
+        sigmas = times / scheduler.config.num_train_timesteps
+        values = sigmas / (shift - (shift - 1) * sigmas)  # the scheduler shifts them itself
+    elif taken == "sigmas":
+        values = np.exp(-Schedule.from_diffusers(scheduler).log_snr(times) / 2)
+    given: Any = [round(float(value), 6) if taken == "sigmas" else int(value) for value in values]
+    tried = copy.deepcopy(scheduler)
+    try:
+        tried.set_timesteps(**{taken: given})
+    except Exception as error:  # whatever a scheduler makes of a list that its settings forbid
+        raise ValueError(f"{name} takes no {taken} as it is set: {error}") from error
+    reached = np.asarray(tried.timesteps, dtype=np.float64)[: len(times)]
+    if reached.shape != times.shape or np.abs(reached - times).max() > 1:
+        raise ValueError(f"{name} makes other timesteps of {taken} than those it is given, as it is set")
+    return {taken: given}
 
 
 def band_weights(weights: Sequence[float] | None, bands: int) -> Float[np.ndarray, " bands"]:

@@ -1,18 +1,27 @@
 """Pictures from a zip, a folder, a data set on the hub, or the installed packages: by content, or in batches."""
 
+import contextlib
 import io
+import itertools
 import json
+import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from reschrom._extras import naming_extra
 from reschrom.images.photographs import image_names, photos
-from reschrom.images.sources import SUFFIXES, opened
+from reschrom.images.sources import SUFFIXES, located, opened
 from reschrom.theory.bands import Size, sides
+from reschrom.theory.spectrum import CHUNK
 
 Picture = UInt8[np.ndarray, "height width 3"]
+Batch = Float[np.ndarray, "pictures 3 height width"]
+T = TypeVar("T")
 # What pictures without classes show, and which of them are held out: one of so many.
 ANYTHING, _HELD_OUT = "a picture", 10
 
@@ -45,7 +54,7 @@ def photographs(source: str, content: str, split: str, size: int) -> list[Pictur
         return [_cut(read(name), name, size) for name in chosen]
 
 
-def stream(source: str, size: Size, count: int | None = None, at_once: int = 64) -> Iterator[Float[np.ndarray, "..."]]:
+def stream(source: str, size: Size, count: int | None = None, at_once: int = CHUNK) -> Iterator[Batch]:
     """Yield all pictures of a source in the order of their names, in batches (N, 3, H, W), values in [-1, 1].
 
     No more than one batch is kept. The middle of each picture is cut to the shape that is asked for.
@@ -55,20 +64,86 @@ def stream(source: str, size: Size, count: int | None = None, at_once: int = 64)
     size: pixels along one side, or (height, width).
     count: at most so many pictures, and 1,000 photos; None for all.
     """
+    return (batch for _, batch in mapped(source, size, numbered, count=count, at_once=at_once))
+
+
+def numbered(batch: Batch, first: int) -> tuple[int, Batch]:
+    """Return a batch with the number of its first picture."""
+    return first, batch
+
+
+def mapped(
+    source: str,
+    size: Size,
+    each: Callable[[Batch, int], T],
+    *,
+    count: int | None = None,
+    at_once: int = CHUNK,
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[T]:
+    """Yield what a function makes of each batch of `stream` and the number of its first picture, in their order.
+
+    each: called in the processes that read, so that it must be found by its name there.
+    workers: how many processes read; which one a batch comes from changes nothing.
+    shard: which part, counted from 0, of how many: whole batches, those of one part after another.
+    Raises ValueError for photos, which are cut one after another, with more than one worker or part.
+    """
     with naming_extra("reading pictures"):
         from tqdm import tqdm
 
     if source == "photos":
+        if workers > 1 or shard != (0, 1):
+            raise ValueError("photos are cut one after another; workers and shards need pictures in files")
         total, generator = count or 1000, np.random.default_rng(0)
         for start in range(0, total, at_once):
-            yield photos("photographs", min(at_once, total - start), size, generator=generator)
+            yield each(photos("photographs", min(at_once, total - start), size, generator=generator), start)
         return
+    source = located(source)
     with opened(source) as (read, names):
         wanted = _pictures(names, source)[:count]
+        part, parts = shard
         starts = range(0, len(wanted), at_once)
-        for start in tqdm(starts, "pictures", unit="", unit_scale=at_once, disable=None):
-            cut = [_cut(read(name), name, size) for name in wanted[start : start + at_once]]
-            yield np.moveaxis(np.stack(cut), -1, 1) / 127.5 - 1
+        starts = starts[len(starts) * part // parts : len(starts) * (part + 1) // parts]
+        tasks = ((wanted[start : start + at_once], size, start) for start in starts)
+        workers = min(workers, len(starts))
+        bar = {"total": len(starts), "desc": "pictures", "unit": "", "unit_scale": at_once, "disable": None}
+        if workers > 1:
+            yield from tqdm(_spread(source, each, tasks, workers), **bar)
+        else:
+            yield from tqdm((each(_batch(read, *task[:2]), task[2]) for task in tasks), **bar)
+
+
+def _spread(source: str, each: Callable[[Batch, int], T], tasks: Iterator[Any], workers: int) -> Iterator[T]:
+    """Yield what processes make of the tasks, in their order, never more than a few tasks ahead."""
+    # A process of its own from the start: a fork of one with threads may hang.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, fresh, _open_here, (source, each)) as pool:
+        ahead = deque(pool.submit(_work, *task) for task in itertools.islice(tasks, 2 * workers))
+        while ahead:
+            done = ahead.popleft().result()
+            ahead.extend(pool.submit(_work, *task) for task in itertools.islice(tasks, 1))
+            yield done
+
+
+# What a worker reads with and what it does, set once when it begins: to open an archive may take long.
+_HERE: list[Any] = []
+
+
+def _open_here(source: str, each: Callable[[Batch, int], Any]) -> None:
+    stack = contextlib.ExitStack()
+    read, _ = stack.enter_context(opened(source))
+    _HERE[:] = read, each, stack  # open until the process ends
+
+
+def _work(names: list[str], size: Size, start: int) -> Any:
+    read, each, _ = _HERE
+    return each(_batch(read, names, size), start)
+
+
+def _batch(read: Callable[[str], bytes], names: list[str], size: Size) -> Batch:
+    cut = [_cut(read(name), name, size) for name in names]
+    return np.moveaxis(np.stack(cut), -1, 1) / 127.5 - 1
 
 
 def _cut(content: bytes, name: str, size: Size) -> Picture:

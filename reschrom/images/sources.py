@@ -25,9 +25,7 @@ def opened(source: str) -> Iterator[tuple[Callable[[str], bytes], list[str]]]:
     source: a zip file, a folder, or the id `owner/name` of a data set on the Hugging Face hub. Of a parquet file, the
         table in which the hub keeps most data sets, each row counts as a picture file, called `table/row.png`.
     """
-    path = Path(source)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.parent.exists():
-        path = _downloaded(source)
+    path = Path(located(source))
     if path.is_dir():
         files = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
         tables = {name: _Table(path / name) for name in files if name.endswith(".parquet")}
@@ -43,6 +41,13 @@ def opened(source: str) -> Iterator[tuple[Callable[[str], bytes], list[str]]]:
             yield archive.read, archive.namelist()
     else:
         raise ValueError(f"pictures come from a zip file, a folder, photos or owner/name on the hub; got {source}")
+
+
+def located(source: str) -> str:
+    """Return where a source is on this machine, after fetching it from the hub if that is where it is."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not Path(source).parent.exists():
+        return str(_downloaded(source))
+    return source
 
 
 @functools.cache

@@ -2,18 +2,17 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.denoisers.losses import never_rising
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
 from reschrom.theory.bands import band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.chromatogram import Chromatogram, Source
 from reschrom.theory.intervals import StreamingMean
 
 # Every step records these energies, in this order; that of guidance is NaN where guidance was off.
@@ -32,29 +31,37 @@ class Record(NamedTuple):
 class Chromatograph:
     """Measure what a diffusers pipeline generates, by resolution, in every run of a `with` block: Eqs. (5) and (19).
 
-    It listens to the denoiser through a forward hook and changes nothing. Guidance is found in the data: a batch of two
-    equal halves with different conditions (the second is the conditional one), or two calls with the same input (the
-    first is). Estimates of x_0 are those of the conditional prediction, clipped where the scheduler clips its own
-    (`clip_sample`).
+    It listens to the denoiser and to the scheduler's `step`, and changes nothing. What the scheduler is given tells
+    the rest: which image is stepped, how noised it is, and which combination of the denoiser's predictions was wanted.
+    The coefficients of this combination name the branches of guidance, in whatever order they come. Estimates of x_0
+    are those of the conditional prediction, clipped where the scheduler clips its own (`clip_sample`). What cannot be
+    read for sure is refused; the page "Pipelines" lists what was tried.
 
     Parameters
     ----------
     pipeline : diffusers pipeline
-        With a `unet` or `transformer` that predicts noise, image, velocity or flow, and a scheduler whose alpha is
-        known (`Schedule.from_diffusers`). Images, or latents, are square with a power of two as side.
+        Of images or videos, in pixels, latents or tokens of any size: with a denoiser, and a scheduler whose
+        signal-to-noise ratio is known (`Schedule.from_diffusers`). Of a video the bands are those of its frames.
     keep : {None, "bands"}
         None keeps only means over images; "bands" keeps all images of all steps too, in `kept`.
     decoded : bool
         Of a latent model measure the decoded images instead of the latents.
     seed : int
         Of the bootstrap over images.
+    guidance : sequence of str, optional
+        The branch of each prediction of an image, in their order, where the pipeline adds them up so that its
+        coefficients do not tell: "conditional", "unconditional", "image-conditional" or "perturbed".
+    first_image : int
+        The number of the first image, where others are measured elsewhere and merged (`Chromatogram.merge`).
+    watch : callable, optional
+        Given the `Record` of every step as soon as it is measured.
 
     Raises
     ------
     TypeError
-        For what is no pipeline, and for a scheduler whose alpha is unknown.
+        For what is no pipeline, and for a scheduler whose signal-to-noise ratio is unknown.
     ValueError
-        For images that are not square with a power of two as side, and runs of other timesteps or sizes in one block.
+        For what cannot be read as steps of images, and runs of other timesteps or sizes in one block.
 
     Examples
     --------
@@ -75,6 +82,8 @@ class Chromatograph:
         decoded: bool = False,
         seed: int = 0,
         guidance: Sequence[str] | None = None,
+        first_image: int = 0,
+        watch: Callable[[Record], None] | None = None,
     ) -> None:
         if keep not in (None, "bands"):
             raise ValueError(f'keep must be None or "bands"; got {keep!r}')
@@ -85,9 +94,9 @@ class Chromatograph:
                 "only a latent model is decoded, whose `vae` has one scaling factor; that of "
                 f"{type(pipeline).__name__} has none"
             )
-        self._pipeline, self._keep, self._decoded = pipeline, keep, decoded
+        self._pipeline, self._keep, self._decoded, self._watch = pipeline, keep, decoded, watch
         self._prediction = prediction_of(pipeline.scheduler)
-        self._whole = _Runs(StreamingMean(seed))
+        self._whole = _Runs(StreamingMean(seed), first_image)
         self._run: list[_Moment] = []  # in progress, each time once
 
     def __enter__(self) -> "Chromatograph":
@@ -131,8 +140,8 @@ class Chromatograph:
         conditional estimate minus the decoded unconditional one. It covers the timesteps at which guidance was on.
         """
         runs = self._measured()
-        times, (energies, replicates) = runs.times, runs.of(_GUIDANCE)
-        on = np.isfinite(energies).all(axis=0)
+        times, energies = runs.times, runs.energies[_GUIDANCE, :, ::-1]
+        on = np.isfinite(energies.mean).all(axis=0)
         if not on.any():
             raise ValueError("guidance was off: the denoiser never made a conditional and an unconditional prediction")
         schedule = self._reader.schedule
@@ -149,7 +158,8 @@ class Chromatograph:
         # In pure noise no two predictions of the noise differ, so that cell counts as it is in its middle.
         middle = schedule.alpha((edges[1:] + edges[:-1]) / 2)
         gain = np.where(gain > 0, gain, [self._noise_gain(alpha) for alpha in middle])
-        return Chromatogram(energies[:, cells] * gain, edges, runs.size, "guidance", replicates[..., cells] * gain)
+        source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges))
+        return Chromatogram.measured(source, edges, runs.size, "guidance")
 
     @property
     def growth(self) -> Chromatogram:
@@ -161,15 +171,15 @@ class Chromatograph:
         """
         runs = self._two_or_more()
         precision = 1 / (1 + np.square(runs.reach[::-1])) ** 2
-        signal, replicates = (never_rising(energies, precision) for energies in runs.of(_SIGNAL))
-        return Chromatogram.from_signal(signal, runs.times, runs.size, "growth", replicates)
+        source = Source(runs.energies[_SIGNAL, :, ::-1], self._reader.schedule.alpha(runs.times), precision)
+        return Chromatogram.measured(source, runs.times, runs.size, "growth")
 
     @property
     def changes(self) -> Chromatogram:
         """The energy of each band of the change of E[x_0 | x_t] between timesteps, mean over images (Paper Fig. 1)."""
         runs = self._two_or_more()
-        energies, replicates = (each[..., :-1] for each in runs.of(_CHANGE))
-        return Chromatogram(energies, runs.times, runs.size, "squared change", replicates)
+        source = Source(runs.energies[_CHANGE, :, ::-1][:, :-1], self._reader.schedule.alpha(runs.times))
+        return Chromatogram.measured(source, runs.times, runs.size, "squared change")
 
     def _so_far(self) -> "_Runs":
         """Return what was measured, with the run in progress, which goes on unharmed."""
@@ -229,15 +239,19 @@ class Chromatograph:
         if not np.isfinite(energies[:, : _CHANGE + 1]).all():
             raise ValueError(f"the estimate at timestep {step.time:g} is not finite")
         record = None
-        if self._keep:
+        if self._keep or self._watch:
             guidance = None if difference is None else _plain(difference * to_noise)
             record = Record(step.time, _plain(step.x_t), _plain(estimate), guidance)
+        if record and self._watch:
+            self._watch(record)
         if repeats:
             self._run.pop()  # the last evaluation at a time counts
         for past in self._run[:-1]:
             past.estimate = None  # only the last two are needed
         size = tuple(estimate.shape[-2:])
-        self._run.append(_Moment(step.time, to_noise, step.reach, energies, record, estimate, size))
+        self._run.append(
+            _Moment(step.time, to_noise, step.reach, energies, record if self._keep else None, estimate, size)
+        )
 
     def _as_measured(self, estimate: Any) -> Any:
         """Return an estimate as it is measured: as far as the scheduler lets it reach, decoded if so asked."""
@@ -268,6 +282,7 @@ class _Runs:
     """All runs that ended: their energies, shape (quantities, bands, steps), and what is the same in all of them."""
 
     energies: StreamingMean
+    first_image: int = 0
     grid: list[float] = field(default_factory=list)
     to_noise: list[float] = field(default_factory=list)
     reach: list[float] = field(default_factory=list)
@@ -278,10 +293,6 @@ class _Runs:
     def times(self) -> Float[np.ndarray, " steps"]:
         """From image to noise."""
         return np.array(self.grid[::-1])
-
-    def of(self, quantity: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean energies (bands, steps), from image to noise, and their replicates."""
-        return self.energies.mean[quantity, :, ::-1], self.energies.replicates[:, quantity, :, ::-1]
 
     def add(self, run: list[_Moment]) -> None:
         """Count one more run. A run that was broken off, before others went further, is not counted."""
@@ -306,7 +317,7 @@ class _Runs:
                 f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self.grid)} from "
                 f"{self.grid[0]:g} to {self.grid[-1]:g}"
             )
-        self.energies.add(energies, self.energies.count)
+        self.energies.add(energies, self.first_image + self.energies.count)
         self.records += [moment.record for moment in run if moment.record]
         self.grid, self.size = grid, size
         self.to_noise, self.reach = [moment.to_noise for moment in run], [moment.reach for moment in run]

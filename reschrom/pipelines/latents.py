@@ -9,12 +9,13 @@ from jaxtyping import Float
 Images = Float[np.ndarray, "..."]  # their number, channels and size change on the way
 
 
-def encoded(pipeline: Any, batches: Iterable[Images], seed: int = 0) -> Iterator[Images]:
+def encoded(pipeline: Any, batches: Iterable[Images], seed: int = 0, first_image: int = 0) -> Iterator[Images]:
     """Encode batches of images into the latents that the pipeline's denoiser is trained on, one batch after another.
 
     pipeline: a latent diffusion pipeline, whose `vae` gives a distribution of latents (AutoencoderKL).
     batches: images in [-1, 1], shape (N, 3, H, W).
-    seed: of the draws from that distribution.
+    seed: of the draws from that distribution; every image has its own, by its number, whatever is encoded with it.
+    first_image: the number of the first image.
     Raises TypeError for a pipeline without such a VAE.
     """
     import torch
@@ -22,9 +23,29 @@ def encoded(pipeline: Any, batches: Iterable[Images], seed: int = 0) -> Iterator
     vae: Any = getattr(pipeline, "vae", None)
     if not hasattr(getattr(vae, "config", None), "scaling_factor"):
         raise TypeError(f"a latent model is needed, with a VAE of one scaling factor; got {type(pipeline).__name__}")
-    generator = torch.Generator().manual_seed(seed)
     for batch in batches:
+        generators = [torch.Generator().manual_seed(seed + first_image + index) for index in range(len(batch))]
+        first_image += len(batch)
         with torch.no_grad():
-            drawn = vae.encode(torch.tensor(batch).to(vae.device, vae.dtype)).latent_dist.sample(generator)
+            drawn = vae.encode(torch.tensor(batch).to(vae.device, vae.dtype)).latent_dist.sample(generators)
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         yield ((drawn.cpu().double() - shift) * vae.config.scaling_factor).numpy()
+
+
+def pictured(pipeline: Any, images: Images) -> Images:
+    """Return images that a pipeline works on as pictures to look at: (N, 3, H, W) or (N, 1, H, W) in [-1, 1].
+
+    images: (N, C, S, S), pixels or latents. Latents are decoded by the `vae`; where it has no single scaling factor
+        they are shown in false colours, their first three channels.
+    """
+    import torch
+
+    vae: Any = getattr(pipeline, "vae", None)
+    if hasattr(getattr(vae, "config", None), "scaling_factor"):
+        latents = torch.tensor(images) / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        with torch.no_grad():
+            decoded = vae.decode(latents.to(pipeline.device, vae.dtype), return_dict=False)[0]
+        return np.clip(decoded.float().cpu().numpy(), -1, 1)
+    shown = images[:, : 3 if images.shape[1] >= 3 else 1]
+    furthest = 1.0 if vae is None else max(float(np.abs(shown).max()), 1e-6)
+    return np.clip(shown / furthest, -1, 1)

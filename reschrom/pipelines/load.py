@@ -14,7 +14,13 @@ from reschrom.pipelines.adapter import found_denoisers
 
 
 @naming_extra("load_pipeline")
-def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) -> Any:
+def load_pipeline(
+    model_id: str | Path,
+    device: str = "cpu",
+    dtype: Any = None,
+    variant: str | None = None,
+    revision: str | None = None,
+) -> Any:
     """Load a diffusers pipeline from its folder, or from the hub by its id.
 
     Only safetensors files are read, and for a folder nothing is asked of the network.
@@ -27,12 +33,16 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
         Where it shall run, as torch names it.
     dtype : torch dtype, optional
         Of its weights; float32 by default, whatever the files hold.
+    variant : str, optional
+        Which weights to read where there are several, such as "fp16".
+    revision : str, optional
+        Branch, tag or commit of a model on the hub.
 
     Raises
     ------
     ValueError
-        Naming the file, for a folder in which a file is missing or damaged. Where the folder has `weights.json`, every
-        file that it lists must have the SHA-256 that it states.
+        For the revision of a folder; and, naming the file, for a folder in which a file is missing or damaged. Where
+        the folder has `weights.json`, every file that it lists must have the SHA-256 that it states.
 
     Examples
     --------
@@ -51,12 +61,16 @@ def load_pipeline(model_id: str | Path, device: str = "cpu", dtype: Any = None) 
     place = shipped(model_id)
     folder = place if place.is_dir() else None
     if folder is not None:
+        if revision is not None:
+            raise ValueError(f"a revision belongs to a model on the hub; {folder} is a folder; got {revision}")
         _check(folder)
     with _quiet():
         pipeline: Any = DiffusionPipeline.from_pretrained(
             str(folder or model_id),
             dtype=dtype or torch.float32,
             use_safetensors=True,
+            variant=variant,
+            revision=revision,
             local_files_only=folder is not None,
         )
     pipeline = pipeline.to(device)

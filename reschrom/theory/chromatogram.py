@@ -2,7 +2,8 @@
 
 import json
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
@@ -14,7 +15,7 @@ from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom.theory.bands import Size, band_names, depth, sides, size_of
 from reschrom.theory.chromatography import generated_signal
-from reschrom.theory.intervals import Interval, interval_around
+from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.spectrum import Spectrum
 
@@ -41,6 +42,22 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
+class Source:
+    """What a measured chromatogram was made of, to which the energies of other images can be added.
+
+    energies: of every band at every step, from image to noise, over images: shape (levels + 1, steps); or, where the
+        chromatogram shows its growth, the signal at every edge, shape (levels + 1, steps + 1).
+    alphas: signal power at every edge, by which theory predicts the same chromatogram (`Chromatogram.expected`).
+    precision: of growth, the weight of each edge in the fit that never rises; None for energies that are shown as they
+        are.
+    """
+
+    energies: StreamingMean
+    alphas: Float[np.ndarray, " edges"]
+    precision: Float[np.ndarray, " edges"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Chromatogram:
     """Generation rates of each resolution on a time grid: r_m of Eq. (18) before normalisation, or a measurement.
 
@@ -56,6 +73,10 @@ class Chromatogram:
         How plots and tables call it.
     replicates : array, shape (replicates, levels + 1, steps), optional
         The same rates for every bootstrap replicate of the images; None for a theory, which has no uncertainty.
+    source : Source, optional
+        What `merge` needs of a measurement; the Chromatograph gives it.
+    about : dict
+        What was measured and how, in words, for files and reports.
 
     Examples
     --------
@@ -70,6 +91,8 @@ class Chromatogram:
     size: Size
     name: str
     replicates: Float[np.ndarray, "replicates bands steps"] | None = None
+    source: Source | None = None
+    about: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_of(*sides(self.size)))
@@ -101,6 +124,42 @@ class Chromatogram:
         return cls(-np.diff(signal) / np.diff(edges), edges, size, name, again)
 
     @classmethod
+    def measured(
+        cls,
+        source: Source,
+        edges: Float[np.ndarray, " edges"],
+        size: Size,
+        name: str,
+        about: dict[str, str] | None = None,
+    ) -> "Chromatogram":
+        """Build the chromatogram of energies that were measured image by image, with its replicates."""
+        energies, precision = source.energies, source.precision
+        if precision is None:
+            return cls(energies.mean, edges, size, name, energies.replicates, source, about or {})
+        signal, again = (never_rising(each, precision) for each in (energies.mean, energies.replicates))
+        return replace(cls.from_signal(signal, edges, size, name, again), source=source, about=about or {})
+
+    @classmethod
+    def merge(cls, chromatograms: "Sequence[Chromatogram]") -> "Chromatogram":
+        """Return what one measurement of all images gives that these measured apart: the same, up to rounding.
+
+        Their images must be others, told by their numbers (`first_image` of a Chromatograph), and all else the same:
+        model, settings, timesteps, seed of the bootstrap. Raises ValueError otherwise, and for what was not measured by
+        a Chromatograph.
+        """
+        sources = [each.source for each in chromatograms if each.source is not None]
+        if not chromatograms or len(sources) < len(chromatograms):
+            raise ValueError("only measurements of a Chromatograph merge, which hold what each image adds to them")
+        first = chromatograms[0]
+        for other in chromatograms[1:]:
+            for what, one, two in _settings(first, other):
+                if not np.array_equal(one, two):
+                    values = "" if isinstance(one, np.ndarray) else f": {one} and {two}"
+                    raise ValueError(f"only measurements with the same settings merge; {what} differs{values}")
+        source = replace(sources[0], energies=StreamingMean.merge([each.energies for each in sources]))
+        return cls.measured(source, first.edges, first.size, first.name, first.about)
+
+    @classmethod
     def predicted(
         cls,
         schedule: Schedule,
@@ -130,10 +189,24 @@ class Chromatogram:
                 raise ValueError(f"the {schedule.name} schedule has no last time: give the edges of the time grid")
             edges = np.linspace(schedule.start, schedule.end, 1001)
         edges = _time_grid(edges)
-        alpha = schedule.alpha(edges)
-        gained = generated_signal(alpha[:-1], depth(size), spectrum, since=alpha[1:], size=size)
+        return cls._of_alphas(schedule.alpha(edges), edges, size, spectrum, name)
+
+    @classmethod
+    def _of_alphas(
+        cls, alphas: np.ndarray, edges: np.ndarray, size: Size, spectrum: Spectrum | None, name: str | None
+    ) -> "Chromatogram":
+        gained = generated_signal(alphas[:-1], depth(size), spectrum, since=alphas[1:], size=size)
         default = "paper's $r_m$" if spectrum is None else "Gaussian field"
         return cls(gained / np.diff(edges), edges, size, name or default)
+
+    def expected(self, spectrum: Spectrum | None = None) -> "Chromatogram":
+        """Return what theory expects in the place of this measurement, on its time grid: `predicted`.
+
+        Raises ValueError for what was not measured by a Chromatograph.
+        """
+        if self.source is None:
+            raise ValueError(f"only a measurement of a Chromatograph knows the noise of its times; {self.name} is none")
+        return self._of_alphas(self.source.alphas, self.edges, self.size, spectrum, None)
 
     @property
     def times(self) -> Float[np.ndarray, " steps"]:
@@ -158,6 +231,11 @@ class Chromatogram:
         """
         gained = np.cumsum(np.pad(self.rates * np.diff(self.edges), ((0, 0), (1, 0))), axis=1)
         return gained / np.where(gained[:, -1:] > 0, gained[:, -1:], 1)
+
+    @property
+    def images(self) -> int | None:
+        """The number of images that were measured; None where that is not known."""
+        return None if self.source is None else self.source.energies.count
 
     def named(self, name: str) -> "Chromatogram":
         """Return the same chromatogram under another name."""
@@ -187,6 +265,23 @@ class Chromatogram:
         """
         again = _centroids(self._replicates(), self.edges)
         return interval_around(self.centroids(), again, level, False, bounds=(self.edges[0], self.edges[-1]))
+
+    def ridge(self) -> Float[np.ndarray, " steps"]:
+        """Return the share-weighted mean level of what is generated at each step: 0 is the finest resolution.
+
+        NaN where nothing is generated but rounding.
+        """
+        return _ridge(self.shares, self._generates())
+
+    def ridge_interval(self, level: float = 0.95) -> Interval:
+        """Return the bootstrap confidence interval of the ridge at each step; ValueError without replicates.
+
+        NaN where some replicates generate nothing.
+        """
+        replicates = self._replicates()
+        generates = self._generates() & (replicates.sum(axis=1) > 0).all(axis=0)
+        again = _ridge(_shares(replicates), generates)
+        return interval_around(self.ridge(), again, level, False, bounds=(0.0, float(len(self.rates) - 1)))
 
     def compare(self, other: "Chromatogram") -> Comparison:
         """Return the distance of the centroids and the divergence of the shares of two chromatograms on one time grid.
@@ -226,17 +321,20 @@ class Chromatogram:
     def save(self, path: str | Path) -> None:
         """Write the chromatogram to a JSON or NPZ file, by its extension, every number in full precision."""
         content: dict[str, Any] = {"name": self.name, "size": self.size, "edges": self.edges, "rates": self.rates}
+        if self.about:
+            content["about"] = self.about
         if self.replicates is not None:
             content["replicates"] = self.replicates
+        if self.source is not None:
+            content["source"] = {**self.source.energies.state(), "alphas": self.source.alphas}
+            if self.source.precision is not None:
+                content["source"]["precision"] = self.source.precision
         extension = _extension(path)
         with replacing(path) as temporary:
             if extension == ".npz":
-                np.savez_compressed(temporary, allow_pickle=False, **content)
+                np.savez_compressed(temporary, allow_pickle=False, **_flat(content))
             else:
-                plain = {
-                    key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in content.items()
-                }
-                temporary.write_text(json.dumps(plain), encoding="utf-8")
+                temporary.write_text(json.dumps(content, default=np.ndarray.tolist), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "Chromatogram":
@@ -244,12 +342,13 @@ class Chromatogram:
         extension = _extension(path)
         try:
             with open(path, "rb") as file:
-                content = dict(np.load(file, allow_pickle=False)) if extension == ".npz" else json.load(file)
+                content = _nested(np.load(file, allow_pickle=False)) if extension == ".npz" else json.load(file)
             arrays = {key: np.array(content[key], dtype=np.float64) for key in ("rates", "edges")}
             if "replicates" in content:
                 arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
             size, name = (np.asarray(content[key]).tolist() for key in ("size", "name"))
-            return cls(size=tuple(size) if isinstance(size, list) else size, name=name, **arrays)
+            size, about = tuple(size) if isinstance(size, list) else size, dict(content.get("about", {}))
+            return cls(size=size, name=name, source=_source(content), about=about, **arrays)
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
 
@@ -267,11 +366,64 @@ class Chromatogram:
         return f"{self.band_names[0]} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
 
 
+def never_rising(
+    signal: Float[np.ndarray, "*bands times"], precision: Float[np.ndarray, " times"] | None = None
+) -> Float[np.ndarray, "*bands times"]:
+    """Return the nearest signal that never rises with time, by least squares, band by band.
+
+    The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
+    precision: the weight of each time; None for equal ones.
+    """
+    from scipy.optimize import isotonic_regression
+
+    rows = signal.reshape(-1, signal.shape[-1])
+    fitted = [isotonic_regression(band, weights=precision, increasing=False).x for band in rows]
+    return np.stack(fitted).reshape(signal.shape)
+
+
 def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
     edges = np.asarray(edges, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
         raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {edges}")
     return edges
+
+
+def _settings(one: Chromatogram, two: Chromatogram) -> list[tuple[str, Any, Any]]:
+    """Return all that two measurements must share to be merged: what it is, of the one and of the other."""
+    shared = [(each.name, each.size, each.edges, each.source and each.source.precision) for each in (one, two)]
+    fixed = zip(
+        ("what is measured", "the size", "the time grid", "the prediction of the network"), *shared, strict=True
+    )
+    words = [(key, one.about.get(key), two.about.get(key)) for key in {**one.about, **two.about}]
+    return [*words, *fixed]
+
+
+def _source(content: dict[str, Any]) -> Source | None:
+    if "source" not in content:
+        return None
+    precision = content["source"].get("precision")
+    precision = None if precision is None else np.array(precision, dtype=np.float64)
+    alphas = np.array(content["source"]["alphas"], dtype=np.float64)
+    return Source(StreamingMean.from_state(content["source"]), alphas, precision)
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Return nested content as an NPZ file takes it: `source/mean` for what stands in `source`."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= {f"{key}/{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def _nested(file: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key in file:
+        outer, _, inner = key.partition("/")
+        if inner:
+            content.setdefault(outer, {})[inner] = file[key].item() if outer == "about" else file[key]
+        else:
+            content[key] = file[key]
+    return content
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> float:
@@ -301,6 +453,10 @@ def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: Size) -> np.
 def _shares(rates: np.ndarray) -> np.ndarray:
     total = rates.sum(axis=-2, keepdims=True)
     return rates / np.where(total > 0, total, 1)
+
+
+def _ridge(shares: np.ndarray, generates: np.ndarray) -> np.ndarray:
+    return np.where(generates, np.einsum("m,...mt->...t", np.arange(shares.shape[-2]), shares), np.nan)
 
 
 def _centroids(rates: np.ndarray, edges: np.ndarray) -> np.ndarray:

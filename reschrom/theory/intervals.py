@@ -4,6 +4,7 @@ Every image gets random weights, one for each replicate (Rubin, 1981). They come
 alone, so all that is measured on the same images is reweighted alike, and no image has to be kept.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 REPLICATES = 200
+# Numbers of images: (first, after the last) of each stretch.
+Ranges = tuple[tuple[int, int], ...]
 
 
 class Interval(NamedTuple):
@@ -60,17 +63,19 @@ def weights(seed: int, first_image: int, images: int) -> Float[np.ndarray, "repl
 class StreamingMean:
     """The mean over images of arrays of one shape, its standard error, and the same mean for every replicate.
 
-    Memory is that of REPLICATES such arrays, whatever the number of images; how they are batched changes nothing but
-    the rounding.
+    Memory is that of REPLICATES such arrays, whatever the number of images; how they are batched, or measured apart and
+    merged, changes nothing but the rounding.
 
     seed: of the weights; means that are compared image by image share it.
     count: images so far.
+    numbers: which images these are, as ranges (first, after the last) that rise and do not touch.
     mean: an array of zeros before the first image.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.count = 0
+        self.numbers: Ranges = ()
         self.mean: Any = np.zeros(())
         self._squares: Any = 0.0  # of the distances from the mean
         self._weighted: Any = 0.0
@@ -80,15 +85,82 @@ class StreamingMean:
         """Count one more batch of values, those of the images number `first_image`, `first_image + 1`, ..."""
         values = np.asarray(values, dtype=np.float64)
         mine = weights(self.seed, first_image, len(values))
-        self._weighted = self._weighted + np.tensordot(mine, values, 1)
-        self._weights += mine.sum(axis=1)
-        total = self.count + len(values)
-        mean = np.ascontiguousarray(np.moveaxis(values, 0, -1)).mean(axis=-1)  # NumPy sums the last axis most exactly
-        distance = mean - self.mean
-        self._squares = self._squares + ((values - mean) ** 2).sum(axis=0)
-        self._squares = self._squares + distance**2 * self.count * len(values) / total
-        self.mean = self.mean + distance * (len(values) / total)
+        batch = StreamingMean(self.seed)
+        batch.count, batch.numbers = len(values), ((first_image, first_image + len(values)),)
+        # NumPy sums the last axis most exactly.
+        batch.mean = np.ascontiguousarray(np.moveaxis(values, 0, -1)).mean(axis=-1)
+        batch._squares = ((values - batch.mean) ** 2).sum(axis=0)
+        batch._weighted, batch._weights = np.tensordot(mine, values, 1), mine.sum(axis=1)
+        self._join(batch)
+
+    @classmethod
+    def merge(cls, means: Sequence["StreamingMean"]) -> "StreamingMean":
+        """Return the mean over the images of all these means. Raises ValueError for images that two of them hold."""
+        merged = cls(means[0].seed)
+        for mean in sorted(means, key=lambda mean: mean.numbers):
+            if mean.seed != merged.seed:
+                raise ValueError(
+                    f"means over images merge with one seed of their weights; got {merged.seed}, {mean.seed}"
+                )
+            merged._join(mean)
+        return merged
+
+    def _join(self, other: "StreamingMean") -> None:
+        self.numbers = joined(self.numbers, other.numbers)
+        total, distance = self.count + other.count, other.mean - self.mean
+        self._weighted = self._weighted + other._weighted
+        self._weights = self._weights + other._weights
+        self._squares = self._squares + other._squares
+        self._squares = self._squares + distance**2 * self.count * other.count / total
+        self.mean = self.mean + distance * (other.count / total)
         self.count = total
+
+    def __getitem__(self, part: Any) -> "StreamingMean":
+        """Return the mean of a part of every array, as NumPy cuts it out."""
+        cut = StreamingMean(self.seed)
+        cut.count, cut.numbers, cut._weights = self.count, self.numbers, self._weights
+        cut.mean, cut._squares = self.mean[part], self._squares[part]
+        cut._weighted = self._weighted[(slice(None), *(part if isinstance(part, tuple) else (part,)))]
+        return cut
+
+    def scaled(self, factor: Float[np.ndarray, "*shape"]) -> "StreamingMean":
+        """Return the mean of arrays that are all multiplied by a factor."""
+        whole = self[...]
+        whole.mean, whole._squares = self.mean * factor, self._squares * np.square(factor)
+        whole._weighted = self._weighted * factor
+        return whole
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that the mean holds, as arrays to keep or to send."""
+        return {
+            "seed": np.array(self.seed),
+            "numbers": np.array(self.numbers, dtype=np.int64).reshape(-1, 2),
+            "mean": np.asarray(self.mean),
+            "squares": np.asarray(self._squares),
+            "weighted": np.asarray(self._weighted),
+            "weights": self._weights,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "StreamingMean":
+        """Return the mean whose `state` this is. Raises ValueError for arrays that do not belong together."""
+        mean = cls(int(state["seed"]))
+        ranges = np.asarray(state["numbers"], dtype=np.int64).reshape(-1, 2).tolist()
+        for first, last in ranges:
+            mean.numbers = joined(mean.numbers, ((first, last),))
+        mean.count = sum(last - first for first, last in ranges)
+        names = ("mean", "squares", "weighted", "weights")
+        mean.mean, mean._squares, mean._weighted, mean._weights = (
+            np.asarray(state[n], dtype=np.float64) for n in names
+        )
+        shape = mean.mean.shape
+        if (mean._squares.shape, mean._weighted.shape, mean._weights.shape) != (
+            shape,
+            (REPLICATES, *shape),
+            (REPLICATES,),
+        ):
+            raise ValueError(f"sums over images have one shape in all; got {shape} and {mean._weighted.shape}")
+        return mean
 
     @property
     def standard_error(self) -> Float[np.ndarray, "*shape"]:
@@ -99,3 +171,16 @@ class StreamingMean:
     def replicates(self) -> Float[np.ndarray, "replicates *shape"]:
         """The mean of every bootstrap replicate."""
         return self._weighted / self._weights.reshape(-1, *(1,) * self.mean.ndim)
+
+
+def joined(some: Ranges, others: Ranges) -> Ranges:
+    """Return ranges of image numbers together, those that touch as one. Raises ValueError where two share an image."""
+    whole: list[tuple[int, int]] = []
+    for first, last in sorted((*some, *others)):
+        if whole and first < whole[-1][1]:
+            raise ValueError(f"an image is measured once; image {first} comes twice (the first image is number 0)")
+        if whole and first == whole[-1][1]:
+            whole[-1] = whole[-1][0], last
+        else:
+            whole.append((first, last))
+    return tuple(whole)

@@ -1,19 +1,26 @@
 """The band spectrum of a data set of any size, with intervals, and the small file that carries it to other commands."""
 
 import json
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, finite
 from reschrom._files import replacing, shipped
-from reschrom.theory.bands import Size, band_energies, band_names, band_sizes, size_of
+from reschrom.theory.bands import Size, band_energies, band_names, band_sizes, sides, size_of
+from reschrom.theory.intervals import Ranges, joined
 
 # Two-sided 95 % point of the normal distribution.
 _NORMAL = 1.959963984540054
+# Images whose scatter is measured together: however many processes share the work, these stay the same.
+CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +32,7 @@ class MeasuredSpectrum:
     images: how many were measured.
     size: theirs, pixels along one side or (height, width).
     about: what they were, and how the file was made.
+    sums: what `merge` needs, which holds an image; the small JSON file leaves it out.
     """
 
     variance: Float[np.ndarray, " bands"]
@@ -33,9 +41,42 @@ class MeasuredSpectrum:
     images: int
     size: Size
     about: dict[str, str] = field(default_factory=dict)
+    sums: "SpectrumSums | None" = None
+
+    @classmethod
+    def merge(cls, spectra: "Sequence[MeasuredSpectrum]") -> "MeasuredSpectrum":
+        """Return what one measurement of all images gives that these measured apart: the same, up to rounding.
+
+        Parts of one source are cut between chunks of CHUNK images for that. Raises ValueError for an image that two of
+        them hold, for other settings than the source, and for what a JSON file gave, which does not hold enough.
+        """
+        sums = [each.sums for each in spectra if each.sums is not None]
+        if not spectra or len(sums) < len(spectra):
+            raise ValueError("spectra merge that were measured here or read from an .npz file; .json holds too little")
+        sources = [each.about.get("source", "") for each in spectra]
+        about = [{key: value for key, value in each.about.items() if key != "source"} for each in spectra]
+        for key in {**about[0], **{key: "" for each in about for key in each}}:
+            if len(different := sorted({str(each.get(key)) for each in about})) > 1:
+                raise ValueError(f"only spectra with the same settings merge; {key} differs: {' and '.join(different)}")
+        ordered = sorted(sums, key=lambda each: sorted(each.numbers.items()))
+        together = {"source": ", ".join(dict.fromkeys(sources))} if any(sources) else {}
+        return SpectrumSums.merge(ordered).measured({**together, **about[0]})
 
     def save(self, path: str | Path) -> None:
-        """Write the spectrum to a JSON file, every number in full precision."""
+        """Write the spectrum, every number in full precision: to .json for reading, or to .npz, which merges too."""
+        if Path(path).suffix.lower() == ".npz":
+            arrays: dict[str, Any] = {
+                "variance": self.variance,
+                "lower": self.lower,
+                "upper": self.upper,
+                "images": self.images,
+                "size": sides(self.size),
+            }
+            held = {} if self.sums is None else self.sums.state()
+            about = json.dumps(self.about)
+            with replacing(path) as temporary:
+                np.savez_compressed(temporary, allow_pickle=False, about=about, **arrays, **held)
+            return
         bands = {
             name: {"variance": float(v), "lower": float(low), "upper": float(high)}
             for name, v, low, high in zip(band_names(self.size), self.variance, self.lower, self.upper, strict=True)
@@ -48,6 +89,8 @@ class MeasuredSpectrum:
     def load(cls, path: str | Path) -> "MeasuredSpectrum":
         """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
         try:
+            if Path(path).suffix.lower() == ".npz":
+                return cls._from_arrays(shipped(path))
             content = json.loads(shipped(path).read_text(encoding="utf-8"))
             bands = content["bands"]
             height, width = (int(side) for side in next(iter(bands), "").split("x"))  # of the finest
@@ -58,8 +101,17 @@ class MeasuredSpectrum:
             )
             images, about = int(content["images"]), dict(content["about"])
             return cls(variance, lower, upper, images, size_of(height, width), about)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} holds no spectrum: {error}") from error
+
+    @classmethod
+    def _from_arrays(cls, path: Path) -> "MeasuredSpectrum":
+        with path.open("rb") as file:
+            held = dict(np.load(file, allow_pickle=False))
+        sums = SpectrumSums.from_state(held) if "mean" in held else None
+        variance, lower, upper = (held[key] for key in ("variance", "lower", "upper"))
+        size = tuple(held["size"].tolist())
+        return cls(variance, lower, upper, int(held["images"]), size_of(*size), json.loads(str(held["about"])), sums)
 
 
 # What tells the variance of every band: numbers, finest first, or a measurement, or the file that holds one.
@@ -78,7 +130,9 @@ def variances(spectrum: Spectrum) -> Num[Array, " bands"] | Sequence[float]:
 
 
 def measure_spectrum(
-    images: Num[Array, "images channels height width"] | Iterable[Array], about: dict[str, str] | None = None
+    images: Num[Array, "images channels height width"] | Iterable[Array],
+    about: dict[str, str] | None = None,
+    first_image: int = 0,
 ) -> MeasuredSpectrum:
     """Measure the variance per coefficient of every resolution band, about the mean image, in constant memory.
 
@@ -87,7 +141,10 @@ def measure_spectrum(
     images : array, shape (N, C, H, W), or iterable of such batches
         Two or more images of one size, else ValueError; each batch is dropped after its turn.
     about : dict, optional
-        What the images are, for the file.
+        What the images are, for the file; "source" names where they come from.
+    first_image : int
+        The number of the first image in its source, a multiple of CHUNK, where parts of a source are measured apart and
+        merged (`MeasuredSpectrum.merge`).
 
     Returns
     -------
@@ -102,55 +159,132 @@ def measure_spectrum(
     >>> measure_spectrum(noise).variance.round(1).tolist()  # of 4x4, 2x2 and 1x1 pixels; white noise has 1 in each
     [1.0, 1.0, 1.0]
     """
-    running = _RunningSpectrum()
-    for batch in [images] if hasattr(images, "shape") else images:
-        running.add(batch)
-    return running.measured(about or {})
+    about = about or {}
+    batches: Iterable[Array] = [images] if hasattr(images, "shape") else images
+    cut = enumerate(chunks(batches))
+    sums = (SpectrumSums.of(chunk, first_image + CHUNK * number, about.get("source", "")) for number, chunk in cut)
+    return SpectrumSums.merge(sums).measured(about)
 
 
-class _RunningSpectrum:
-    """The band energies of images about their mean, as images come.
+@dataclass(frozen=True, eq=False)
+class SpectrumSums:
+    """What a spectrum is made of, to which other images can be added: energies of the bands per coefficient.
 
-    The difference of each image from the mean of those before it, the k-th scaled by (k - 1) / k in energy, has the
-    expected energy of the field, and these differences are uncorrelated (Helmert). So their energies sum to the
-    unbiased variance, and their scatter is its error.
+    numbers: which images of which source, as ranges.
+    mean: the mean image, shape (C, H, W).
+    energy: of all images about that mean, summed, shape (levels + 1,).
+    within, squares: sums of the energies of the differences inside each chunk, and of their squares, same shape.
+    differences: how many of these there are.
     """
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean: np.ndarray = np.zeros(())
-        self._energy = self._squares = np.zeros(())
+    numbers: dict[str, Ranges]
+    mean: Float[np.ndarray, "channels height width"]
+    energy: Float[np.ndarray, " bands"]
+    within: Float[np.ndarray, " bands"]
+    squares: Float[np.ndarray, " bands"]
+    differences: int
 
-    def add(self, batch: Array) -> None:
-        """Count one more batch of images, shape (N, C, H, W)."""
-        differences = self._differences(batch)
-        coefficients = differences.shape[1] * np.array(band_sizes(differences.shape[-2:]))
-        energies = band_energies(differences) / coefficients[:, None]  # that of the first image is 0
-        self._energy = self._energy + energies.sum(axis=1)
-        self._squares = self._squares + np.square(energies).sum(axis=1)
-        self._count += len(differences)
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return sum(last - first for ranges in self.numbers.values() for first, last in ranges)
+
+    @classmethod
+    def of(cls, chunk: Array, first_image: int = 0, source: str = "") -> "SpectrumSums":
+        """Sum up one chunk of images, shape (N, C, H, W).
+
+        The difference of each image from the mean of those before it, the k-th scaled by (k - 1) / k in energy, has the
+        expected energy of the field, and these differences are uncorrelated (Helmert). So their energies sum to the
+        unbiased variance, and their scatter is its error.
+        """
+        _check_images(chunk)
+        chunk = np.asarray(chunk, dtype=np.float64)
+        numbers = np.arange(1, len(chunk) + 1)[:, None, None, None]
+        means = np.cumsum(chunk, axis=0) / numbers
+        differences = (chunk[1:] - means[:-1]) * np.sqrt((numbers[1:] - 1) / numbers[1:])
+        energies = _per_coefficient(differences)
+        total = energies.sum(axis=1)
+        mine: dict[str, Ranges] = {source: ((first_image, first_image + len(chunk)),)}
+        return cls(mine, means[-1], total, total, np.square(energies).sum(axis=1), len(differences))
+
+    @classmethod
+    def merge(cls, sums: "Iterable[SpectrumSums]") -> "SpectrumSums":
+        """Return the sums over the images of all these. Raises ValueError for images that two of them hold."""
+        return reduce(cls._with, sums)
+
+    def _with(self, other: "SpectrumSums") -> "SpectrumSums":
+        if self.mean.shape != other.mean.shape:
+            wanted = ", ".join(map(str, self.mean.shape))
+            raise ValueError(
+                f"a spectrum needs images of one size, shape (N, {wanted}); got {other.mean.shape} for one"
+            )
+        numbers = {
+            source: joined(self.numbers.get(source, ()), other.numbers.get(source, ()))
+            for source in {**self.numbers, **other.numbers}
+        }
+        one, two = self.count, other.count
+        apart = other.mean - self.mean
+        between = _per_coefficient(apart[None])[:, 0] * (one * two / (one + two))
+        return SpectrumSums(
+            numbers,
+            self.mean + apart * (two / (one + two)),
+            self.energy + other.energy + between,
+            self.within + other.within,
+            self.squares + other.squares,
+            self.differences + other.differences,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is held, as arrays to keep."""
+        arrays = {name: getattr(self, name) for name in ("mean", "energy", "within", "squares")}
+        return {**arrays, "differences": self.differences, "numbers": json.dumps(self.numbers)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "SpectrumSums":
+        """Return the sums whose `state` this is."""
+        numbers = {
+            source: joined((), tuple((int(first), int(last)) for first, last in ranges))
+            for source, ranges in json.loads(str(state["numbers"])).items()
+        }
+        mean, energy, within, squares = (state[name] for name in ("mean", "energy", "within", "squares"))
+        return cls(numbers, mean, energy, within, squares, int(state["differences"]))
 
     def measured(self, about: dict[str, str]) -> MeasuredSpectrum:
-        """Return the spectrum of all images so far, two or more."""
-        if self._count < 2:
-            raise ValueError(f"a spectrum needs two or more images; got {self._count}")
-        variance = self._energy / (self._count - 1)
-        scatter = np.maximum(self._squares / (self._count - 1) - variance**2, 0)
-        error = np.sqrt(scatter / max(self._count - 2, 1)) / np.where(variance > 0, variance, 1)
+        """Return the spectrum of these images, two or more."""
+        if self.count < 2 or not self.differences:
+            raise ValueError(f"a spectrum needs two or more images; got {self.count}")
+        variance, typical = self.energy / (self.count - 1), self.within / self.differences
+        scatter = np.maximum(self.squares / self.differences - typical**2, 0)
+        scatter *= self.differences / max(self.differences - 1, 1)  # unbiased
+        error = np.sqrt(scatter / (self.count - 1)) / np.where(variance > 0, variance, 1)
         factor = np.exp(_NORMAL * error)
-        size = size_of(*self._mean.shape[-2:])
-        return MeasuredSpectrum(variance, variance / factor, variance * factor, self._count, size, about)
+        size = size_of(*self.mean.shape[-2:])
+        return MeasuredSpectrum(variance, variance / factor, variance * factor, self.count, size, about, self)
 
-    def _differences(self, batch: Array) -> np.ndarray:
-        """Return each image less the mean of all before it, scaled as Helmert does; renew the mean."""
-        count, mean = self._count, self._mean
-        if batch.ndim != 4 or (count and batch.shape[1:] != mean.shape):
-            wanted = "(N, C, H, W)" if not count else f"(N, {', '.join(map(str, mean.shape))})"
-            raise ValueError(f"a spectrum needs images of one size, shape {wanted}; got {tuple(batch.shape)}")
-        finite("images", batch)
-        batch = np.asarray(batch, dtype=np.float64)
-        numbers = np.arange(count + 1, count + len(batch) + 1)[:, None, None, None]
-        means = (np.cumsum(batch, axis=0) + count * mean) / numbers
-        before = np.concatenate([means[:1] * 0 + mean, means[:-1]])
-        self._mean = means[-1]
-        return (batch - before) * np.sqrt((numbers - 1) / numbers)
+
+def chunks(batches: Iterable[Array]) -> Iterator[np.ndarray]:
+    """Cut batches of images into chunks of CHUNK, the last of which may be smaller."""
+    waiting: list[np.ndarray] = []
+    for batch in batches:
+        _check_images(batch)
+        if waiting and batch.shape[1:] != waiting[0].shape[1:]:
+            wanted = ", ".join(map(str, waiting[0].shape[1:]))
+            raise ValueError(f"a spectrum needs images of one size, shape (N, {wanted}); got {tuple(batch.shape)}")
+        waiting.append(np.asarray(batch, dtype=np.float64))
+        while sum(map(len, waiting)) >= CHUNK:
+            together = np.concatenate(waiting)
+            yield together[:CHUNK]
+            waiting = [together[CHUNK:]]
+    if sum(map(len, waiting)):
+        yield np.concatenate(waiting)
+
+
+def _check_images(images: Array) -> None:
+    if images.ndim != 4:
+        raise ValueError(f"a spectrum needs images of one size, shape (N, C, H, W); got {tuple(images.shape)}")
+    finite("images", images)
+
+
+def _per_coefficient(images: np.ndarray) -> np.ndarray:
+    """Return the energy of every band of every image per coefficient, shape (levels + 1, images)."""
+    return band_energies(images) / (images.shape[1] * np.array(band_sizes(images.shape[-2:])))[:, None]

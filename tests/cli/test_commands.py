@@ -168,7 +168,9 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
     np.testing.assert_allclose(one.replicates, two.replicates, rtol=1e-4)
     assert main([*common, "--guidance", "1", "--out", str(tmp_path / "r.csv")]) == 0
     assert list(pandas.read_csv(tmp_path / "r.csv").columns) == ["time", "8x8", "4x4", "2x2", "1x1"]
-    assert capsys.readouterr() == ("", "")
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "The prompt steers words" in " ".join(printed.out.split())
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,41 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
         (["--model", "plain", "--out", "r.txt"], r"must end in .* got r\.txt"),
         (["--model", "plain", "--out", "nowhere/r.png"], r"there is no folder nowhere"),
         (["--model", "plain", "--out", "r.png", "--images", "0"], r"--images must be 1 or more; got 0"),
+        *[
+            (["--model", "plain", "--out", "r.png", *option.split()], message)
+            for option, message in {
+                "--guidance nan": r"--guidance must be a finite number; got nan",
+                "--guidance inf": r"--guidance must be a finite number; got inf",
+                "--height 64": r"DDIMPipeline takes no --height",
+                "--height 0": r"--height must be 1 or more; got 0",
+                "--width 64": r"DDIMPipeline takes no --width",
+                "--frames 8": r"DDIMPipeline takes no --frames",
+                "--negative-prompt blurred": r"DDIMPipeline takes no --negative-prompt",
+                "--lora somewhere": r"DDIMPipeline takes no --lora",
+                "--scheduler EDMEulerScheduler": r"a scheduler is needed that has alphas_cumprod .* got EDMEuler",
+                "--scheduler Euler": r"one that takes the place of DDIMScheduler: .*DDPMScheduler.* got Euler",
+                "--revision main": r"a revision belongs to a model on the hub; plain is a folder",
+                "--variant fp16": r"--model must be a diffusers pipeline, .* got plain: .*fp16",
+                "--dtype int8": r"--dtype: invalid choice: 'int8'",
+                "--offload": r"got --device cpu",
+                "--shard 0/2": r"--shard: must be I/N, .* got 0/2",
+                "--shard 3/2": r"got 3/2",
+                "--shard 1/2": r"with --shard, --out must end in \.json or \.npz, .* got r\.png",
+                "--prompts nothing.txt": r"nothing\.txt",
+                "--preview no/where": r"there is no folder no",
+                "--spectrum nothing.json": r"nothing\.json",
+                "--spectrum 1 2": r"must hold 4 positive variances",
+            }.items()
+        ],
+        (["--model", "words", "--out", "r.png", "--prompt", "a", "--prompts", "b"], r"not allowed with argument"),
+        (
+            ["--model", "words", "--out", "r.json", "--prompt", "a", "--images", "2", "--shard", "1/3"],
+            r"cannot share 2",
+        ),
+        (
+            ["--model", "words", "--out", "r.png", "--prompt", "a", "--lora", "none"],
+            r"--lora must be weights .* got none",
+        ),
         (["--model", "plain", "--out", "r.png", "--prompt", "a cat"], r"DDIMPipeline takes no --prompt"),
         (["--model", "plain", "--out", "r.png", "--guidance", "2"], r"DDIMPipeline takes no --guidance"),
         (["--model", "words", "--out", "r.png"], r"IFPipeline needs a --prompt"),

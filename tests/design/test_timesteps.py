@@ -7,7 +7,14 @@ import re
 import numpy as np
 import pytest
 import tiny
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 
 from reschrom import (
     Chromatogram,
@@ -22,6 +29,10 @@ from reschrom import (
     usual_timesteps,
 )
 from reschrom.cli.commands import main
+from reschrom.design.timesteps import as_given
+
+# Some schedulers of diffusers turn tensors into arrays in the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SPECTRUM = np.array([0.02, 0.5, 12.0, 400.0])  # as steep as that of 64x64 photographs
 SIDE = 8
@@ -198,9 +209,11 @@ def test_a_pipeline_takes_the_list():
     assert pipeline.scheduler.timesteps.tolist() == chosen
 
 
-def timesteps(capsys, *options):
+def timesteps(capsys, *options, taken="timesteps"):
     assert main(["timesteps", *options]) == 0
-    return ast.literal_eval(capsys.readouterr().out)
+    name, _, values = capsys.readouterr().out.partition("=")
+    assert name == taken
+    return ast.literal_eval(values)
 
 
 def test_the_command_prints_the_list_of_a_schedule_and_a_spectrum(tmp_path, capsys):
@@ -218,11 +231,49 @@ def test_the_command_prints_the_list_of_a_schedule_and_a_spectrum(tmp_path, caps
 
 
 def test_the_command_measures_a_model(tmp_path, capsys):
-    tiny.ddim().save_pretrained(tmp_path / "model")
+    tiny.ddim().save_pretrained(tmp_path / "neither")
+    assert main(["timesteps", "--model", str(tmp_path / "neither"), "--steps", "6"]) == 2
+    assert "takes timesteps or sigmas; DDIMScheduler does not" in capsys.readouterr().err
+    tiny.ddpm().save_pretrained(tmp_path / "model")
     chosen = timesteps(capsys, "--model", str(tmp_path / "model"), "--images", "2", "--steps", "6")
     assert len(chosen) == 6
     assert chosen[0] == 999
     assert chosen == sorted(set(chosen), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "taken"),
+    [
+        (DDPMScheduler(), "timesteps"),
+        (EulerDiscreteScheduler(), "timesteps"),
+        (FlowMatchEulerDiscreteScheduler(), "sigmas"),
+        (FlowMatchEulerDiscreteScheduler(shift=3.0), "sigmas"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_scheduler_arrives_at_the_timesteps_in_the_form_that_it_takes(scheduler, taken):
+    given = as_given(scheduler, [900, 500, 20])
+    assert list(given) == [taken]
+    scheduler.set_timesteps(**given)
+    np.testing.assert_allclose(scheduler.timesteps[:3], [900, 500, 20], atol=0.01 if taken == "timesteps" else 1)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (DDIMScheduler(), r"takes timesteps or sigmas; DDIMScheduler does not"),
+        (FlowMatchHeunDiscreteScheduler(), r"takes sigmas; FlowMatchHeunDiscreteScheduler does not"),
+        (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), r"by the size of the image"),
+        (EulerDiscreteScheduler(use_karras_sigmas=True), r"EulerDiscreteScheduler takes no timesteps as it is set: "),
+        (UniPCMultistepScheduler(use_flow_sigmas=True), r"UniPCMultistepScheduler takes no sigmas as it is set: "),
+        (UniPCMultistepScheduler(), r"UniPCMultistepScheduler takes no sigmas as it is set: .*use_flow_sigmas"),
+        (FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True), r"makes other timesteps of sigmas"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_scheduler_that_would_not_arrive_there_is_refused(scheduler, message):
+    with pytest.raises(ValueError, match=message):
+        as_given(scheduler, [900, 500, 20])
 
 
 @pytest.mark.usefixtures("no_type_checks")

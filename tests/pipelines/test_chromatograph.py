@@ -1,6 +1,7 @@
 """The chromatograph: what it measures is what the pipeline did, and it changes nothing."""
 
 import contextlib
+import dataclasses
 import itertools
 
 import diffusers
@@ -335,3 +336,51 @@ def test_what_cannot_be_measured_is_refused_with_what_was_looked_for():
         Chromatograph(tiny.ddim(), keep="images")
     with pytest.raises(ValueError, match="`vae` has one scaling factor; that of DDPMPipeline has none"):
         Chromatograph(tiny.ddpm(), decoded=True)
+
+
+@pytest.mark.parametrize("kind", ["guidance", "growth", "changes"])
+def test_measurements_of_other_images_merge_to_that_of_all(tmp_path, kind):
+    def measured(first, count, **settings):
+        pipeline = tiny.stable_diffusion()
+        with Chromatograph(pipeline, first_image=first, **settings) as meter:
+            pipeline(
+                **TEXT,
+                num_images_per_prompt=count,
+                num_inference_steps=4,
+                output_type="latent",
+                generator=tiny.generators(count, first),
+            )
+        return getattr(meter, kind)
+
+    whole, parts = measured(0, 5), []
+    for first, count, name in ((0, 2, "a.npz"), (2, 3, "b.json")):
+        measured(first, count).save(tmp_path / name)
+        parts.append(Chromatogram.load(tmp_path / name))
+    merged = Chromatogram.merge(parts[::-1])
+    scale = whole.rates.max()
+    np.testing.assert_allclose(merged.rates, whole.rates, rtol=1e-5, atol=1e-6 * scale)
+    np.testing.assert_allclose(merged.replicates, whole.replicates, rtol=1e-5, atol=1e-6 * scale)
+    assert (merged.images, merged.name) == (5, whole.name)
+    with pytest.raises(ValueError, match=r"image 2 comes twice"):
+        Chromatogram.merge([whole, parts[1]])
+    with pytest.raises(ValueError, match=r"one seed of their weights"):
+        Chromatogram.merge([parts[0], measured(2, 3, seed=1)])
+    later = dataclasses.replace(parts[1], edges=parts[1].edges + 1)
+    with pytest.raises(ValueError, match=r"the time grid differs"):
+        Chromatogram.merge([parts[0], later])
+    with pytest.raises(ValueError, match=r"prompt differs: a and None"):
+        Chromatogram.merge([dataclasses.replace(parts[0], about={"prompt": "a"}), parts[1]])
+    with pytest.raises(ValueError, match=r"only measurements of a Chromatograph merge"):
+        Chromatogram.merge([parts[0], dataclasses.replace(parts[1], source=None)])
+    with pytest.raises(ValueError, match=r"only measurements"):
+        Chromatogram.merge([])
+
+
+def test_each_step_is_shown_as_soon_as_it_is_measured():
+    pipeline, seen = tiny.ddim(), []
+    with Chromatograph(pipeline, watch=seen.append) as meter:
+        pipeline(batch_size=2, num_inference_steps=3, generator=tiny.generators(2), output_type="np")
+        assert len(seen) == 3
+    assert [record.timestep for record in seen] == meter.timesteps.tolist()
+    assert seen[0].estimate.shape == (2, 3, 8, 8)
+    assert meter.kept == []

@@ -154,7 +154,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     predicted.save(tmp_path / "c.json")
     before = (tmp_path / "c.json").read_bytes()
 
-    def fail(*_args: object) -> str:
+    def fail(*_args: object, **_settings: object) -> str:
         raise RuntimeError("no space left")
 
     monkeypatch.setattr(json, "dumps", fail)

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from reschrom.theory.intervals import REPLICATES, StreamingMean, weights
+from reschrom.theory.intervals import REPLICATES, StreamingMean, joined, weights
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +79,29 @@ def test_memory_does_not_grow_with_the_images():
         return highest
 
     assert peak(40) < 1.1 * peak(4)
+
+
+@pytest.mark.parametrize("cuts", [(1,), (150, 300)])
+def test_means_measured_apart_merge_in_any_order_to_that_of_all(values, cuts):
+    firsts = (0, *cuts)
+    parts = []
+    for first, part in zip(firsts, np.split(values, cuts), strict=True):
+        parts.append(StreamingMean())
+        parts[-1].add(part, first)
+    kept = [StreamingMean.from_state(part.state()) for part in parts]
+    whole, merged = streamed(values), StreamingMean.merge(kept[::-1])
+    assert merged.numbers == ((0, 400),)
+    for quantity in ("count", "mean", "standard_error", "replicates"):
+        np.testing.assert_allclose(getattr(merged, quantity), getattr(whole, quantity), rtol=1e-12)
+    np.testing.assert_array_equal(whole[1, ::-1].replicates, whole.replicates[:, 1, ::-1])
+
+
+def test_an_image_is_measured_once(values):
+    some = streamed(values[:10])
+    assert joined(((0, 3), (5, 6)), ((3, 5),)) == ((0, 6),)
+    with pytest.raises(ValueError, match=r"image 9 comes twice"):
+        some.add(values[:3], 9)
+    with pytest.raises(ValueError, match=r"one seed of their weights; got 0, 1"):
+        StreamingMean.merge([some, streamed(values, seed=1)])
+    with pytest.raises(ValueError, match=r"have one shape in all"):
+        StreamingMean.from_state({**some.state(), "weighted": np.zeros(3)})

@@ -1,5 +1,6 @@
 """The spectrum of a data set: the same numbers as at once, in constant memory, with intervals, in a small file."""
 
+import io
 import json
 import re
 import tracemalloc
@@ -139,6 +140,39 @@ def test_the_command_writes_what_it_prints(folder, tmp_path, capsys):
     np.testing.assert_allclose(Chromatogram.load(written).rates, expected.rates, rtol=1e-12)
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A zip of 150 pictures: three chunks."""
+    path = tmp_path_factory.mktemp("many") / "many.zip"
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3), np.uint8)
+    with zipfile.ZipFile(path, "w") as archive:
+        for index, picture in enumerate(pixels):
+            content = io.BytesIO()
+            Image.fromarray(picture).save(content, "PNG")
+            archive.writestr(f"{index:03d}.png", content.getvalue())
+    return path
+
+
+def test_workers_and_shards_give_what_one_process_gives(many, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = ["spectrum", str(many), "--size", "8"]
+    assert main([*given, "--out", "one.npz"]) == 0
+    printed = capsys.readouterr().out
+    assert main([*given, "--workers", "2", "--out", "two.npz"]) == 0
+    assert capsys.readouterr().out == printed
+    one, two = (MeasuredSpectrum.load(f"{name}.npz") for name in ("one", "two"))
+    for shard in ("1/2", "2/2"):
+        assert main([*given, "--shard", shard, "--out", f"{shard[0]}.npz"]) == 0
+    capsys.readouterr()
+    assert main(["merge", "2.npz", "1.npz", "--out", "all.json"]) == 0
+    assert capsys.readouterr().out == printed
+    merged = MeasuredSpectrum.load("all.json")
+    assert merged.about == one.about == two.about
+    for name in ("variance", "lower", "upper"):
+        np.testing.assert_array_equal(getattr(two, name), getattr(one, name))
+        np.testing.assert_allclose(getattr(merged, name), getattr(one, name), rtol=1e-12)
+
+
 def test_latents_are_encoded_and_scaled_as_the_denoiser_expects(images, tmp_path, monkeypatch, capsys):
     pipeline = tiny.stable_diffusion()
     vae = pipeline.vae
@@ -183,6 +217,43 @@ def test_what_is_no_spectrum_is_refused(images, folder, tmp_path):
         chromatography(0.5, 2, tmp_path / "s.json")
 
 
+@pytest.mark.parametrize("cuts", [(64,), (64, 128)])
+def test_parts_merge_in_any_order_to_the_spectrum_of_all(tmp_path, cuts):
+    images = photos("photographs", 150, 8, generator=np.random.default_rng(2))
+    whole = measure_spectrum(images, {"source": "a", "pixels": "8"})
+    parts = []
+    for first, part in zip((0, *cuts), np.split(images, cuts), strict=True):
+        measure_spectrum(part, {"source": "a", "pixels": "8"}, first).save(tmp_path / "p.npz")
+        parts.append(MeasuredSpectrum.load(tmp_path / "p.npz"))
+    merged = MeasuredSpectrum.merge(parts[::-1])
+    for name in ("variance", "lower", "upper"):
+        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-12)
+    assert (merged.images, merged.about) == (150, whole.about)
+
+
+def test_two_sources_merge_and_what_does_not_is_refused(images, tmp_path):
+    one, two = (
+        measure_spectrum(images[half], {"source": name}) for name, half in (("a", slice(30)), ("b", slice(30, 60)))
+    )
+    merged = MeasuredSpectrum.merge([one, two])
+    np.testing.assert_allclose(merged.variance, band_spectrum(images), rtol=1e-12)
+    assert merged.about == {"source": "a, b"}
+    again = MeasuredSpectrum.merge([merged, measure_spectrum(images + 1, {"source": "c"})])
+    assert again.images == 120
+    with pytest.raises(ValueError, match=r"image 0 comes twice"):
+        MeasuredSpectrum.merge([merged, one])
+    with pytest.raises(ValueError, match=r"same settings merge; pixels differs: 16 and None"):
+        MeasuredSpectrum.merge([one, measure_spectrum(images, {"pixels": "16"})])
+    with pytest.raises(ValueError, match=r"images of one size"):
+        MeasuredSpectrum.merge([one, measure_spectrum(images[..., :8, :8], {"source": "c"})])
+    one.save(tmp_path / "one.json")
+    with pytest.raises(ValueError, match=r"\.json holds too little"):
+        MeasuredSpectrum.merge([MeasuredSpectrum.load(tmp_path / "one.json"), two])
+    (tmp_path / "x.npz").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=r"holds no spectrum"):
+        MeasuredSpectrum.load(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -191,6 +262,11 @@ def test_what_is_no_spectrum_is_refused(images, folder, tmp_path):
         (["BROKEN"], r"a\.png is no picture"),
         (["FOLDER", "--images", "1"], r"--images must be 2 or more; got 1"),
         (["FOLDER", "--out", "nowhere/s.json"], r"there is no folder nowhere"),
+        (["FOLDER", "--out", "s.txt"], r"must end in \.json or \.npz; got s\.txt"),
+        (["FOLDER", "--workers", "0"], r"--workers must be 1 or more; got 0"),
+        (["FOLDER", "--shard", "1/2"], r"with --shard, --out must end in \.npz, .* got None"),
+        (["photos", "--workers", "2"], r"photos are cut one after another"),
+        (["BROKEN", "--workers", "2"], r"a\.png is no picture"),
         (["FOLDER", "--model", "./nothing"], r"--model must be a diffusers pipeline"),
     ],
 )

@@ -1,0 +1,98 @@
+"""What a measurement says, in words: for titles, reports and the terminal."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reschrom.theory.chromatogram import Chromatogram
+
+# What is measured: what it is called, what the model does by it, and what a mean time of a resolution is the time of.
+_MEANING = {
+    "guidance": (
+        "the energy of guidance in each resolution, Eq. (19)",
+        "The prompt steers {model}",
+        "When guidance acts on each resolution",
+    ),
+    "growth": (
+        "the growth of the model's estimate in each resolution",
+        "{model} generates",
+        "When each resolution is generated",
+    ),
+    "squared change": (
+        "the squared change of the model's estimate in each resolution",
+        "The estimate of {model} changes",
+        "When each resolution changes",
+    ),
+}
+
+
+class Words(NamedTuple):
+    """What a measurement says.
+
+    headline: which model does what when, one sentence without a full stop.
+    facts: what was measured, on how many images of what, in how many steps.
+    times: what a table of mean times is headed.
+    """
+
+    headline: str
+    facts: str
+    times: str
+
+
+def words(chromatogram: Chromatogram) -> Words:
+    """Say what a chromatogram shows, with the model, the measurement and the prompt in short."""
+    about, model = chromatogram.about, chromatogram.about.get("model", "the model").rstrip("/").rpartition("/")[2]
+    other = (chromatogram.name, f"{{model}}, {chromatogram.name}:", "Mean times")
+    quantity, does, acts = _MEANING.get(chromatogram.name, other)
+    start, end = _ends(chromatogram)
+    course = f"mostly {start} all the way" if start == end else f"from {start} at first to {end} at last"
+    times = chromatogram.centroids()
+    if chromatogram.name == "growth" and np.isfinite(times).sum() > 1:
+        course = "{} first and {} last".format(
+            *(chromatogram.band_names[i(times)] for i in (np.nanargmax, np.nanargmin))
+        )
+    images = chromatogram.images
+    of = f" of {short(about['prompt'])}" if "prompt" in about else ""
+    facts = [
+        quantity,
+        "" if images is None else f"mean over {images} image{'s' * (images != 1)}{of}",
+        f"{about['steps']} steps" if "steps" in about else "",
+        f"guidance {about['guidance']}" if "guidance" in about else "",
+    ]
+    return Words(f"{does.format(model=model)} {course}", ", ".join(filter(None, facts)), acts)
+
+
+def short(prompts: str, length: int = 60) -> str:
+    """Return the first prompt of some, one a line, in quotes and no longer than so; and how many there are more."""
+    first, *others = prompts.splitlines()
+    first = first if len(first) <= length else f"{first[: length - 1].rstrip()}…"
+    return f"“{first}”" + (f" and {len(others)} more" if others else "")
+
+
+def paragraph(chromatogram: Chromatogram, expected: Chromatogram | None = None) -> str:
+    """Say in one paragraph which resolution is made when, how sure that is, and what the paper's formula expects."""
+    said, times = words(chromatogram), chromatogram.centroids()
+    low, high = chromatogram.centroid_interval() if chromatogram.replicates is not None else (times, times)
+    when = [
+        f"{name} {time:.0f}" + (f" ± {(above - below) / 2:.0f}" if above > below else "")
+        for name, time, below, above in zip(chromatogram.band_names, times, low, high, strict=True)
+        if np.isfinite(time)
+    ]
+    text = f"{said.headline}. Measured: {said.facts}. Mean timestep of each resolution, 95 % interval: "
+    text += ", ".join(reversed(when)) + "."
+    if expected is not None:
+        theirs = expected.centroids()
+        text += f" The paper's formula expects {expected.band_names[-1]} at {theirs[-1]:.0f} and "
+        text += f"{expected.band_names[0]} at {theirs[0]:.0f}."
+    return text
+
+
+def _ends(chromatogram: Chromatogram) -> tuple[str, str]:
+    """Return the mean resolution of the first fifth of the steps of a generation, and of the last."""
+    ridge = chromatogram.ridge()[::-1]
+    ridge = ridge[np.isfinite(ridge)]
+    if not len(ridge):
+        return "nothing", "nothing"
+    fifth = max(len(ridge) // 5, 1)
+    start, end = (chromatogram.band_names[round(float(part.mean()))] for part in (ridge[:fifth], ridge[-fifth:]))
+    return start, end
