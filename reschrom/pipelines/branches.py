@@ -46,8 +46,9 @@ class Combination(NamedTuple):
     def scale(self) -> float:
         """What turns a row into what the scheduler takes: 1, -1, or another number if the pipeline converts it."""
         total = float(self.rows.sum())
-        # Rescaled guidance shrinks the sum for each image, which is no conversion of the prediction.
-        return total if self.image or len(self.rows) == 1 else float(np.sign(total))
+        # Rescaled guidance shrinks the sum for each image, which is no conversion of the prediction; nor is rounding.
+        kept = not self.image and (len(self.rows) > 1 or abs(abs(total) - 1) < _LINEAR)
+        return float(np.sign(total)) if kept else total
 
     @property
     def weights(self) -> Float[np.ndarray, " rows"]:

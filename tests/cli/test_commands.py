@@ -190,7 +190,7 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
                 "--frames 8": r"DDIMPipeline takes no --frames",
                 "--negative-prompt blurred": r"DDIMPipeline takes no --negative-prompt",
                 "--lora somewhere": r"DDIMPipeline takes no --lora",
-                "--scheduler EDMEulerScheduler": r"a scheduler is needed that has alphas_cumprod .* got EDMEuler",
+                "--scheduler IPNDMScheduler": r"a scheduler is needed that has alphas_cumprod .* got IPNDM",
                 "--scheduler Euler": r"one that takes the place of DDIMScheduler: .*DDPMScheduler.* got Euler",
                 "--revision main": r"a revision belongs to a model on the hub; plain is a folder",
                 "--variant fp16": r"--model must be a diffusers pipeline, .* got plain: .*fp16",

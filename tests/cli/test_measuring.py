@@ -259,7 +259,7 @@ def test_a_spectrum_beside_the_paper_must_be_one(command, capsys):
 def test_what_does_not_merge_is_refused(command, capsys):
     assert main([*command, "--images", "1", "--out", "a.json"]) == 0
     assert main([*command, "--images", "1", "--guidance", "2", "--out", "b.json"]) == 0
-    MeasuredSpectrum(np.ones(2), np.ones(2), np.ones(2), 2).save("s.json")
+    MeasuredSpectrum(np.ones(2), np.ones(2), np.ones(2), 2, 2).save("s.json")
     Path("bad.json").write_text("{}")
     capsys.readouterr()
     for files, message in {
