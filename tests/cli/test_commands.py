@@ -178,6 +178,18 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
     [
         (["--model", "plain", "--out", "r.txt"], r"must end in .* got r\.txt"),
         (["--model", "plain", "--out", "nowhere/r.png"], r"there is no folder nowhere"),
+        (["--model", "plain", "--out", "r.png", "--images", "0"], r"--images must be 1 or more; got 0"),
+        *[
+            (["--model", "plain", "--out", "r.png", *option.split()], message)
+            for option, message in {
+                "--guidance nan": r"--guidance must be a finite number; got nan",
+                "--guidance inf": r"--guidance must be a finite number; got inf",
+                "--height 64": r"DDIMPipeline takes no --height",
+                "--height 0": r"--height must be 1 or more; got 0",
+                "--width 64": r"DDIMPipeline takes no --width",
+                "--frames 8": r"DDIMPipeline takes no --frames",
+                "--negative-prompt blurred": r"DDIMPipeline takes no --negative-prompt",
+                "--lora somewhere": r"DDIMPipeline takes no --lora",
                 "--scheduler Euler": r"one that takes the place of DDIMScheduler: .*DDPMScheduler.* got Euler",
                 "--revision main": r"a revision belongs to a model on the hub; plain is a folder",
                 "--variant fp16": r"--model must be a diffusers pipeline, .* got plain: .*fp16",
