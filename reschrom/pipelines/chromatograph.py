@@ -154,10 +154,10 @@ class Chromatograph:
             raise ValueError("guidance was switched off and on again; measure each part by itself")
         first, last = np.flatnonzero(on)[[0, -1]]
         edges, cells = edges[first : last + 2], slice(first, last + 1)
-        gain = np.array(runs.to_noise[::-1])[cells] ** 2
-        # In pure noise no two predictions of the noise differ, so that cell counts as it is in its middle.
+        # In pure noise no two predictions of the noise differ, so that cell counts as it does in its middle.
         middle = schedule.alpha((edges[1:] + edges[:-1]) / 2)
-        gain = np.where(gain > 0, gain, [self._noise_gain(alpha) for alpha in middle])
+        to_noise = np.array(runs.to_noise[::-1])[cells]
+        gain = np.square([here or self._to_noise(alpha) for here, alpha in zip(to_noise, middle, strict=True)])
         source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges))
         return Chromatogram.measured(source, edges, runs.size, "guidance")
 
@@ -210,13 +210,11 @@ class Chromatograph:
         runs = self._so_far()
         return bool(runs.grid) and bool(np.isfinite(runs.energies.mean[_GUIDANCE]).any())
 
-    def _noise_gain(self, alpha: float) -> float:
-        """Return by how much the energy of a difference of noises exceeds that of the predictions."""
-        if self._decoded:
-            return 1.0
+    def _to_noise(self, alpha: float) -> float:
+        """Return what makes of a difference of predictions one of noises, at a signal power."""
         mixture = mixture_of(alpha, self._prediction)
         change = response(self._prediction, mixture)
-        return (mixture.signal / mixture.noise * change.from_prediction / change.divisor) ** 2
+        return -mixture.signal / mixture.noise * change.from_prediction / change.divisor
 
     def _measure(self, step: Step) -> None:
         """Measure one step, and forget its images but for the estimate."""

@@ -190,6 +190,11 @@ class StepReader:
             # The network estimates x_0, and the pipeline makes it the velocity (x - x_0) / sigma, of a sigma that it
             # may keep from being small.
             change, scale, image = response("sample", mixture), 1.0, 0.0
+        if not change.divisor:
+            raise ValueError(
+                f"at timestep {as_number(timestep):g} there is no signal, so that a prediction of the noise estimates no "
+                "image"
+            )
         stepped = _precise(stepped)
         conditional = _precise(rows[names.index("conditional")])
         prediction = conditional if scale == 1 else scale * conditional

@@ -223,7 +223,23 @@ def other(x):
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
 
 
+def test_an_estimate_that_is_not_finite_is_refused():
+    pipeline, draw = loop(lambda x, t: x)
+    pipeline.scheduler = diffusers.DDIMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    pipeline.scheduler.set_timesteps(2)
+    with pytest.raises(ValueError, match="timestep 999 there is no signal"), Chromatograph(pipeline):
+        draw()
+    pipeline, draw = loop(lambda x, t: 1e30 * x)
+    pipeline.scheduler.register_to_config(clip_sample=False)
+    with pytest.raises(ValueError, match="the estimate at timestep 500 is not finite"), Chromatograph(pipeline):
+        draw()
+
+
 REFUSED = {
+    "another number of axes": (
+        lambda: loop(lambda x, t: x.reshape(1, 3, 4, 4), shown=lambda x: x.flatten(1)),
+        "is not shown what",
+    ),
     "never steps": (lambda: (loop(lambda x, t: x)[0],) * 2, "never called `scheduler.step`"),
     "another source": (lambda: loop(lambda x, t: x, change=other), "is no combination of what its denoiser predicts"),
     "another image": (lambda: loop(lambda x, t: x, shown=other), "is not shown what its scheduler steps"),
