@@ -192,8 +192,8 @@ class StepReader:
             change, scale, image = response("sample", mixture), 1.0, 0.0
         if not change.divisor:
             raise ValueError(
-                f"at timestep {as_number(timestep):g} there is no signal, so that a prediction of the noise estimates no "
-                "image"
+                f"at timestep {as_number(timestep):g} there is no signal, so that a prediction of the noise tells "
+                "nothing of the image"
             )
         stepped = _precise(stepped)
         conditional = _precise(rows[names.index("conditional")])
