@@ -56,7 +56,7 @@ def main() -> None:
     with Chromatograph(pipeline) as meter:
         for run in range(3):
             generate(pipeline, run)
-            size = sum(each.nbytes for each in vars(meter._energies).values() if isinstance(each, np.ndarray))
+            size = sum(each.nbytes for each in vars(meter._whole.energies).values() if isinstance(each, np.ndarray))
             print(f"after {meter.images} images the instrument holds {size / 2**20:.2f} MiB of sums")
 
 

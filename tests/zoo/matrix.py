@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
@@ -180,14 +181,20 @@ def classes(names: Iterable[str]) -> set[str]:
 
 def rendered(matrix: dict[str, dict[str, str]]) -> str:
     """Return a matrix as a table of Markdown, with the reasons of its refusals under it."""
-    reasons = sorted({text for row in matrix.values() for text in row.values() if text != RIGHT})
-    marks = {text: f"no ({index})" for index, text in enumerate(reasons, start=1)} | {RIGHT: "yes"}
+    said = {text: _reason(text) for row in matrix.values() for text in row.values() if text != RIGHT}
+    reasons = sorted(set(said.values()), key=str.casefold)
+    marks = {text: f"refused ({reasons.index(reason) + 1})" for text, reason in said.items()} | {RIGHT: "yes"}
     lines = [
-        "| Pipeline | " + " | ".join(VARIATIONS) + " |",
-        "|---|" + "---|" * len(VARIATIONS),
+        "| pipeline | " + " | ".join(VARIATIONS) + " |",
+        "| --- |" + " --- |" * len(VARIATIONS),
         *(
             f"| {name} | " + " | ".join(marks[row[each]] if each in row else "" for each in VARIATIONS) + " |"
-            for name, row in sorted(matrix.items())
+            for name, row in sorted(matrix.items(), key=lambda item: item[0].casefold())
         ),
     ]
     return "\n".join([*lines, "", *(f"{index}. {text}" for index, text in enumerate(reasons, start=1)), ""])
+
+
+def _reason(text: str) -> str:
+    """Return a refusal without the sizes of this one run."""
+    return re.sub(r"\[?\(\d[\d, ()]*\)\]?", "...", re.sub(r"its \d+ tokens", "its tokens", text)).replace("_", "\\_")
