@@ -196,5 +196,6 @@ def rendered(matrix: dict[str, dict[str, str]]) -> str:
 
 
 def _reason(text: str) -> str:
-    """Return a refusal without the sizes of this one run."""
-    return re.sub(r"\[?\(\d[\d, ()]*\)\]?", "...", re.sub(r"its \d+ tokens", "its tokens", text)).replace("_", "\\_")
+    """Return a refusal without the sizes of this one run, and without the name that stands at its end."""
+    text = re.sub(r"its \d+ tokens", "its tokens", re.sub(r"; got \w+$", "", text))
+    return re.sub(r"\[?\(\d[\d, ()]*\)\]?", "...", text).replace("_", "\\_")
