@@ -169,7 +169,7 @@ class StepReader:
         if not bool(model_output.isfinite().all()):
             raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
         model_output, stepped = (_as_videos(calls, each) for each in (model_output, stepped))
-        rows, found, stepped, last = self._combined(calls, model_output, stepped, mixture)
+        rows, found, stepped = self._combined(calls, model_output, stepped, mixture)
         time = time_of(self.schedule, mixture, as_number(timestep))
         repeated = int((self._scheduler.timesteps == as_number(timestep)).sum()) > 1
         begins = self._begins or time > self._last or (time == self._last and not repeated)
@@ -183,6 +183,7 @@ class StepReader:
                     f"{type(self._pipeline).__name__} goes back and forth in time, so that no growth can be measured"
                 )
         names = self._names(calls, rows, found, stepped, mixture)
+        last = _stand_last(calls[0], stepped, shown_scales(self._scheduler, mixture))
         layout = image_layout(self._pipeline, calls[0].denoiser, calls[0].arguments, stepped, last)
         kind, data = prediction_of(self._scheduler), float(self._scheduler.config.get("sigma_data") or 0.5)
         change, scale, image = response(kind, mixture, data), found.scale, found.image
@@ -217,11 +218,8 @@ class StepReader:
 
     def _combined(
         self, calls: list[_Call], model_output: Any, stepped: Any, mixture: Mixture
-    ) -> tuple[list[Any], Combination, Any, bool]:
-        """Return the predictions row by row, how the scheduler's input combines them, and what is stepped, once.
-
-        Last comes whether the tokens of the image are the last of those that the network sees.
-        """
+    ) -> tuple[list[Any], Combination, Any]:
+        """Return the predictions row by row, how the scheduler's input combines them, and what is stepped, once."""
         whole = [(model_output, stepped)]
         if all(len(each) % 2 == 0 and _equal(*each.chunk(2)) for each in whole[0]):
             whole.append((model_output.chunk(2)[0], stepped.chunk(2)[0]))  # DiT steps every image twice
@@ -233,7 +231,7 @@ class StepReader:
                     continue
                 combined = combination(fitted, rows, images)
                 if found is None or combined.unexplained < found[1].unexplained:
-                    found = rows, combined, images, last
+                    found = rows, combined, images
             if found is not None and found[1].linear:
                 break
         if found is None:
@@ -343,15 +341,21 @@ def _is_shown(shown: Any, stepped: Any, scales: Sequence[float]) -> bool:
 def _places(call: _Call, stepped: Any, scales: Sequence[float]) -> tuple[bool, ...]:
     """Return whether tokens that are stepped are the last of those that a network predicts, or both where it may be.
 
-    Tokens of a reference picture stand behind those of the image. Of text they stand before (Qwen-Image 2.1), where the
-    network is not shown them in their place.
+    Tokens of a reference picture stand behind those of the image, or before them, as the network is shown them. Tokens
+    of text stand before, and it is not shown them there (Qwen-Image 2.1).
     """
     if stepped.ndim != 3 or stepped.shape[1] == call.predictions.shape[1]:
         return (False,)
     if call.shown.shape[1] != call.predictions.shape[1]:
         return (False, True)
-    count, shown = stepped.shape[1], call.shown[: len(stepped)]
-    return (not _is_shown(shown[:, :count], stepped, scales),)
+    return (_stand_last(call, stepped, scales),)
+
+
+def _stand_last(call: _Call, stepped: Any, scales: Sequence[float]) -> bool:
+    """Whether tokens that are stepped are the last of those that a network is shown, behind those of references."""
+    if stepped.ndim != 3 or stepped.shape[1] == call.shown.shape[1]:
+        return False
+    return not _is_shown(call.shown[: len(stepped), : stepped.shape[1]], stepped, scales)
 
 
 def _is_scaled(part: Any, stepped: Any, scales: Sequence[float]) -> bool:
