@@ -165,6 +165,29 @@ def _drivable(pipeline: Any) -> Any:
     return unet
 
 
+# The blocks that change what a network predicts, and the networks.
+_CLAIMED: set[tuple[str, int]] = set()
+
+
+@contextmanager
+def claimed(denoiser: Any, block: str) -> Iterator[None]:
+    """Let one block of a kind at a time change what a network predicts: raises ValueError for a second one."""
+    claim = (block, id(denoiser))
+    if claim in _CLAIMED:
+        raise ValueError(f"a {block} is open on this pipeline already; one at a time")
+    compiled = vars(denoiser).get("_compiled_call_impl")
+    if compiled is not None:
+        raise ValueError(
+            f"a network that was compiled in place does not let a {block} change what it predicts; compile it with "
+            "`pipeline.unet = torch.compile(pipeline.unet)` instead"
+        )
+    _CLAIMED.add(claim)
+    try:
+        yield
+    finally:
+        _CLAIMED.remove(claim)
+
+
 @contextmanager
 def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """Put a function in the place of a method of one object, and take it away again.

@@ -4,6 +4,7 @@ Time is the fraction t / T of the scheduler's own timesteps: 1 is noise, 0 the i
 """
 
 import contextlib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -12,14 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.pipelines.adapter import denoiser_of, replaced_method
+from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method
 from reschrom.pipelines.scheduler import share_of_time, time_of, upcoming
+from reschrom.pipelines.texts import Encoding, Found, encoding_of
 from reschrom.theory.bands import band_names, bands, from_bands
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.shares import fraction
 
 # t / T -> one weight for each prompt, or for each prompt (row) and each resolution band (column), finest first.
 Weights = Callable[[float], Any]
+
+# The names by which the denoisers of diffusers are told the time.
+_TIMES = ("timestep", "timesteps", "t", "timestep_ratio", "r")
 
 
 def heaviside(switch: float) -> Weights:
@@ -79,15 +84,19 @@ class PromptSchedule:
     w_i(t) times that for prompt i. So classifier-free guidance becomes Eq. (6) with the weights g w_i(t), where g is
     the guidance scale, and without guidance the predictions themselves are mixed. A learned variance is mixed alike.
     Weights per band mix the orthogonal bands of the predictions (`bands`), down to one pixel. Each step costs one pass
-    of the denoiser for every prompt of which any weight is not 0.
+    of the denoiser for every prompt of which any weight is not 0, and one of a ControlNet for every prompt.
 
-    The conditional rows are found in the data: what `encode_prompt` returned for the prompt of the call, wherever it is
-    passed to the denoiser, except in the first part of a guided batch. After the block the pipeline is as it was.
+    Every row of a batch that holds the prompt is exchanged, in any order of rows and calls, also where perturbed
+    guidance repeats it; the negative prompt may have the same words. Whatever of the encodings is not the same for all
+    prompts (states, pooled vectors, masks) must reach the denoiser, alone or through a network such as a ControlNet.
+    If the pipeline makes something else of it, the call is refused before anything is drawn. Prompts whose encodings
+    differ in length are exchanged where each is alone in its call. After the block the pipeline is as it was.
 
     Parameters
     ----------
     pipeline : diffusers pipeline
-        With `encode_prompt`, a `unet` or `transformer`, and a scheduler that `Schedule.from_diffusers` reads.
+        With `encode_prompt`, networks such as a `unet` or `transformer`, and a scheduler that `Schedule.from_diffusers`
+        reads.
     prompts : sequence of str or sequences of str
         One or more. Each is one text for all images of a call, or a list of one text for each image; the pipeline is
         called with such a list then.
@@ -98,9 +107,10 @@ class PromptSchedule:
     Raises
     ------
     TypeError
-        For a pipeline without text.
+        For a pipeline without text, and for one text in the place of several.
     ValueError
-        For weights that do not fit, and a call with another prompt.
+        For weights that do not fit, a call with another prompt, one whose text cannot be exchanged, and a pipeline with
+        another such block.
 
     Examples
     --------
@@ -113,52 +123,113 @@ class PromptSchedule:
     """
 
     def __init__(self, pipeline: Any, prompts: Sequence[str | Sequence[str]], weights: Weights) -> None:
-        denoiser = denoiser_of(pipeline)
+        denoisers = denoisers_of(pipeline)
         if not hasattr(pipeline, "encode_prompt"):
             raise TypeError(
                 f"a diffusers pipeline is needed that reads text (`encode_prompt`); got {type(pipeline).__name__}"
             )
+        if hasattr(pipeline, "prior"):
+            raise TypeError(
+                f"{type(pipeline).__name__} returns the encoding of its prompt for another pipeline, and several "
+                "prompts have no common one"
+            )
+        if isinstance(prompts, str):
+            raise TypeError(f"a list of prompts is needed, such as [{prompts!r}]; got one text")
         Schedule.from_diffusers(pipeline.scheduler)  # refuses times that are not counted like t
-        self._pipeline, self._denoiser, self._weights = pipeline, denoiser, weights
+        self._pipeline, self._denoisers, self._weights = pipeline, denoisers, weights
         self._prompts = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         lengths = {len(prompt) for prompt in self._prompts if isinstance(prompt, list)}
         if len(lengths) > 1:
             raise ValueError(f"lists of prompts hold one text for each image; got lists of {sorted(lengths)} texts")
         self._at(1.0)
-        self._encode, self._predict = pipeline.encode_prompt, denoiser.forward
-        self._signature = inspect.signature(denoiser.forward)
         self._open = contextlib.ExitStack()
-        # Of the run in progress: the encoding of the prompt that the pipeline was called with, those of every prompt of
-        # the schedule, and the time of the last conditional prediction.
-        self._called_with: list[Any] = []
-        self._encodings: list[list[Any]] = []
-        self._conditional_at: float | None = None
+        self._forget()
 
     def __enter__(self) -> "PromptSchedule":
         """Begin to mix the prompts."""
-        self._open.enter_context(replaced_method(self._pipeline, "encode_prompt", self._encode_all))
-        self._open.enter_context(replaced_method(self._denoiser, "forward", self._predict_mixed))
+        with contextlib.ExitStack() as stack:
+            for denoiser in self._denoisers:
+                stack.enter_context(claimed(denoiser, "PromptSchedule"))
+            for denoiser in self._denoisers:
+                stack.enter_context(replaced_method(denoiser, "forward", self._predict_mixed))
+            for reader in self._readers():
+                stack.enter_context(replaced_method(reader, "forward", functools.partial(self._read, reader)))
+            stack.enter_context(replaced_method(self._pipeline, "encode_prompt", self._encode_all))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the pipeline back its own."""
         self._open.close()
-        self._called_with, self._encodings, self._conditional_at = [], [], None
+        self._forget()
+
+    def _readers(self) -> list[Any]:
+        """Return the other networks of the pipeline, which may read the prompt too, such as a ControlNet."""
+        networks = [each for each in self._pipeline.components.values() if hasattr(each, "register_forward_hook")]
+        return [each for each in networks if not any(each is denoiser for denoiser in self._denoisers)]
+
+    def _forget(self) -> None:
+        """Begin a run: nothing is encoded, and nothing predicted."""
+        # What encode_prompt was called with apart from the prompt, and what it returned.
+        self._encoded: list[tuple[dict[str, Any], Encoding]] = []
+        self._outdated: list[Encoding] = []
+        self._made: dict[Any, list[Encoding]] = {}  # by networks that read the prompt
+        self._made_before = False
+        self._conditional_at: float | None = None  # the time of the last conditional prediction
 
     def _encode_all(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Encode what the call asks for, and the prompts of the schedule with the same settings."""
-        encoding = self._encode(*args, **kwargs)
-        call = inspect.signature(self._encode).bind(*args, **kwargs)
+        if self._conditional_at is not None:
+            self._forget()
+        call = inspect.signature(original).bind(*args, **kwargs)
         texts = call.arguments.get("prompt")
         # Anything else is the negative prompt, in a call of its own.
-        if texts in self._prompts or (isinstance(texts, list) and all(text in self._prompts for text in texts)):
-            self._called_with, self._encodings, self._conditional_at = _tensors(encoding), [], None
-            for prompt in self._prompts:
-                call.arguments["prompt"] = (
+        if not (texts in self._prompts or (isinstance(texts, list) and all(text in self._prompts for text in texts))):
+            return original(*args, **kwargs)
+        said = [name for name, value in call.arguments.items() if name.startswith("prompt") and value == texts]
+        settings = {name: value for name, value in call.arguments.items() if name not in said}
+        for known in [each for each in self._encoded if _alike(each[0], settings)]:
+            # A run that failed, or the negative prompt, which has then the words of one of the prompts.
+            self._encoded.remove(known)
+            self._outdated.append(known[1])
+
+        def encoded(prompt: Any) -> Any:
+            for name in said:
+                call.arguments[name] = (
                     [prompt] * len(texts) if isinstance(texts, list) and isinstance(prompt, str) else prompt
                 )
-                self._encodings.append(_tensors(self._encode(*call.args, **call.kwargs)))
-        return encoding
+            return original(*call.args, **call.kwargs)
+
+        encoding = encoding_of([*(encoded(prompt) for prompt in self._prompts), encoded(texts)])
+        self._encoded.append((settings, encoding))
+        return encoding.shown
+
+    def _read(self, reader: Any, original: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let a network that is no denoiser read every prompt, if it is given one."""
+        found = self._found({"": None, "args": args, "kwargs": kwargs})
+        if not found.parts:
+            return original(*args, **kwargs)
+        outputs = []
+        for prompt in range(len(self._prompts)):
+            given = found.exchanged(prompt)
+            outputs.append(original(*given["args"], **given["kwargs"]))
+        for part in found.parts:
+            part.read = True
+        if self._made_before:
+            self._made.pop(reader, None)
+            self._made_before = False
+        encoding = encoding_of([*outputs, outputs[0]])
+        self._made.setdefault(reader, []).append(encoding)
+        return encoding.shown
+
+    def _found(self, arguments: dict[str, Any]) -> Found:
+        """Return where in the arguments of a network the prompt stands, or what was made of it."""
+        made = [encoding for each in self._made.values() for encoding in each]
+        return Found(arguments, [part for each in [*self._texts, *made] for part in each.parts])
+
+    @property
+    def _texts(self) -> list[Encoding]:
+        return [encoding for _, encoding in self._encoded]
 
     def _predict_mixed(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict with the prompts of this time, in the place of the prompt that the pipeline was called with.
@@ -167,32 +238,53 @@ class PromptSchedule:
         each prompt of any weight, and the predictions are mixed. It does not, but at this time another one did: then
         it is the unconditional half of guidance in two calls, and passes as it is. Otherwise the schedule is of no use.
         """
-        call = self._signature.bind(*args, **kwargs)
+        call = inspect.signature(original).bind(*args, **kwargs)
         given = dict(call.arguments)
-        scheduler = self._pipeline.scheduler
-        schedule, (mixture, timestep) = Schedule.from_diffusers(scheduler), upcoming(scheduler, given["timestep"])
-        t = share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
+        t = self._time(given)
         weights = self._at(t)
+        if not self._encoded:
+            raise ValueError(
+                "inside a PromptSchedule the pipeline must be called with one of its prompts, as text; the prompts are "
+                f"{self._prompts}"
+            )
+        found, wanted = self._found(given), [part for each in self._texts for part in each.parts]
+        if any(Found(given, each.parts).parts for each in self._outdated):
+            raise ValueError(
+                "the negative prompt is one of the prompts, and the pipeline encodes it in the same way, so that it "
+                "cannot be told which call of the denoiser holds which; use another negative prompt"
+            )
+        if wanted and not found.parts and t == self._conditional_at:
+            return original(*args, **kwargs)
+        lost = [part for part in wanted if part not in found.parts and not part.read]
+        if lost and found.says_more(_TIMES):
+            raise ValueError(
+                f"{type(self._pipeline).__name__} does not pass to its denoiser what it encoded: of the prompt's "
+                f"tensors, those of the shapes {[tuple(part.shown.shape) for part in lost]} are not among its arguments"
+            )
+        self._conditional_at, self._made_before = t, True
 
         def conditional(prompt: int) -> Any:
-            call.arguments.update(_exchanged(given, self._called_with, self._encodings[prompt]))
-            return self._predict(*call.args, **call.kwargs)
+            call.arguments.update(found.exchanged(prompt))
+            return original(*call.args, **call.kwargs)
 
-        holds_prompt = self._encodings and _exchanged(given, self._called_with, self._encodings[0]) is not given
-        if not holds_prompt and t == self._conditional_at:
-            return self._predict(*args, **kwargs)
-        if not holds_prompt:
-            raise ValueError(
-                "inside a PromptSchedule the pipeline must be called with one of its prompts, as text, and pass its "
-                f"denoiser what it encoded; the prompts are {self._prompts}"
-            )
-        self._conditional_at = t
         first, *others = np.flatnonzero(weights.any(axis=1)).tolist()
         output = conditional(first)
-        if others:
-            parts = [output[0], *(conditional(other)[0] for other in others)]
-            output[0].copy_(_mixed(parts, weights[[first, *others]]))
+        if others and found.parts:
+            parts = [_predictions(output), *(_predictions(conditional(other)) for other in others)]
+            for images in zip(*parts, strict=True):
+                images[0].copy_(_mixed(images, weights[[first, *others]]))
         return output
+
+    def _time(self, given: dict[str, Any]) -> float:
+        """Return t / T of what the scheduler steps next."""
+        told = next((given[name] for name in _TIMES if name in given), None)
+        if told is None:
+            raise ValueError(
+                f"the denoiser of {type(self._pipeline).__name__} is told no time that is known by its name"
+            )
+        scheduler = self._pipeline.scheduler
+        schedule, (mixture, timestep) = Schedule.from_diffusers(scheduler), upcoming(scheduler, told)
+        return share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
 
     def _at(self, t: float) -> Float[np.ndarray, "prompts bands"]:
         """Return the weights at a time, in one column for all bands or one for each."""
@@ -207,32 +299,19 @@ class PromptSchedule:
         return weights
 
 
-def _tensors(encoding: Any) -> list[Any]:
-    return [each for each in encoding if hasattr(each, "shape")]
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two calls have the same settings: the same objects, or equal numbers and words."""
+    plain = (str, int, float, list, tuple, type(None))
+    return one.keys() == other.keys() and all(
+        value is other[name] or (isinstance(value, plain) and isinstance(other[name], plain) and value == other[name])
+        for name, value in one.items()
+    )
 
 
-def _exchanged(value: Any, before: list[Any], after: list[Any]) -> Any:
-    """Return `value` with all rows that repeat a tensor of `before` exchanged; `value` itself where there are none.
-
-    For example, with guidance a text encoder's states reach the denoiser as [unconditional; conditional], and `before`
-    holds the conditional ones: their half is exchanged, and the first stays.
-    """
-    if isinstance(value, dict):
-        inner = {key: _exchanged(each, before, after) for key, each in value.items()}
-        return inner if any(inner[key] is not value[key] for key in value) else value
-    if not getattr(value, "ndim", 0):
-        return value
-    import torch
-
-    parts = list(value.split(len(before[0])))
-    found = False
-    # The first part of a guided batch is the unconditional one, even where its prompt has the same words.
-    for place in range(1 if len(parts) > 1 else 0, len(parts)):
-        for old, new in zip(before, after, strict=True):
-            if torch.equal(old.to(value), parts[place]):
-                parts[place], found = new.to(value), True
-                break
-    return torch.cat(parts) if found else value
+def _predictions(output: Any) -> list[Any]:
+    """Return what a network predicts: one tensor, or one for each image."""
+    first = output if hasattr(output, "shape") else output[0]
+    return list(first) if isinstance(first, (list, tuple)) else [first]
 
 
 def _mixed(outputs: Sequence[Any], weights: Float[np.ndarray, "prompts bands"]) -> Any:
