@@ -170,15 +170,20 @@ _CLAIMED: set[tuple[str, int]] = set()
 
 
 @contextmanager
-def claimed(denoiser: Any, block: str) -> Iterator[None]:
-    """Let one block of a kind at a time change what a network predicts: raises ValueError for a second one."""
+def claimed(denoiser: Any, block: str, around: str = "") -> Iterator[None]:
+    """Let one block of a kind at a time change what a network predicts: raises ValueError for a second one.
+
+    around: the kind that must not be open yet, because it belongs inside this one.
+    """
     claim = (block, id(denoiser))
     if claim in _CLAIMED:
-        raise ValueError(f"a {block} is open on this pipeline already; one at a time")
+        raise ValueError(f"{block} is open on this pipeline already; one at a time")
+    if (around, id(denoiser)) in _CLAIMED:
+        raise ValueError(f"{around} belongs inside the block of {block}: open it afterwards")
     compiled = vars(denoiser).get("_compiled_call_impl")
     if compiled is not None:
         raise ValueError(
-            f"a network that was compiled in place does not let a {block} change what it predicts; compile it with "
+            f"a network that was compiled in place does not let {block} change what it predicts; compile it with "
             "`pipeline.unet = torch.compile(pipeline.unet)` instead"
         )
     _CLAIMED.add(claim)

@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method
-from reschrom.pipelines.scheduler import share_of_time, time_of, upcoming
+from reschrom.pipelines.scheduler import schedule_of, share_of_time, time_of, upcoming
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
 from reschrom.theory.bands import band_names, bands, from_bands
-from reschrom.theory.schedules import Schedule
 from reschrom.theory.shares import fraction
 
 # t / T -> one weight for each prompt, or for each prompt (row) and each resolution band (column), finest first.
@@ -135,7 +134,7 @@ class PromptSchedule:
             )
         if isinstance(prompts, str):
             raise TypeError(f"a list of prompts is needed, such as [{prompts!r}]; got one text")
-        Schedule.from_diffusers(pipeline.scheduler)  # refuses times that are not counted like t
+        schedule_of(pipeline.scheduler)  # refuses times that are not counted like t
         self._pipeline, self._denoisers, self._weights = pipeline, denoisers, weights
         self._prompts = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         lengths = {len(prompt) for prompt in self._prompts if isinstance(prompt, list)}
@@ -283,8 +282,9 @@ class PromptSchedule:
                 f"the denoiser of {type(self._pipeline).__name__} is told no time that is known by its name"
             )
         scheduler = self._pipeline.scheduler
-        schedule, (mixture, timestep) = Schedule.from_diffusers(scheduler), upcoming(scheduler, told)
-        return share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
+        schedule, (mixture, timestep) = schedule_of(scheduler), upcoming(scheduler, told)
+        t = share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
+        return min(max(t, 0.0), 1.0)  # the ends are rounded
 
     def _at(self, t: float) -> Float[np.ndarray, "prompts bands"]:
         """Return the weights at a time, in one column for all bands or one for each."""
@@ -300,12 +300,14 @@ class PromptSchedule:
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two calls have the same settings: the same objects, or equal numbers and words."""
-    plain = (str, int, float, list, tuple, type(None))
-    return one.keys() == other.keys() and all(
-        value is other[name] or (isinstance(value, plain) and isinstance(other[name], plain) and value == other[name])
-        for name, value in one.items()
-    )
+    """Whether two calls have the same settings: the same objects, or equal numbers, words and devices."""
+    return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+
+
+def _equal(one: Any, other: Any) -> bool:
+    parts = one if isinstance(one, (list, tuple)) else [one]
+    # Arrays and pictures are compared number by number, which is no answer.
+    return one is other or (not any(hasattr(each, "size") for each in parts) and bool(one == other))
 
 
 def _predictions(output: Any) -> list[Any]:

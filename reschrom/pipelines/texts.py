@@ -63,7 +63,7 @@ def encoding_of(encodings: Sequence[Any]) -> Encoding:
     Each is a tensor, or a nest of tuples, lists, dictionaries and anything else.
     Raises ValueError for encodings that are not built alike.
     """
-    leaves = [list(_tensors(each)) for each in encodings]
+    leaves = [list(tensors_in(each)) for each in encodings]
     if len({tuple(x.ndim for x in each) for each in leaves}) > 1:
         raise ValueError("the prompts are encoded as different numbers of tensors, so none can take another's place")
     parts: dict[int, Part] = {}
@@ -83,7 +83,7 @@ class Found:
         self._arguments = arguments
         self._places: dict[int, list[_Place]] = {}
         self.parts: set[Part] = set()
-        tensors = list({id(each): each for each in _tensors(arguments)}.values())
+        tensors = list({id(each): each for each in tensors_in(arguments)}.values())
         for part in parts:
             if part.marked:
                 for x in tensors:
@@ -118,7 +118,7 @@ class Found:
     def _rows(self) -> "list[tuple[int, dict[int, int]]]":
         """Return, for each tensor that holds marks: how many rows it has, and which are which row of an encoding."""
         found = []
-        for x in _tensors(self._arguments):
+        for x in tensors_in(self._arguments):
             for part in dict.fromkeys(place.part for place in self._places.get(id(x), ())):
                 rows = {}
                 for _, there, here in (place for place in self._places[id(x)] if place.part is part):
@@ -156,25 +156,26 @@ class Found:
         )
 
     def _holds(self, value: Any) -> bool:
-        return any(id(each) in self._places for each in _tensors(value))
+        return any(id(each) in self._places for each in tensors_in(value))
 
     def _tells(self, value: Any, length: int) -> bool:
         """Whether an argument seems to say how long the prompt is: by an axis, or in a list of numbers."""
         counted = value if isinstance(value, list) else [value]
-        return any(length in x.shape for x in _tensors(value)) or any(type(x) is int and x == length for x in counted)
+        return any(length in x.shape for x in tensors_in(value)) or any(type(x) is int and x == length for x in counted)
 
 
-def _tensors(value: Any) -> "Iterator[torch.Tensor]":
+def tensors_in(value: Any) -> "Iterator[torch.Tensor]":
+    """Yield all tensors within a nest of tuples, lists and dictionaries."""
     import torch
 
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _tensors(each)
+            yield from tensors_in(each)
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from _tensors(each)
+            yield from tensors_in(each)
 
 
 def _changed(value: Any, change: "Callable[[torch.Tensor], torch.Tensor]") -> Any:

@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, finite, per_image, signal_power
-from reschrom.pipelines.adapter import denoiser_of
+from reschrom.pipelines.adapter import claimed, denoiser_of
 from reschrom.pipelines.scheduler import prediction_of, upcoming
 from reschrom.theory.bands import bands, downsample, finer
 from reschrom.theory.matching import intensity_scale, matched_alpha, matched_noise
@@ -110,7 +110,7 @@ def thresholded(pipeline: Any, kind: str = "multi-resolution", limit: float = 1.
         `thresholding`: DDPMPipeline or DDIMPipeline. With guidance it is the guided noise that counts, which only the
         pipeline's own loop has.
     kind, limit: as for `thresholded_noise`.
-    Raises TypeError for other pipelines and ValueError where the scheduler clips too.
+    Raises TypeError for other pipelines and ValueError where the scheduler clips too, or another such block is open.
     """
     import torch
 
@@ -133,11 +133,12 @@ def thresholded(pipeline: Any, kind: str = "multi-resolution", limit: float = 1.
         noise = thresholded_noise(x_t.to(precise), output.sample.to(precise), alpha, kind, limit)
         return type(output)(sample=noise.to(x_t.dtype))
 
-    handle = unet.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with claimed(unet, "thresholded"):
+        handle = unet.register_forward_hook(replace)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 def _every_resolution(estimate: Array, limit: float) -> Array:

@@ -14,8 +14,9 @@ from array_api_compat import array_namespace
 from jaxtyping import Float
 
 from reschrom._arrays import Array
-from reschrom.pipelines.adapter import denoiser_of, estimate_and_noise, replaced_method
+from reschrom.pipelines.adapter import claimed, denoiser_of, estimate_and_noise, replaced_method
 from reschrom.pipelines.scheduler import prediction_of, upcoming
+from reschrom.pipelines.texts import tensors_in
 from reschrom.theory.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ _RESPONSES: dict[str, Callable[[float], float]] = {
     "sample": lambda alpha: 1.0,
     "v_prediction": lambda alpha: -1 / math.sqrt(1 - alpha),
 }
-
-# What a ControlNet or an adapter adds to the inner layers of a network.
-_RESIDUALS = (
-    "down_block_additional_residuals",
-    "mid_block_additional_residual",
-    "down_intrablock_additional_residuals",
-)
 
 
 def coarse_correction(
@@ -90,8 +84,8 @@ class UpsampleGuidance:
     TypeError
         For other pipelines.
     ValueError
-        For numbers out of range, for a network that predicts a flow, and, when it is called, for images that do not
-        divide into blocks of scale x scale.
+        For numbers out of range, for a network that predicts a flow, for a pipeline with another such block, and, when
+        it is called, for images that do not divide into blocks of scale x scale and a network that is shown several.
 
     Examples
     --------
@@ -131,13 +125,16 @@ class UpsampleGuidance:
                 f"{channels_in} channels and predicts {channels_out}"
             )
         self._schedule = Schedule.from_diffusers(scheduler)
-        self._scheduler, self._unet, self._scale, self._theta = scheduler, unet, scale, theta
+        self._pipeline, self._scheduler, self._unet, self._scale, self._theta = pipeline, scheduler, unet, scale, theta
         self._until = (1 - share) * scheduler.config.num_train_timesteps
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> "UpsampleGuidance":
         """Begin to guide."""
-        self._open.enter_context(replaced_method(self._unet, "forward", self._predict_guided))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(claimed(self._unet, "UpsampleGuidance", around="PromptSchedule"))
+            stack.enter_context(replaced_method(self._unet, "forward", self._predict_guided))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,8 +151,14 @@ class UpsampleGuidance:
     ) -> Any:
         import torch
 
-        if any(kwargs.get(name) is not None for name in _RESIDUALS):
-            raise ValueError("the residuals of a ControlNet or adapter are of the large size, so they cannot be pooled")
+        if sample.ndim != 4 or any(each.ndim > 3 for each in tensors_in([args, kwargs])):
+            raise ValueError(
+                "a network is needed that is shown one image, (N, C, H, W); this one is shown the shapes "
+                f"{[tuple(each.shape) for each in tensors_in([sample, args, kwargs]) if each.ndim > 3]}, such as a "
+                "video, a hint, or the residuals of a ControlNet"
+            )
+        if self._pipeline.scheduler is not self._scheduler:
+            raise ValueError("the scheduler was exchanged after UpsampleGuidance was made: make it anew")
         output = predict(sample, timestep, *args, **kwargs)
         mixture, t = upcoming(self._scheduler, timestep)
         if self._theta == 0 or t < self._until:

@@ -15,6 +15,7 @@ from reschrom import (
     Chromatogram,
     Chromatograph,
     PromptSchedule,
+    UpsampleGuidance,
     by_band,
     decided_share,
     downsample,
@@ -27,7 +28,9 @@ from reschrom import (
 )
 
 # Some schedulers of diffusers turn tensors into arrays in the old way.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning", "ignore:__array_wrap__ must:DeprecationWarning"
+)
 WORDS = "abcdef"
 CLIP = CLIPTokenizer(
     vocab={"<|startoftext|>": 0, "<|endoftext|>": 1, **{f"{word}</w>": i for i, word in enumerate(WORDS, 2)}},
@@ -320,6 +323,126 @@ def test_bands_that_the_images_do_not_have_are_refused(name, message):
     schedule = PromptSchedule(made(name), ["a", "b"], by_band([0, 1, 0]))
     with pytest.raises(ValueError, match=message), schedule:
         run(name, "a")
+
+
+def test_one_text_is_not_several():
+    with pytest.raises(TypeError, match=r"a list of prompts is needed, such as \['ab'\]; got one text"):
+        PromptSchedule(made("deepfloyd"), "ab", heaviside(0.5))
+
+
+def test_a_network_is_taken_over_by_one_schedule_at_a_time_and_not_before_its_block():
+    pipeline = made("stable_diffusion")
+    before, schedule = {**vars(pipeline.unet)}, PromptSchedule(pipeline, ["a", "b"], heaviside(0.5))
+    assert vars(pipeline.unet) == before
+    with schedule:
+        for other in (schedule, PromptSchedule(pipeline, ["a"], by_band([0]))):
+            with pytest.raises(ValueError, match="PromptSchedule is open on this pipeline already"):
+                other.__enter__()
+        run("stable_diffusion", "a", num_inference_steps=1)
+    assert vars(pipeline.unet) == before
+
+
+@pytest.mark.parametrize("name", ["deepfloyd", "stable_diffusion", "stable_diffusion_xl"])
+def test_upsample_guidance_guides_what_the_prompts_say_together(name):
+    pipeline, first = made(name), {}
+    pipeline.scheduler.register_to_config(clip_sample=False)
+    guidance, weights = UpsampleGuidance(pipeline, theta=1.2), (0.25, 0.75)
+    schedule = PromptSchedule(pipeline, ["a", "b"], lambda t: weights)
+    for prompt in "ab":
+        with outputs(pipeline) as seen, guidance:
+            run(name, prompt)
+        first[prompt] = seen[0]
+    with outputs(pipeline) as seen, guidance, schedule:
+        run(name, "a")
+    torch.testing.assert_close(seen[0], 0.25 * first["a"] + 0.75 * first["b"])
+    with outputs(pipeline) as seen, schedule:
+        run(name, "a")
+    assert (seen[0] - 0.25 * first["a"] - 0.75 * first["b"]).abs().max() > 1e-3
+    with schedule, pytest.raises(ValueError, match="PromptSchedule belongs inside the block of UpsampleGuidance"):
+        guidance.__enter__()
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "flux"])
+def test_a_run_that_failed_leaves_nothing_behind(name):
+    pipeline, pure = made(name), run(name, "b")
+
+    def stop(pipe, step, timestep, tensors):
+        raise RuntimeError("stop")
+
+    with PromptSchedule(pipeline, ["a", "b"], heaviside(1.0)):
+        with pytest.raises(RuntimeError, match="stop"):
+            run(name, "a", callback_on_step_end=stop)
+        with pytest.raises(ValueError, match="generators"):  # between its encoding and its first prediction
+            run(name, "a", generator=generators(3))
+        assert torch.equal(run(name, "a"), pure)
+
+
+def test_a_negative_prompt_of_a_call_of_its_own_is_no_prompt_of_the_schedule():
+    with PromptSchedule(made("flux"), ["a", "b"], heaviside(0.5)):
+        for negative in "ab":
+            with pytest.raises(ValueError, match="the negative prompt is one of the prompts"):
+                run("flux", "a", negative_prompt=negative)
+        run("flux", "a")
+
+
+def test_what_the_pipeline_makes_of_the_encoding_is_refused():
+    pipeline = stable_diffusion()
+    original = pipeline.encode_prompt
+
+    def halved(*args, **kwargs):
+        pipeline.unet.register_forward_pre_hook(
+            lambda module, args, kwargs: (
+                args,
+                kwargs | {"encoder_hidden_states": kwargs["encoder_hidden_states"] / 2},
+            ),
+            with_kwargs=True,
+        )
+        return original(*args, **kwargs)
+
+    pipeline.encode_prompt = functools.wraps(original)(halved)
+    with (
+        PromptSchedule(pipeline, ["a", "b"], heaviside(0.5)),
+        pytest.raises(ValueError, match=r"does not pass to its denoiser what it encoded.* \[\(2, 4, 8\)\]"),
+    ):
+        run("stable_diffusion", "a", pipeline)
+
+
+SCHEDULERS = {
+    "DDIM": lambda: diffusers.DDIMScheduler(clip_sample=False),
+    "Euler Karras": lambda: diffusers.EulerDiscreteScheduler(use_karras_sigmas=True),
+    "DPM++ Karras": lambda: diffusers.DPMSolverMultistepScheduler(use_karras_sigmas=True),
+    "EDM": lambda: diffusers.EDMEulerScheduler(),
+    "DPM2 ancestral": lambda: diffusers.KDPM2AncestralDiscreteScheduler(),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_time_of_the_weights_is_that_of_the_noise_in_the_images(name):
+    pipeline, asked, noises = stable_diffusion(), [], []
+    scheduler = pipeline.scheduler = SCHEDULERS[name]()
+    scaled = scheduler.scale_model_input
+
+    def seen(sample, timestep):
+        shown = scaled(sample, timestep)
+        ratio = float(sample.norm() / shown.norm())  # the square root of sigma^2 + 1, or of sigma^2 + sigma_data^2
+        noises.append(ratio**2 - (scheduler.config.get("sigma_data") or 1) ** (2 if name == "EDM" else 1))
+        return shown
+
+    with PromptSchedule(pipeline, ["a"], lambda t: (asked.append(t), [1.0])[1]):
+        asked.clear()
+        scheduler.scale_model_input = seen
+        run("stable_diffusion", "a", pipeline, num_inference_steps=6, guidance_scale=1.0)
+    if name in ("DDIM", "DPM++ Karras"):  # they scale nothing, and are told whole timesteps
+        np.testing.assert_allclose(asked, scheduler.timesteps[: len(asked)].double().numpy() / 1000, rtol=0, atol=1e-3)
+        return
+    sigmas = np.sqrt(np.maximum(noises, 0))
+    if name == "EDM":  # its time is no count: the logarithm of sigma
+        ends = np.log([scheduler.config.sigma_min, scheduler.config.sigma_max])
+        np.testing.assert_allclose(asked, (np.log(sigmas) - ends[0]) / (ends[1] - ends[0]), rtol=0, atol=1e-3)
+        return
+    table = scheduler.alphas_cumprod.double().numpy()
+    wanted = np.interp(np.log(sigmas), 0.5 * np.log(1 / table - 1), np.arange(1000)) / 1000
+    np.testing.assert_allclose(asked, wanted, rtol=0, atol=1e-4)
 
 
 def test_a_pipeline_without_text_is_refused():

@@ -7,15 +7,20 @@ mixture the first predictions must be the weighted sum of those that each prompt
 import functools
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from zoo import CASES, VARIATIONS
 from zoo.matrix import CRASHED, RIGHT, WRONG, outputs
 from zoo.matrix import _refusal as refusal
 from zoo.texts import NEGATIVE, PROMPTS, SHORT, call_with_words, reads_text, said_by, with_words
+from zoo.truth import recorded
 
 from reschrom import PromptSchedule
+from reschrom.pipelines.scheduler import schedule_of
 
+# Some schedulers of diffusers turn tensors into arrays in the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 # The tiny StableAudioPipeline has no tokenizer, and its class asks for one.
 READING = [name for name, case in CASES.items() if reads_text(case) and name != "StableAudioPipeline"]
 COMMON = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline, true CFG",
@@ -51,6 +56,7 @@ def alike(one, other):
     )
 
 
+@functools.cache
 def verdict(name, variation, prompts=PROMPTS, negative=NEGATIVE):
     first, second = prompts
 
@@ -117,6 +123,43 @@ def test_the_negative_prompt_may_have_the_words_of_the_prompt(name):
     is_right_or(said, NO_TEXT, REFUSED.get(name, NO_TEXT), "the negative prompt is one of the prompts")
     # Two calls of one encoder cannot be told apart; one batch can.
     assert said == RIGHT or name not in COMMON or CASES[name].together is False or "Qwen" in name
+
+
+FLOWS = [
+    *(
+        "StableDiffusion3Pipeline",
+        "FluxPipeline, dynamic shift",
+        "CogView4Pipeline",
+        "LuminaPipeline",
+        "Lumina2Pipeline",
+    ),
+    *("ZImagePipeline", "HiDreamImagePipeline", "AuraFlowPipeline", "WanPipeline", "MochiPipeline", "SanaPipeline"),
+]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_weights_of_a_flow_are_asked_at_its_sigma(name):
+    pipeline, case, asked = made(name), CASES[name], []
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        with (
+            recorded(pipeline, case, case.size) as truth,
+            PromptSchedule(pipeline, ["red"], lambda t: (asked.append(t), [1.0])[1]),
+        ):
+            asked.clear()
+            pipeline(**call_with_words(case, pipeline, "four steps", "red"))
+    alphas = np.array([moment.alpha for moment in truth.moments])
+    told = np.array(asked).reshape(len(alphas), -1)  # for each call of a step
+    assert np.all(told == told[:, :1])
+    if name.startswith("CogView4"):  # its timesteps are not shifted, its sigmas are; T is counted in timesteps
+        np.testing.assert_allclose(told[:, 0], pipeline.scheduler.timesteps.double().numpy() / 1000, rtol=0, atol=1e-6)
+        sigmas = pipeline.scheduler.sigmas[:-1].double().numpy()
+        np.testing.assert_allclose(alphas, (1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2), rtol=0, atol=1e-6)
+        alphas = schedule_of(pipeline.scheduler).alpha(1000 * told[:, 0])
+        np.testing.assert_allclose(alphas, [moment.alpha for moment in truth.moments], rtol=0, atol=1e-5)
+        return
+    noise, signal = np.sqrt(1 - alphas), np.sqrt(alphas)
+    np.testing.assert_allclose(told[:, 0], noise / (signal + noise), rtol=0, atol=2e-5)
 
 
 MASKED = [name for name in READING if any("mask" in key for key in CASES[name].call(True, None, 1, 2))]

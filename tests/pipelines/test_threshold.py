@@ -178,3 +178,15 @@ def test_nothing_is_left_of_a_threshold_after_an_error():
 def test_what_cannot_be_thresholded_is_refused(attempt, error, message):
     with pytest.raises(error, match=message):
         attempt(np.zeros((1, 4, 4)))
+
+
+def test_one_threshold_at_a_time():
+    pipeline = tiny.ddim(scheduler=DDIMScheduler(clip_sample=False))
+    with (
+        thresholded(pipeline),
+        pytest.raises(ValueError, match="thresholded is open on this pipeline already"),
+        thresholded(pipeline, "plain"),
+    ):
+        pass
+    with thresholded(pipeline):
+        pass

@@ -305,3 +305,41 @@ def test_images_that_do_not_divide_are_refused(scale):
         UpsampleGuidance(made("ddim"), scale),
     ):
         run("ddim")
+
+
+def test_one_block_guides_a_pipeline_at_a_time():
+    pipeline = made("ddim")
+    attributes, guidance = {**vars(pipeline.unet)}, UpsampleGuidance(pipeline)
+    with guidance:
+        for other in (guidance, UpsampleGuidance(pipeline, theta=2.0)):
+            with pytest.raises(ValueError, match=r"UpsampleGuidance is open on this pipeline already; one at a time"):
+                other.__enter__()
+    assert vars(pipeline.unet) == attributes
+    with guidance:  # and again afterwards
+        run("ddim")
+
+
+def test_a_scheduler_that_was_exchanged_is_refused():
+    pipeline = tiny.ddim()
+    guidance = UpsampleGuidance(pipeline)
+    pipeline.scheduler = diffusers.DDIMScheduler(prediction_type="v_prediction")
+    with pytest.raises(ValueError, match="scheduler was exchanged"), guidance:
+        run("ddim", pipeline)
+
+
+def test_images_beside_the_noised_one_and_networks_without_channels_are_refused():
+    pipeline, x = made("stable_diffusion"), torch.zeros(1, LATENT, 8, 8)
+    residuals = {"down_block_additional_residuals": [x], "mid_block_additional_residual": x}
+    with pytest.raises(ValueError, match=r"shown one image, \(N, C, H, W\).* residuals"), UpsampleGuidance(pipeline):
+        pipeline.unet(x, 1, embedded(1), **residuals)
+    bare = tiny.ddim()
+    bare.register_modules(unet=torch.nn.Identity())
+    with pytest.raises(TypeError, match="states its channels"):
+        UpsampleGuidance(bare)
+
+
+def test_a_network_that_was_compiled_in_place_is_refused():
+    pipeline = tiny.ddim()
+    pipeline.unet._compiled_call_impl = pipeline.unet._call_impl  # what `pipeline.unet.compile()` sets
+    with pytest.raises(ValueError, match="compiled in place"), UpsampleGuidance(pipeline):
+        pass
