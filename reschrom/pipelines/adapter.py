@@ -194,8 +194,8 @@ def claimed(denoiser: Any, block: str, around: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function in the place of a method of one object, and take it away again.
+def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Put a function in the place of a method of one object, yield what stands there, and take it away again.
 
     function: is given the method that it stands for, as of the object that is called, and then what the call gives. A
         copy of the object that is made meanwhile keeps it, with the copy's own method.
@@ -213,11 +213,19 @@ def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iter
     vars(replacement)["__signature__"] = signature.replace(parameters=[this, *signature.parameters.values()])
     setattr(owner, name, types.MethodType(replacement, owner))
     try:
-        yield
+        yield replacement
     finally:
         delattr(owner, name)
         if own is not None:
             setattr(owner, name, own)
+
+
+def stands(owner: Any, name: str, replacement: Callable[..., Any]) -> bool:
+    """Whether a replacement of a method is still called, alone or by what was put in its place afterwards."""
+    method = getattr(owner, name)
+    while method is not None and getattr(method, "__func__", method) is not replacement:
+        method = getattr(method, "__wrapped__", None)
+    return method is not None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method
+from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands
 from reschrom.pipelines.scheduler import schedule_of, share_of_time, time_of, upcoming
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
 from reschrom.theory.bands import band_names, bands, from_bands
@@ -141,7 +141,7 @@ class PromptSchedule:
         if len(lengths) > 1:
             raise ValueError(f"lists of prompts hold one text for each image; got lists of {sorted(lengths)} texts")
         self._at(1.0)
-        self._open = contextlib.ExitStack()
+        self._open, self._forwards = contextlib.ExitStack(), list[Callable[..., Any]]()
         self._forget()
 
     def __enter__(self) -> "PromptSchedule":
@@ -149,8 +149,10 @@ class PromptSchedule:
         with contextlib.ExitStack() as stack:
             for denoiser in self._denoisers:
                 stack.enter_context(claimed(denoiser, "PromptSchedule"))
-            for denoiser in self._denoisers:
+            self._forwards = [
                 stack.enter_context(replaced_method(denoiser, "forward", self._predict_mixed))
+                for denoiser in self._denoisers
+            ]
             for reader in self._readers():
                 stack.enter_context(replaced_method(reader, "forward", functools.partial(self._read, reader)))
             stack.enter_context(replaced_method(self._pipeline, "encode_prompt", self._encode_all))
@@ -185,6 +187,11 @@ class PromptSchedule:
         # Anything else is the negative prompt, in a call of its own.
         if not (texts in self._prompts or (isinstance(texts, list) and all(text in self._prompts for text in texts))):
             return original(*args, **kwargs)
+        if not all(stands(each, "forward", ours) for each, ours in zip(self._denoisers, self._forwards, strict=True)):
+            raise ValueError(
+                "something else took the denoiser over since the block was opened, as offloading does after each run; "
+                "open a block for each run"
+            )
         said = [name for name, value in call.arguments.items() if name.startswith("prompt") and value == texts]
         settings = {name: value for name, value in call.arguments.items() if name not in said}
         for known in [each for each in self._encoded if _alike(each[0], settings)]:

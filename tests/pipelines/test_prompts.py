@@ -385,6 +385,48 @@ def test_a_negative_prompt_of_a_call_of_its_own_is_no_prompt_of_the_schedule():
         run("flux", "a")
 
 
+def test_a_denoiser_that_was_taken_over_in_the_block_is_refused():
+    pipeline = stable_diffusion()
+    pipeline.unet.forward = functools.update_wrapper(lambda *args, **kwargs: 0, pipeline.unet.forward)  # as offloading
+    with PromptSchedule(pipeline, ["a", "b"], heaviside(0.5)):
+        pipeline.unet.forward = type(pipeline.unet).forward.__get__(pipeline.unet)
+        with pytest.raises(ValueError, match="took the denoiser over"):
+            run("stable_diffusion", "a", pipeline)
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "flux"])
+def test_the_chromatograph_may_be_opened_first_or_last(name):
+    pipeline, kept = made(name), []
+    settings = {"num_images_per_prompt": 1, "generator": generators(1)[0]}
+    for order in (1, -1):
+        meter = Chromatograph(pipeline, keep="bands")
+        schedule = PromptSchedule(pipeline, ["a", "b"], lambda t: (0.25, 0.75))
+        with contextlib.ExitStack() as stack:
+            for block in (meter, schedule)[::order]:
+                stack.enter_context(block)
+            run(name, "a", **settings | {"generator": generators(1)[0]})
+        kept.append(meter.kept)
+    for one, other in zip(*kept, strict=True):
+        np.testing.assert_array_equal(one.guidance, other.guidance)
+
+
+def test_a_control_net_reads_every_prompt():
+    pipeline = stable_diffusion()
+    control = diffusers.ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(4, 8))
+    for parameter in control.parameters():  # it begins with zeros
+        torch.nn.init.normal_(parameter, std=0.1)
+    unchecked = {"requires_safety_checker": False}
+    parts = pipeline.components | {"controlnet": control} | unchecked
+    pipeline = diffusers.StableDiffusionControlNetPipeline(**parts)
+    pipeline.set_progress_bar_config(disable=True)
+    picture = {"image": torch.rand(1, 3, 16, 16, generator=generators(1)[0])}
+    pure = {prompt: run("stable_diffusion", prompt, pipeline, **picture) for prompt in "ab"}
+    assert not torch.equal(pure["a"], pure["b"])
+    for weights, called, said in [((1, 0), "b", "a"), ((0, 1), "a", "b")]:
+        with PromptSchedule(pipeline, ["a", "b"], lambda t, weights=weights: weights):
+            assert torch.equal(run("stable_diffusion", called, pipeline, **picture), pure[said])
+
+
 def test_what_the_pipeline_makes_of_the_encoding_is_refused():
     pipeline = stable_diffusion()
     original = pipeline.encode_prompt
