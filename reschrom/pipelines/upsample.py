@@ -65,7 +65,7 @@ class UpsampleGuidance:
 
     The size of the images is asked for as without it; of a pipeline that takes none, such as DDPMPipeline, with
     `pipeline.unet.register_to_config(sample_size=64)`. After the block the pipeline is as it was. A `PromptSchedule`
-    belongs inside the block, so that its prompts are those of time t in both predictions.
+    belongs inside the block, so that its prompts are those of time t in both predictions, and is refused around it.
 
     Parameters
     ----------

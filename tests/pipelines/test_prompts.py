@@ -427,6 +427,16 @@ def test_a_control_net_reads_every_prompt():
             assert torch.equal(run("stable_diffusion", called, pipeline, **picture), pure[said])
 
 
+def test_a_denoiser_that_is_told_no_time_is_refused():
+    pipeline = stable_diffusion()
+    pipeline.unet.forward = lambda sample, hour, **kwargs: sample
+    with (
+        PromptSchedule(pipeline, ["a", "b"], heaviside(0.5)),
+        pytest.raises(ValueError, match="StableDiffusionPipeline is told no time"),
+    ):
+        run("stable_diffusion", "a", pipeline)
+
+
 def test_what_the_pipeline_makes_of_the_encoding_is_refused():
     pipeline = stable_diffusion()
     original = pipeline.encode_prompt
