@@ -114,7 +114,9 @@ def list_taken(scheduler: Any) -> str:
     return taken
 
 
-def as_given(scheduler: Any, timesteps: Sequence[int] | Sequence[float]) -> dict[str, list[int]] | dict[str, list[float]]:
+def as_given(
+    scheduler: Any, timesteps: Sequence[int] | Sequence[float]
+) -> dict[str, list[int]] | dict[str, list[float]]:
     """Return a list of timesteps as a diffusers scheduler takes it: `timesteps` or `sigmas`, by `list_taken`.
 
     Raises ValueError for a scheduler that does not arrive at these timesteps when it is given them.

@@ -143,7 +143,10 @@ def test_the_recipe_says_how_its_numbers_were_found(root):
         ({"turning_points": (611, 300)}, "turning points must increase"),
         ({"attenuation": 2.0}, r"attenuation\s+Input should be less than or equal to 1"),
         ({"treatment": "halve"}, r"treatment\s+Input should be 'continue' or 'preserve'"),
-        ({"turning_points": (1, 2, 3, 4, 5)}, "5 turning points need square images whose size is a multiple of 2\^5; got 16"),
+        (
+            {"turning_points": (1, 2, 3, 4, 5)},
+            r"5 turning points need square images whose size is a multiple of 2\^5; got 16",
+        ),
     ],
 )
 def test_recipes_of_no_process_are_refused(changed, message):
