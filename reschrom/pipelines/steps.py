@@ -134,18 +134,16 @@ class StepReader:
         forward = getattr(denoiser, "_orig_mod", denoiser).forward
         arguments = inspect.signature(forward).bind(*args, **kwargs).arguments
         name, shown = next(iter(arguments.items()))
-        predictions = _tensor(output if hasattr(output, "shape") else output[0])
+        predictions = output if hasattr(output, "shape") else output[0]
+        others = {key: value for key, value in arguments.items() if key != name}
+        # As they are now: a pipeline may guide in place.
+        self._calls.append(_Call(denoiser, others, _tensor(shown).clone(), _tensor(predictions).clone()))
         self._heard += 1
-        self._calls.append(
-            _Call(
-                denoiser, {key: value for key, value in arguments.items() if key != name}, _tensor(shown), predictions
-            )
-        )
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._begins, self._calls = True, []
         result = original(*args, **kwargs)
         if original.__self__ is self._scheduler:  # type: ignore[attr-defined]
+            self._begins, self._calls = True, []
             self.schedule = schedule_of(self._scheduler)  # some count other times than before
         return result
 
@@ -154,6 +152,7 @@ class StepReader:
         if original.__self__ is not scheduler or not calls:  # type: ignore[attr-defined]
             return original(*args, **kwargs)  # a copy's, or one that nothing was predicted for
         given = inspect.signature(original).bind(*args, **kwargs).arguments
+        model_output, stepped = given["model_output"].clone(), given["sample"].clone()  # before it steps in place
         index, first_order = getattr(scheduler, "step_index", None), getattr(scheduler, "state_in_first_order", True)
         result = original(*args, **kwargs)
         after = getattr(scheduler, "step_index", None)
@@ -161,7 +160,7 @@ class StepReader:
         self._stepped += 1
         if first_order:  # a step of the sampler begins; its later evaluations are no steps
             place = after - 1 if index is None and after is not None else index
-            self._read(calls, place, given["model_output"], given["timestep"], given["sample"])
+            self._read(calls, place, model_output, given["timestep"], stepped)
         return result
 
     def _read(self, calls: list[_Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:

@@ -219,6 +219,21 @@ def test_a_loop_of_ones_own_is_measured_run_by_run():
         assert (meter.images, len(meter.timesteps)) == (2, steps)
 
 
+def test_guidance_in_place_changes_nothing_of_what_was_heard():
+    common = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    words = torch.tensor([[0.0], [1.0]])
+    pipeline, _ = loop(None)
+    pipeline.unet.predict = lambda x, t: torch.cat([common, common + 0.1 * x[1:]])
+    x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in pipeline.scheduler.timesteps:
+            before = x.clone()
+            unconditional, conditional = pipeline.unet(torch.cat([x, x]), t, words)[0].chunk(2)
+            conditional.sub_(unconditional).mul_(5).add_(unconditional)
+            x.copy_(pipeline.scheduler.step(conditional, t, x).prev_sample)
+            np.testing.assert_allclose(meter.kept[-1].guidance, 0.1 * before, rtol=1e-4, atol=1e-5)
+
+
 def other(x):
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
 
