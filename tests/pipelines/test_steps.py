@@ -14,6 +14,9 @@ from tiny import embedded
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.steps import StepReader
 
+# Some schedulers of diffusers turn tensors into arrays in the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+
 TEXT = {"prompt_embeds": embedded(1), "negative_prompt_embeds": embedded(2)}
 
 
@@ -320,3 +323,33 @@ def test_lists_of_tensors_are_batches():
     reader.close()
     assert len(taken) == 1
     assert taken[0].x_t.shape == x.shape
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7])
+def test_a_modular_pipeline_and_its_guider_are_read_like_others(rescale):
+    whole, blocks = tiny.stable_diffusion_xl(), diffusers.StableDiffusionXLAutoBlocks()
+    blocks.sub_blocks.pop("text_encoder")  # what it would make is given
+    pipeline = blocks.init_pipeline()
+    guider = diffusers.ClassifierFreeGuidance(guidance_scale=4.0, guidance_rescale=rescale)
+    pipeline.update_components(unet=whole.unet, vae=whole.vae, scheduler=whole.scheduler, guider=guider)
+    pooled = {"pooled_prompt_embeds": embedded(3)[:, 0], "negative_pooled_prompt_embeds": embedded(4)[:, 0]}
+
+    def draw():
+        return pipeline(
+            **TEXT,
+            **pooled,
+            num_inference_steps=3,
+            height=16,
+            width=16,
+            generator=torch.Generator().manual_seed(0),
+            output="latents",
+        )
+
+    plain, heard = draw(), []
+    hook = whole.unet.register_forward_hook(lambda module, args, output: heard.append(output[0]))
+    with Chromatograph(pipeline, keep="bands") as meter:
+        assert torch.equal(draw(), plain)
+    hook.remove()
+    # The guider calls the network once for each condition, the conditional one first.
+    for conditional, unconditional, record in zip(heard[::2], heard[1::2], meter.kept, strict=True):
+        np.testing.assert_allclose(record.guidance, conditional - unconditional, rtol=1e-5, atol=1e-6)
