@@ -128,6 +128,11 @@ class Chromatograph:
         return np.array(self._measured().grid)
 
     @property
+    def branches(self) -> tuple[str, ...]:
+        """The branch of each prediction of an image, in the order of the last run's rows and calls."""
+        return self._reader.branches
+
+    @property
     def chromatogram(self) -> Chromatogram:
         """The energy of guidance when guidance was on, otherwise the growth of the estimate."""
         return self.guidance if self._guided else self.growth

@@ -227,7 +227,8 @@ def time_of(schedule: Schedule, mixture: Mixture, told: float) -> float:
     """Return the time of a schedule at which images are so noised: the timestep `told` if that is exact."""
     exact = float(schedule.time_at(mixture.log_snr))
     # Between whole timesteps some interpolate sigma, and keep it in single precision.
-    return told if abs(told - exact) <= _SAME * (schedule.end - schedule.start) else exact
+    close = abs(told - exact) <= _SAME * (schedule.end - schedule.start)
+    return told if close and schedule.start <= told <= schedule.end else exact
 
 
 def reach_of(scheduler: Any) -> float:

@@ -90,6 +90,11 @@ class StepReader:
         self._begins, self._last = True, math.inf
 
     @property
+    def branches(self) -> tuple[str, ...]:
+        """The names of the rows of the last layout that was told apart."""
+        return tuple(next(reversed(self._known.values()), ()))
+
+    @property
     def is_open(self) -> bool:
         """Whether it listens."""
         return self._scheduler is not None

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from zoo import CASES
 from zoo.matrix import CRASHED, RIGHT, WRONG, cells, classes, measured, recording, rendered, verdict
+
+from reschrom import Chromatograph
 
 PAGE = Path(__file__).parents[2] / "book" / "pipelines.md"
 # Classes that few people run, or that do what no other does: these may be refused.
@@ -68,3 +71,31 @@ def test_the_matrix_has_the_classes_that_people_run():
 @pytest.mark.slow
 def test_the_page_lists_what_was_measured():
     assert rendered(measured()) in PAGE.read_text(encoding="utf-8")
+
+
+def lowered(value):
+    """Return tensors of numbers in bfloat16, in lists too."""
+    if isinstance(value, list):
+        return [lowered(each) for each in value]
+    return value.bfloat16() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(name for name in DEFINITELY_RIGHT if "," not in name))
+def test_half_precision_tells_the_same_branches(name):
+    case, seen = CASES[name], []
+    for change in (lambda each: each, lowered):
+        pipeline, given = case.build(), case.variation("default")
+        if change is lowered:
+            pipeline = pipeline.to(torch.bfloat16)
+            try:
+                with torch.no_grad():
+                    pipeline(**{key: lowered(value) for key, value in given.items()})
+            except (RuntimeError, ValueError, TypeError) as error:
+                pytest.skip(f"the pipeline itself does not run so: {error}")
+            given = case.variation("default")
+        with torch.no_grad(), Chromatograph(pipeline) as meter:
+            pipeline(**{key: change(value) for key, value in given.items()})
+        seen.append((meter.images, len(meter.timesteps), meter.chromatogram.name, meter.branches))
+    assert seen[0] == seen[1]

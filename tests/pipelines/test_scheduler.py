@@ -220,6 +220,8 @@ def test_a_time_is_the_timestep_where_that_is_exact():
     told, sigmas = scheduler.timesteps.double().tolist(), scheduler.sigmas.double().numpy()
     times = [time_of(schedule, mixture_at(scheduler, i, t), t) for i, t in enumerate(told)]
     np.testing.assert_allclose(times, told, atol=0.6)  # they are rounded to whole numbers
+    sprint = schedule_of(diffusers.SCMScheduler())
+    assert time_of(sprint, Mixture(0.0, 0.5), 1.5708) == sprint.end  # told a little above pi / 2
     assert any(abs(time - t) > 0.01 for time, t in zip(times, told, strict=True))
     np.testing.assert_allclose(schedule.alpha(np.array(times)), 1 / (1 + sigmas[:-1] ** 2), rtol=1e-4)
 

@@ -70,6 +70,7 @@ def test_two_meters_of_one_pipeline_hear_the_same():
     with Chromatograph(pipeline) as one, Chromatograph(pipeline) as other:
         drawn(pipeline)
     assert np.array_equal(one.guidance.rates, other.guidance.rates)
+    assert one.branches == other.branches == ("unconditional", "conditional")
 
 
 def test_a_meter_is_not_opened_twice():
