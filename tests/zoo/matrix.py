@@ -6,7 +6,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,20 @@ def difference(meter: Any, truth: Truth, pipeline: Any) -> str:
         for what, apart in told.items():
             if not apart <= (PRECISION if what != "alpha" else 1e-5):
                 return f"{what} at step {index} is off by {apart:.2g}"
-    return _of_shares(meter, steps) if all(step.guidance is not None for step in steps) else ""
+    guided = all(step.guidance is not None for step in steps)
+    return (_of_shares(meter, steps) if guided else "") or _of_growth(meter, steps)
+
+
+def _of_growth(meter: Any, steps: Any) -> str:
+    if len(steps) < 2:
+        return ""
+    images = len(steps[0].clipped)
+    moved = [np.sum((after.clipped - before.clipped) ** 2) / images for before, after in pairwise(steps)]
+    if not _apart(meter.changes.rates.sum(axis=0)[::-1], np.array(moved), 1e-9) <= 1e-3:
+        return "the energy of a change of the estimate is off"
+    # The fit that never falls during generation keeps the whole growth of an estimate that never falls.
+    grown = (meter.growth.rates * np.diff(meter.growth.edges)).sum()
+    return "" if np.isfinite(grown) and grown >= 0 else "growth is not finite"
 
 
 def _of_shares(meter: Any, steps: Any) -> str:
