@@ -146,8 +146,8 @@ def _drivable(pipeline: Any) -> Any:
 
     unet = denoiser_of(pipeline, "unet")
     config: Any = getattr(unet, "config", None)
-    plain = isinstance(unet, UNet2DModel) or (
-        isinstance(unet, UNet2DConditionModel)
+    plain = isinstance(uncompiled(unet), UNet2DModel) or (
+        isinstance(uncompiled(unet), UNet2DConditionModel)
         and hasattr(pipeline, "encode_prompt")
         and config.addition_embed_type in (None, "text")
     )
@@ -191,6 +191,11 @@ def claimed(denoiser: Any, block: str, around: str = "") -> Iterator[None]:
         yield
     finally:
         _CLAIMED.remove(claim)
+
+
+def uncompiled(network: Any) -> Any:
+    """Return the network within one that `torch.compile` made, or the network itself."""
+    return getattr(network, "_orig_mod", network)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands
+from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands, uncompiled
 from reschrom.pipelines.scheduler import schedule_of, share_of_time, time_of, upcoming
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
 from reschrom.theory.bands import band_names, bands, from_bands
@@ -150,7 +150,7 @@ class PromptSchedule:
             for denoiser in self._denoisers:
                 stack.enter_context(claimed(denoiser, "PromptSchedule"))
             self._forwards = [
-                stack.enter_context(replaced_method(denoiser, "forward", self._predict_mixed))
+                stack.enter_context(replaced_method(denoiser, "forward", self._mixing(denoiser)))
                 for denoiser in self._denoisers
             ]
             for reader in self._readers():
@@ -237,14 +237,18 @@ class PromptSchedule:
     def _texts(self) -> list[Encoding]:
         return [encoding for _, encoding in self._encoded]
 
-    def _predict_mixed(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+    def _mixing(self, denoiser: Any) -> Callable[..., Any]:
+        # A compiled network does not say itself what its arguments are called.
+        return functools.partial(self._predict_mixed, inspect.signature(uncompiled(denoiser).forward))
+
+    def _predict_mixed(self, signature: inspect.Signature, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict with the prompts of this time, in the place of the prompt that the pipeline was called with.
 
         A call of the denoiser is one of three cases. It holds the encoding of that prompt: then it is made once for
         each prompt of any weight, and the predictions are mixed. It does not, but at this time another one did: then
         it is the unconditional half of guidance in two calls, and passes as it is. Otherwise the schedule is of no use.
         """
-        call = inspect.signature(original).bind(*args, **kwargs)
+        call = signature.bind(*args, **kwargs)
         given = dict(call.arguments)
         t = self._time(given)
         weights = self._at(t)

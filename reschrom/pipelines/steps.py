@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method
+from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method, uncompiled
 from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
 from reschrom.pipelines.geometry import image_layout
 from reschrom.pipelines.scheduler import (
@@ -136,8 +136,7 @@ class StepReader:
         if self._pipeline.scheduler is not self._scheduler:
             self._follow()
             self._begins = True
-        forward = getattr(denoiser, "_orig_mod", denoiser).forward
-        arguments = inspect.signature(forward).bind(*args, **kwargs).arguments
+        arguments = inspect.signature(uncompiled(denoiser).forward).bind(*args, **kwargs).arguments
         name, shown = next(iter(arguments.items()))
         predictions = output if hasattr(output, "shape") else output[0]
         others = {key: value for key, value in arguments.items() if key != name}

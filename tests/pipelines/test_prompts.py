@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tiny import LATENT, TEXT, generators, seeded
+from tiny import LATENT, TEXT, embedded, generators, seeded
 from transformers import CLIPTokenizer, T5Tokenizer
 
 from reschrom import (
@@ -582,3 +582,23 @@ def test_the_switch_is_the_first_moment_at_which_all_coarser_bands_are_made():
     for wrong in (1, 3, 8):
         with pytest.raises(ValueError, match=rf"one of 4x4, 2x2; got {wrong}x{wrong}"):
             switch_time(chromatogram, wrong)
+
+
+def test_a_compiled_network_is_mixed_like_the_plain_one():
+    torch.compiler.reset()
+    pipeline = tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False))
+
+    def encode_prompt(prompt, *_, **__):
+        return embedded(len(prompt)), embedded(99)
+
+    pipeline.encode_prompt = encode_prompt
+
+    def drawn(prompt):
+        generator = torch.Generator().manual_seed(0)
+        return pipeline(prompt, num_inference_steps=3, output_type="latent", generator=generator).images
+
+    plain = [drawn(prompt) for prompt in ("ab", "abc")]
+    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
+    for switch, expected in zip((0.0, 1.0), plain, strict=True):
+        with PromptSchedule(pipeline, ["ab", "abc"], heaviside(switch)):
+            np.testing.assert_allclose(drawn("ab"), expected, rtol=1e-5, atol=1e-5)
