@@ -193,22 +193,23 @@ def classes(names: Iterable[str]) -> set[str]:
 
 
 def rendered(matrix: dict[str, dict[str, str]]) -> str:
-    """Return a matrix as a table of Markdown, with the reasons of its refusals under it."""
-    said = {text: _reason(text) for row in matrix.values() for text in row.values() if text != RIGHT}
-    reasons = sorted(set(said.values()), key=str.casefold)
-    marks = {text: f"refused ({reasons.index(reason) + 1})" for text, reason in said.items()} | {RIGHT: "yes"}
+    """Return a matrix in Markdown: the pipelines that are right in all that they can do, and a table of the others."""
+    rows = sorted(matrix.items(), key=lambda item: item[0].casefold())
+    right = [name for name, row in rows if set(row.values()) == {RIGHT}]
     lines = [
-        "| pipeline | " + " | ".join(VARIATIONS) + " |",
-        "| --- |" + " --- |" * len(VARIATIONS),
-        *(
-            f"| {name} | " + " | ".join(marks[row[each]] if each in row else "" for each in VARIATIONS) + " |"
-            for name, row in sorted(matrix.items(), key=lambda item: item[0].casefold())
-        ),
+        f"**Right in every run** ({len(right)}): {'; '.join(right)}.",
+        "",
+        "| refused | in which runs | why |",
+        "| --- | --- | --- |",
     ]
-    return "\n".join([*lines, "", *(f"{index}. {text}" for index, text in enumerate(reasons, start=1)), ""])
+    for name, row in rows:
+        for reason in dict.fromkeys(_reason(text) for text in row.values() if text != RIGHT):
+            runs = [each for each, text in row.items() if text != RIGHT and _reason(text) == reason]
+            lines.append(f"| {name} | {'all' if len(runs) == len(row) else ', '.join(runs)} | {reason} |")
+    return "\n".join([*lines, ""])
 
 
 def _reason(text: str) -> str:
     """Return a refusal without the sizes of this one run, and without the name that stands at its end."""
     text = re.sub(r"its \d+ tokens", "its tokens", re.sub(r"; got \w+$", "", text))
-    return re.sub(r"\[?\(\d[\d, ()]*\)\]?", "...", text).replace("_", "\\_")
+    return re.sub(r"\[?\(\d[\d, ()]*\)\]?", "...", re.sub(r"\d+%", "much", text)).replace("_", "\\_")
