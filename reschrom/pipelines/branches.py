@@ -13,15 +13,20 @@ has a negative one. So no order of rows has to be assumed.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+if TYPE_CHECKING:
+    import torch
 
 BRANCHES = ("conditional", "unconditional", "image-conditional", "perturbed")
 
 # A combination that leaves more than this of the scheduler's input unexplained, as norms, is not linear in the rows.
 _LINEAR = 1e-3
+# So many numbers of an image tell a handful of coefficients.
+_ENOUGH = 4096
 # Rows that differ by less than this are one prediction: only rounding tells them apart.
 _ROUNDING = 1e-6
 
@@ -62,18 +67,21 @@ def combination(model_output: Any, rows: Sequence[Any], stepped: Any) -> Combina
     model_output, stepped: what the scheduler is given, shape (images, ...).
     rows: predictions of the same shape.
     """
-    target, first, *others = (each.detach().double().flatten(1).cpu().numpy() for each in (model_output, *rows))
+    import torch
+
+    if len(rows) == 1 and torch.equal(model_output, rows[0]):
+        return Combination(np.ones(1), 0.0, True, 0.0, True)
+    target, first, *others, images = (_sampled(each) for each in (model_output, *rows, stepped))
     # From the differences, because the predictions themselves are all but equal.
-    differences = np.stack([first, *(other - first for other in others)], axis=1)
-    sizes = np.linalg.norm(differences, axis=2).mean(axis=0)
+    differences = torch.stack([first, *(other - first for other in others)], dim=1)
+    sizes = differences.norm(dim=2).mean(dim=0).numpy()
     present = sizes > _ROUNDING * max(sizes[0], np.finfo(float).tiny)
     present[0] = True
     precision = _LINEAR + 4 * float(np.finfo(np.float32).eps if model_output.dtype.itemsize > 2 else 2.0**-8)
     found, left = _solved(differences[:, present], target)
     image = 0.0
     if left > precision:
-        images = stepped.detach().double().flatten(1).cpu().numpy()
-        more, less = _solved(np.concatenate([differences[:, present], images[:, None]], axis=1), target)
+        more, less = _solved(torch.cat([differences[:, present], images[:, None]], dim=1), target)
         if less <= precision:
             found, left, image = more[:, :-1], less, float(more[:, -1].mean())
     coefficients = np.zeros(len(rows))
@@ -82,18 +90,25 @@ def combination(model_output: Any, rows: Sequence[Any], stepped: Any) -> Combina
     return Combination(coefficients, image, bool(present[1:].all()), left, left <= precision)
 
 
-def _solved(columns: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+def _sampled(x: "torch.Tensor") -> "torch.Tensor":
+    """Return the numbers of each image, shape (images, numbers), in double precision: some thousands, evenly spread."""
+    flat = x.detach().flatten(1)
+    # An odd stride meets all rows and columns of an image, whose sides are even as a rule.
+    return flat[:, :: max(flat.shape[1] // _ENOUGH, 1) | 1].cpu().double()
+
+
+def _solved(columns: "torch.Tensor", target: "torch.Tensor") -> tuple[np.ndarray, float]:
     """Return the least-squares coefficients of each image, shape (images, columns), and the norm that is left."""
-    gram = columns @ columns.transpose(0, 2, 1)
+    # The sums are torch's: threads of two libraries would wait for each other.
+    gram, right = (columns @ columns.transpose(1, 2)).numpy(), (columns @ target[:, :, None])[..., 0].numpy()
     # Equal scales, so that a small difference of two predictions counts as much as they do.
     scale = np.sqrt(np.einsum("ikk->ik", gram))
     scale = np.where(scale > 0, scale, 1)
-    right = np.einsum("ikn,in->ik", columns, target) / scale
-    gram = gram / (scale[:, :, None] * scale[:, None, :])
-    found = np.stack([np.linalg.lstsq(a, b, rcond=1e-13)[0] for a, b in zip(gram, right, strict=True)]) / scale
-    rest = target - np.einsum("ik,ikn->in", found, columns)
-    size = np.linalg.norm(target)
-    return found, float(np.linalg.norm(rest) / size) if size else 0.0
+    systems = zip(gram / (scale[:, :, None] * scale[:, None, :]), right / scale, strict=True)
+    found = np.stack([np.linalg.lstsq(a, b, rcond=1e-13)[0] for a, b in systems]) / scale
+    rest = target - (columns.new_tensor(found)[:, None] @ columns)[:, 0]
+    size = float(target.norm())
+    return found, float(rest.norm()) / size if size else 0.0
 
 
 def named(found: Combination, conditions: Sequence[Sequence[int] | None], one_batch: bool) -> list[str]:

@@ -235,10 +235,10 @@ class Chromatograph:
                 difference, to_noise = estimate - self._as_measured(other), 1.0
             repeats = bool(self._run) and self._run[-1].time == step.time
             before = self._run[-2 if repeats else -1].estimate if len(self._run) > repeats else estimate
-            parts = [estimate, estimate - before, difference]
-            energies = np.stack(
-                [_energies(part if part is not None else estimate * math.nan) for part in parts], axis=1
-            )
+            parts = [estimate, estimate - before, *([] if difference is None else [difference])]
+            # At once, because what small tensors cost is the number of calls.
+            measured = np.split(_energies(torch.cat(parts)), len(parts))
+        energies = np.stack(measured if difference is not None else [*measured, measured[0] * math.nan], axis=1)
         if not np.isfinite(energies[:, : _CHANGE + 1]).all():
             raise ValueError(f"the estimate at timestep {step.time:g} is not finite")
         record = None
