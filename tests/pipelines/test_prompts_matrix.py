@@ -94,7 +94,12 @@ def is_right_or(said, *reasons):
     assert said == RIGHT or any(reason in said for reason in reasons), said
 
 
-@pytest.mark.parametrize("name", [name for name in READING if "default" in CASES[name].supports])
+def seldom(names):
+    """Mark all but the common pipelines: they wait for `make test`."""
+    return [pytest.param(name, marks=() if name in COMMON else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", seldom(name for name in READING if "default" in CASES[name].supports))
 def test_a_pipeline_says_its_prompts_or_is_refused(name):
     said = verdict(name, "default")
     is_right_or(said, NO_TEXT, REFUSED.get(name, NO_TEXT))
@@ -107,10 +112,7 @@ def test_so_it_does_without_guidance_and_with_more_images(name, variation):
     is_right_or(verdict(name, variation), NO_TEXT, REFUSED.get(name, NO_TEXT))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in COMMON else pytest.mark.slow) for name in READING],
-)
+@pytest.mark.parametrize("name", seldom(READING))
 def test_the_negative_prompt_may_have_the_words_of_the_prompt(name):
     if "default" not in CASES[name].supports:
         pytest.skip("the case has no guided run of one image")
@@ -173,7 +175,7 @@ def test_masks_go_with_their_prompts(name):
         )
 
 
-@pytest.mark.parametrize("name", [name for name in READING if name in COMMON or not CASES[name].together])
+@pytest.mark.parametrize("name", seldom(name for name in READING if name in COMMON or not CASES[name].together))
 def test_prompts_of_other_lengths_are_said_or_refused(name):
     if name.startswith(("HunyuanDiT", "Krea2")):
         pytest.skip("its encodings have one length")

@@ -134,6 +134,7 @@ def verdict(name):
     return WRONG + differs if differs else RIGHT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_pipeline_is_guided_by_the_formula_or_refused(name):
     said = verdict(name)
