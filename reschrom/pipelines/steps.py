@@ -9,12 +9,25 @@ import contextlib
 import inspect
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method, uncompiled
 from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
 from reschrom.pipelines.geometry import image_layout
+from reschrom.pipelines.rows import (
+    Call,
+    as_batch,
+    as_videos,
+    conditions_of,
+    equal,
+    fit_to,
+    is_shown,
+    places_of,
+    precise,
+    rows_of,
+    stand_last,
+)
 from reschrom.pipelines.scheduler import (
     STRAIGHT,
     Mixture,
@@ -27,8 +40,6 @@ from reschrom.pipelines.scheduler import (
     time_of,
 )
 
-# How far, relative to its size, what the network sees may be from what is stepped.
-_SHOWN = 0.02
 # What a pipeline may leave unexplained by its predictions, of all that it gives its scheduler: where there is one
 # prediction, only rounding; where several tell the branches by their signs, rescaling by pixel or frame as well.
 _ALONE, _RELATED = 0.02, 0.5
@@ -58,15 +69,6 @@ class Step(NamedTuple):
     reach: float
 
 
-class _Call(NamedTuple):
-    """One call of a denoiser: its arguments by name, the image among them, and the predictions."""
-
-    denoiser: Any
-    arguments: dict[str, Any]
-    shown: Any
-    predictions: Any
-
-
 class StepReader:
     """Read the steps of runs while a pipeline generates: call `take` with each.
 
@@ -85,7 +87,7 @@ class StepReader:
         self._open = contextlib.ExitStack()
         self._scheduler: Any = None
         self._thread = 0
-        self._calls: list[_Call] = []  # since the last step
+        self._calls: list[Call] = []  # since the last step
         self._heard = self._stepped = 0
         self._begins, self._last = True, math.inf
 
@@ -141,7 +143,7 @@ class StepReader:
         predictions = output if hasattr(output, "shape") else output[0]
         others = {key: value for key, value in arguments.items() if key != name}
         # As they are now: a pipeline may guide in place.
-        self._calls.append(_Call(denoiser, others, _tensor(shown).clone(), _tensor(predictions).clone()))
+        self._calls.append(Call(denoiser, others, as_batch(shown).clone(), as_batch(predictions).clone()))
         self._heard += 1
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -167,11 +169,11 @@ class StepReader:
             self._read(calls, place, model_output, given["timestep"], stepped)
         return result
 
-    def _read(self, calls: list[_Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:
+    def _read(self, calls: list[Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:
         mixture = mixture_at(self._scheduler, place, timestep)
         if not bool(model_output.isfinite().all()):
             raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
-        model_output, stepped = (_as_videos(calls, each) for each in (model_output, stepped))
+        model_output, stepped = (as_videos(calls, each) for each in (model_output, stepped))
         rows, found, stepped = self._combined(calls, model_output, stepped, mixture)
         time = time_of(self.schedule, mixture, as_number(timestep))
         repeated = int((self._scheduler.timesteps == as_number(timestep)).sum()) > 1
@@ -186,7 +188,7 @@ class StepReader:
                     f"{type(self._pipeline).__name__} goes back and forth in time, so that no growth can be measured"
                 )
         names = self._names(calls, rows, found, stepped, mixture)
-        last = _stand_last(calls[0], stepped, shown_scales(self._scheduler, mixture))
+        last = stand_last(calls[0], stepped, shown_scales(self._scheduler, mixture))
         layout = image_layout(self._pipeline, calls[0].denoiser, calls[0].arguments, stepped, last)
         kind, data = prediction_of(self._scheduler), float(self._scheduler.config.get("sigma_data") or 0.5)
         change, scale, image = response(kind, mixture, data), found.scale, found.image
@@ -199,8 +201,8 @@ class StepReader:
                 f"at timestep {as_number(timestep):g} there is no signal, so that a prediction of the noise tells "
                 "nothing of the image"
             )
-        stepped = _precise(stepped)
-        conditional = _precise(rows[names.index("conditional")])
+        stepped = precise(stepped)
+        conditional = precise(rows[names.index("conditional")])
         prediction = conditional if scale == 1 else scale * conditional
         if image:
             prediction = prediction + image * stepped
@@ -212,7 +214,7 @@ class StepReader:
                 time,
                 layout(stepped if kind in STRAIGHT else stepped / mixture.size),
                 layout((change.from_x * stepped + change.from_prediction * prediction) / change.divisor),
-                None if reference is None else layout(conditional - _precise(rows[names.index(reference)])),
+                None if reference is None else layout(conditional - precise(rows[names.index(reference)])),
                 to_estimate,
                 -mixture.signal / mixture.noise * to_estimate,
                 abs(to_estimate),
@@ -220,16 +222,16 @@ class StepReader:
         )
 
     def _combined(
-        self, calls: list[_Call], model_output: Any, stepped: Any, mixture: Mixture
+        self, calls: list[Call], model_output: Any, stepped: Any, mixture: Mixture
     ) -> tuple[list[Any], Combination, Any]:
         """Return the predictions row by row, how the scheduler's input combines them, and what is stepped, once."""
         whole = [(model_output, stepped)]
-        if all(len(each) % 2 == 0 and _equal(*each.chunk(2)) for each in whole[0]):
+        if all(len(each) % 2 == 0 and equal(*each.chunk(2)) for each in whole[0]):
             whole.append((model_output.chunk(2)[0], stepped.chunk(2)[0]))  # DiT steps every image twice
         found, scales = None, shown_scales(self._scheduler, mixture)
         for output, images in whole:
-            for last in _places(calls[0], images, scales):
-                rows, fitted = _rows(calls, images, last), _fitted(output, images)
+            for last in places_of(calls[0], images, scales):
+                rows, fitted = rows_of(calls, images, last), fit_to(output, images)
                 if rows is None or fitted is None:
                     continue
                 combined = combination(fitted, rows, images)
@@ -251,7 +253,7 @@ class StepReader:
         return found
 
     def _names(
-        self, calls: list[_Call], rows: list[Any], found: Combination, stepped: Any, mixture: Mixture
+        self, calls: list[Call], rows: list[Any], found: Combination, stepped: Any, mixture: Mixture
     ) -> list[str]:
         """Return the branch of each row: as it was stated, as it was in the step before, or as the rows tell."""
         layout = tuple(len(call.predictions) for call in calls)
@@ -259,7 +261,7 @@ class StepReader:
             return self._known[layout]
         scales = shown_scales(self._scheduler, mixture)
         shown = [part for call in calls for part in call.shown.chunk(len(call.predictions) // len(stepped))]
-        of_this_image = [_is_shown(part, stepped, scales) for part in shown]
+        of_this_image = [is_shown(part, stepped, scales) for part in shown]
         if not any(of_this_image):
             raise ValueError(
                 f"the denoiser of {type(self._pipeline).__name__} is not shown what its scheduler steps, so that its "
@@ -270,157 +272,9 @@ class StepReader:
                 raise ValueError(f"guidance= names {len(self._stated)} rows; the pipeline predicts {len(rows)}")
             names = list(self._stated)
         else:
-            kinds = _conditions(calls, len(stepped))
+            kinds = conditions_of(calls, len(stepped))
             conditions = [kind if here else None for kind, here in zip(kinds, of_this_image, strict=True)]
             names = named(found, conditions, len(calls) == 1)
         if found.distinct:
             self._known[layout] = names
         return names
-
-
-def _tensor(value: Any) -> Any:
-    """Return a tensor, or a list of them for one image each, as one batch."""
-    import torch
-
-    if isinstance(value, (list, tuple)) and all(isinstance(each, torch.Tensor) for each in value):
-        return torch.stack(list(value))
-    if not isinstance(value, torch.Tensor):
-        raise ValueError(f"a denoiser is shown tensors and returns them; got {type(value).__name__}")
-    return value
-
-
-def _precise(x: Any) -> Any:
-    import torch
-
-    return x.detach().to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _equal(a: Any, b: Any) -> bool:
-    import torch
-
-    return a.shape == b.shape and torch.equal(a, b)
-
-
-def _as_videos(calls: list[_Call], stepped: Any) -> Any:
-    """Return as videos what a scheduler steps frame by frame, if its denoiser predicts videos (N, C, F, H, W)."""
-    predictions = calls[0].predictions
-    if predictions.ndim == 5 and stepped.ndim == 4 and predictions.shape[2] > 1:
-        return stepped.unflatten(0, (-1, predictions.shape[2])).movedim(2, 1)
-    return stepped
-
-
-def _fitted(x: Any, like: Any, last: bool = False) -> Any | None:
-    """Return x with the axes of `like`, or None: what stands behind is cut off, on one axis at most.
-
-    That is a learned variance behind the prediction, or tokens of a reference picture behind those of the image.
-    last: whether what stands before is cut off.
-    """
-    for axis in range(x.ndim - 1, 0, -1):
-        if x.ndim > like.ndim and x.shape[axis] == 1:
-            x = x.squeeze(axis)
-    wanted = tuple(like.shape[1:])
-    if x.ndim != like.ndim or sum(a != b for a, b in zip(x.shape[1:], wanted, strict=True)) > 1:
-        return None
-    x = x[(slice(None), *(slice(-size, None) if last else slice(size) for size in wanted))]
-    return x if tuple(x.shape[1:]) == wanted else None
-
-
-def _rows(calls: list[_Call], stepped: Any, last: bool) -> list[Any] | None:
-    """Return the predictions of all calls, each a batch of what is stepped; None where they do not fit."""
-    rows = []
-    for call in calls:
-        fitted = _fitted(call.predictions, stepped, last)
-        if fitted is None or len(fitted) % len(stepped):
-            return None
-        rows += fitted.chunk(len(fitted) // len(stepped))
-    return rows
-
-
-def _is_shown(shown: Any, stepped: Any, scales: Sequence[float]) -> bool:
-    """Whether what a network is shown holds what is stepped, in any of its channels."""
-    return any(_is_scaled(part, stepped, scales) for part in _parts(shown, stepped))
-
-
-def _places(call: _Call, stepped: Any, scales: Sequence[float]) -> tuple[bool, ...]:
-    """Return whether tokens that are stepped are the last of those that a network predicts, or both where it may be.
-
-    Tokens of a reference picture stand behind those of the image, or before them, as the network is shown them. Tokens
-    of text stand before, and it is not shown them there (Qwen-Image 2.1).
-    """
-    if stepped.ndim != 3 or stepped.shape[1] == call.predictions.shape[1]:
-        return (False,)
-    if call.shown.shape[1] != call.predictions.shape[1]:
-        return (False, True)
-    return (_stand_last(call, stepped, scales),)
-
-
-def _stand_last(call: _Call, stepped: Any, scales: Sequence[float]) -> bool:
-    """Whether tokens that are stepped are the last of those that a network is shown, behind those of references."""
-    if stepped.ndim != 3 or stepped.shape[1] == call.shown.shape[1]:
-        return False
-    return not _is_shown(call.shown[: len(stepped), : stepped.shape[1]], stepped, scales)
-
-
-def _is_scaled(part: Any, stepped: Any, scales: Sequence[float]) -> bool:
-    """Whether a part of what a network is shown is what is stepped, scaled as its scheduler scales."""
-    part, stepped = part.double(), stepped.double()
-    power = float((stepped * stepped).sum())
-    scale = float((part * stepped).sum()) / power if power else 0.0
-    left = float((part - scale * stepped).norm()) / max(float(part.norm()), 1e-300)
-    return left <= _SHOWN and any(abs(scale / each - 1) <= _SHOWN for each in scales)
-
-
-def _parts(shown: Any, stepped: Any) -> Iterator[Any]:
-    """Yield all parts of a shape, one after another along the one axis that is longer; of tokens the first and last."""
-    for axis in range(shown.ndim - 1, 0, -1):
-        if shown.ndim > stepped.ndim and shown.shape[axis] == 1:
-            shown = shown.squeeze(axis)
-    if shown.ndim != stepped.ndim or len(shown) != len(stepped):
-        return
-    longer = [axis for axis in range(1, shown.ndim) if shown.shape[axis] != stepped.shape[axis]]
-    if not longer:
-        yield shown
-    elif len(longer) == 1 and (spare := shown.shape[longer[0]] - stepped.shape[longer[0]]) > 0:
-        tokens = shown.ndim == 3 and longer == [1]
-        for start in (0, spare) if tokens else range(spare + 1):
-            yield shown.narrow(longer[0], start, stepped.shape[longer[0]])
-
-
-def _conditions(calls: list[_Call], images: int) -> list[list[int]]:
-    """Return what each row of all calls is told: a number for each argument, equal where they are told the same."""
-    rows: list[dict[str, list[Any]]] = []
-    for call in calls:
-        count, frames = len(call.predictions) // images, call.predictions.shape[2] if call.predictions.ndim == 5 else 1
-        told = {"": call.shown} | call.arguments
-        lengths = (len(call.predictions), len(call.predictions) * frames)
-        rows += [
-            {name: list(_slices(value, row, count, lengths)) for name, value in told.items()} for row in range(count)
-        ]
-    numbers: list[list[int]] = [[] for _ in rows]
-    for name in dict.fromkeys(name for row in rows for name in row):
-        distinct: list[list[Any]] = []
-        for number, row in zip(numbers, rows, strict=True):
-            mine = row.get(name, [])
-            same = (i for i, other in enumerate(distinct) if len(other) == len(mine) and all(map(_equal, other, mine)))
-            number.append(next(same, len(distinct)))
-            if number[-1] == len(distinct):
-                distinct.append(mine)
-    return numbers
-
-
-def _slices(value: Any, row: int, count: int, lengths: tuple[int, int]) -> Iterator[Any]:
-    """Yield what one row of a batch is told in an argument: its part of every tensor, or the whole of a shared one."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        yield value.chunk(count)[row] if value.ndim and len(value) in lengths else value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _slices(each, row, count, lengths)
-    elif isinstance(value, (list, tuple)):
-        if len(value) == lengths[0] and all(isinstance(each, torch.Tensor) for each in value):
-            value = value[row * len(value) // count : (row + 1) * len(value) // count]
-            yield from value
-        else:
-            for each in value:
-                yield from _slices(each, row, count, lengths)
