@@ -196,7 +196,12 @@ def rendered(matrix: dict[str, dict[str, str]]) -> str:
     """Return a matrix in Markdown: the pipelines that are right in all that they can do, and a table of the others."""
     rows = sorted(matrix.items(), key=lambda item: item[0].casefold())
     right = [name for name, row in rows if set(row.values()) == {RIGHT}]
+    said = [text for row in matrix.values() for text in row.values()]
     lines = [
+        f"There are {len(rows)} pipelines of {len(classes(matrix))} classes. In {len(said)} runs, {said.count(RIGHT)} "
+        f"were measured rightly, and {len(said) - said.count(RIGHT)} were refused, for the reasons in the table. "
+        "None was wrong.",
+        "",
         f"**Right in every run** ({len(right)}): {'; '.join(right)}.",
         "",
         "| refused | in which runs | why |",
