@@ -384,7 +384,9 @@ def never_rising(
 def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
     edges = np.asarray(edges, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
-        raise ValueError(f"the edges of a chromatogram must rise, from image to noise; got {edges}")
+        raise ValueError(
+            f"the edges of a chromatogram must rise, from image to noise; got {' '.join(str(edges).split())}"
+        )
     return edges
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from doors.door import Row, refuse
 
 import reschrom
