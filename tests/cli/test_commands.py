@@ -172,6 +172,10 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
     assert "The prompt steers words" in " ".join(printed.out.split())
 
 
+SWITCH = ["switch", "--steps", "4", "--images", "3", "--batch", "2", "--seed", "5", "--guidance", "3"]
+TWO = ["--prompt", "a photo of a cat", "--prompt", "a cat"]
+
+
 def test_switch_answers_with_the_measured_growth_and_tries_it(models, capsys):
     _, first, _, second = TWO
     assert main([*SWITCH, "--model", str(models / "words"), *TWO, "--band", "4"]) == 0
@@ -210,7 +214,9 @@ def test_a_picture_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(plots, "chromatogram", lambda _: Broken())
     (tmp_path / "r.png").write_bytes(b"an older picture")
-    assert "the disk is full" in failure(capsys, *CHROMATOGRAM, str(tmp_path / "r.png"))
+    assert "the disk is full" in failure(
+        capsys, "chromatogram", "--schedule", "cosine", "--size", "8", "--out", str(tmp_path / "r.png")
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["r.png"]
     assert (tmp_path / "r.png").read_bytes() == b"an older picture"
 
