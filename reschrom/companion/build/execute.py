@@ -20,6 +20,7 @@ from traitlets.config import Config
 
 from reschrom._files import replacing
 from reschrom.companion.build.notebook import declared_parameters, normalise, read_source, to_bytes
+from reschrom.companion.parameters import check_given
 
 # One thread a notebook: notebooks run side by side, and sums come out in the same order on every machine.
 ENVIRONMENT = {
@@ -51,16 +52,14 @@ class CellFailed(RuntimeError):
 def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Path) -> None:
     """Run the notebook at `source` in the folder `root` and write it to `output`, whole or not at all.
 
-    Raises ValueError for a parameter that the notebook does not declare, CellFailed when a cell raises.
+    Raises ValueError or TypeError for a parameter that does not fit the notebook, CellFailed when a cell raises.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     notebook = read_source(source)
-    unknown = parameters.keys() - declared_parameters(notebook).keys()
-    if unknown:
-        raise ValueError(f"{source} declares no parameter {', '.join(map(repr, sorted(unknown)))}")
+    check_given(declared_parameters(notebook), parameters)
     # Sockets that are files of this run alone: kernels that start together cannot take each other's port.
     with tempfile.TemporaryDirectory(prefix="reschrom-") as folder, _environment(Path(folder), root):
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
@@ -130,8 +129,11 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     try:
         execute(options.source, options.output, options.parameters, Path.cwd())
-    except (CellFailed, ValueError) as error:
+    except CellFailed as error:
         print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    except (TypeError, ValueError) as error:
+        print(f"{options.source}: {error}", file=sys.stderr)
         return 1
     print(f"ran {options.source} in {time.monotonic() - start:.1f} s", flush=True)
     return 0
