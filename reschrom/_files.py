@@ -54,10 +54,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         return
     stem = path.stem.encode()[:100].decode(errors="ignore")  # names have at most 255 bytes
     temporary = place.with_name(f".{stem}.{os.getpid()}{path.suffix}")
-    for other in place.parent.glob(f".{glob.escape(stem)}.*{glob.escape(path.suffix)}"):
-        owner = other.name[len(stem) + 2 : len(other.name) - len(path.suffix)]
-        if owner.isdecimal() and not _runs(int(owner)):
-            other.unlink(missing_ok=True)
+    for left in forsaken(place.parent, f".{stem}.", path.suffix):
+        left.unlink(missing_ok=True)
     try:
         with _named(path, temporary):
             yield temporary
@@ -99,6 +97,18 @@ def destination(path: str | Path) -> Path:
     if (not there or place.is_file()) and not os.access(place.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{path} cannot be written: its folder is read-only")
     return place
+
+
+def forsaken(folder: Path, begins: str, ends: str = "") -> Iterator[Path]:
+    """Yield what processes that were killed left in a folder.
+
+    begins, ends: of its name, which goes on with the number of the process. What is named after this process was left
+    by an earlier one, of a container that numbers its processes from 1.
+    """
+    for path in folder.glob(f"{glob.escape(begins)}*{glob.escape(ends)}"):
+        owner = path.name[len(begins) : len(path.name) - len(ends)].split("-")[0]
+        if owner.isdecimal() and (int(owner) == os.getpid() or not _runs(int(owner))):
+            yield path
 
 
 def _runs(process: int) -> bool:

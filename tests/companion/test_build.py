@@ -320,11 +320,13 @@ def test_what_a_killed_build_left_is_completed(root, built, project, command):
     os.killpg(build.pid, signal.SIGKILL)
     assert build.wait() == -signal.SIGKILL
     assert not list((project / "_build" / "executed").rglob("number.ipynb"))
+    (project / "_build" / f".stage-{build.pid}-abc" / "source").mkdir(parents=True)  # as a kill leaves while it renders
     shutil.copy(root / "tests" / "toy" / NUMBER, project / NUMBER)
     assert subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0
     executed = f"{EXECUTED}/theory/number.ipynb"
     assert (project / executed).read_bytes() == (built / executed).read_bytes()
     assert (project / "_build" / "html" / "index.html").is_file() == ("build" in command)
+    assert bool(list((project / "_build").glob(".stage-*"))) == ("build" not in command)
 
 
 def test_a_cluster_runs_the_notebooks_in_processes_of_its_own(built, project, monkeypatch):
