@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reschrom._files import shipped
 from reschrom.design.timesteps import list_taken
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.load import load_pipeline
@@ -210,6 +211,7 @@ def loaded(model: str, dtype: str | None = None, variant: str | None = None, rev
         kind = None if dtype is None else getattr(torch, dtype)
         return load_pipeline(model, dtype=kind, variant=variant, revision=revision)
     except Exception as error:  # whatever its libraries make of a missing or wrong file
+        absent = "" if shipped(model).exists() else ", which is nothing here"
         raise ValueError(
-            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}: {error}"
+            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}{absent}: {error}"
         ) from error

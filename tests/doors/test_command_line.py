@@ -203,7 +203,7 @@ ROWS = {
     f"{WORDS} {OUT} --prompts b": r"not allowed with argument",
     f"{WORDS} --out r.json --images 2 --shard 1/3": r"cannot share 2",
     f"{WORDS} {OUT} --lora none": r"--lora must be weights .* got none",
-    f"measure --model ./nothing {OUT}": r"--model must be a diffusers pipeline, .* got \./nothing: ",
+    f"measure --model ./nothing {OUT}": r"be a diffusers pipeline, .* got \./nothing, which is nothing here: ",
     f"measure --model plain/unet {OUT}": r"got plain/unet: .*model_index\.json",
     f"measure --model '' {OUT}": r"--model must be a diffusers pipeline",
     # switch
