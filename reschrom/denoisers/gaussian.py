@@ -40,7 +40,9 @@ class GaussianField:
     [[[[1.131, 1.131], [1.131, 1.131]]]]
     """
 
-    def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3, size: Size | None = None) -> None:
+    def __init__(
+        self, spectrum: ArrayLike, mean: ArrayLike | float = 0.0, channels: int = 3, size: Size | None = None
+    ) -> None:
         spectrum, mean = np.asarray(spectrum, dtype=np.float64), np.asarray(mean, dtype=np.float64)
         if spectrum.ndim not in (1, 3):
             raise ValueError(

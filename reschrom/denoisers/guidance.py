@@ -8,8 +8,8 @@ from reschrom._arrays import Images, Number
 from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
-from reschrom.theory.bands import band_energies
-from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.bands import band_energies, size_of
+from reschrom.theory.chromatogram import Chromatogram, Source
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
 
@@ -54,4 +54,5 @@ def guidance_from_sampling(
         for _ in ddim(guided, x_t, alphas):
             pass
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
-    return Chromatogram(energies.mean, edges, 2 ** (len(energies.mean) - 1), name, energies.replicates)
+    source = Source(energies, schedule.alpha(edges))
+    return Chromatogram.measured(source, edges, size_of(*x_t.shape[-2:]), name)
