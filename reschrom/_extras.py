@@ -7,6 +7,7 @@ from contextlib import contextmanager
 EXTRAS = {
     "accelerate": "diffusers",
     "diffusers": "diffusers",
+    "filelock": "train",
     "huggingface_hub": "data",
     "pandas": "data",
     "pyarrow": "data",

@@ -5,6 +5,11 @@ so its levels are trained by commands of their own, one after another or side by
 """
 
 import csv
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,8 +20,9 @@ from reschrom._files import replacing
 from reschrom.pipelines.cascade import residual_target
 from reschrom.theory.bands import downsample
 from reschrom.train import checkpoints, dvdp
+from reschrom.train.folder import claimed
 from reschrom.train.models import PROMPT_LENGTH, build
-from reschrom.train.pictures import batch, gallery
+from reschrom.train.pictures import batch, load_gallery, save_gallery
 from reschrom.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -26,36 +32,83 @@ if TYPE_CHECKING:
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """Say in one line that what is trained is too large for the machine."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        if not isinstance(error, MemoryError) and not should_reduce_batch_size(error):
+            raise
+        raise ValueError(
+            "this recipe does not fit into memory: make its batch, channels, size, level or pieces smaller"
+        ) from error
+
+
 @naming_extra("train", "train")
+@_in_memory()
 def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250, show_every: int = 1000) -> Any:
     """Train a small model, write it to the folder `out` as a diffusers pipeline and return the pipeline.
 
     source: the photographs, see `pictures.photographs`.
     out: gets `checkpoints/`, `log.csv`, `samples/` while training runs and the pipeline itself, with averaged
-        weights and the denoiser in half precision, at the end.
+        weights and the denoiser in half precision, at the end. One training at a time is at work in it.
     save_every, show_every: steps between checkpoints, and between grids of samples.
 
     A run that was stopped, in whatever way, goes on from its newest whole checkpoint when it is called again. On a
     CPU the result is the same to the bit as without the stop. Run it under `accelerate launch` for more than one GPU.
-    Raises ValueError when the folder holds checkpoints of another recipe, or the processes cannot share a batch.
+    Raises ValueError when the folder holds checkpoints or pictures of another recipe, the processes cannot share a
+    batch, the machine cannot train so, or the loss is not finite; OSError where the folder cannot be written, or
+    another training is at work in it.
     """
-    import torch
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"train needs a Recipe; got {type(recipe).__name__}")
+    if not isinstance(source, str):
+        raise TypeError(f"source must be text, as pictures.photographs takes it; got {type(source).__name__}")
+    if any(not isinstance(every, int) or isinstance(every, bool) for every in (save_every, show_every)):
+        raise TypeError(f"save_every and show_every must be whole numbers; got {save_every!r} and {show_every!r}")
+    if save_every < 1 or show_every < 1:
+        raise ValueError(f"save_every and show_every must be 1 or more; got {save_every} and {show_every}")
+    accelerator = _accelerator(recipe)
+    pipeline = build(recipe)
+    with claimed(Path(out)) if accelerator.is_main_process else nullcontext():
+        _train(recipe, source, Path(out), save_every, show_every, accelerator, pipeline)
+    accelerator.end_training()
+    return pipeline
+
+
+def _accelerator(recipe: Recipe) -> "Accelerator":
     from accelerate import Accelerator
+
+    try:
+        accelerator = Accelerator(mixed_precision=recipe.precision)
+    except (AssertionError, ImportError, RuntimeError, ValueError) as error:  # whatever a missing device makes of it
+        said = " ".join(str(error).split())
+        raise ValueError(f"this machine cannot train with precision {recipe.precision}: {said}") from error
+    if recipe.batch % accelerator.num_processes:
+        raise ValueError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
+    return accelerator
+
+
+def _train(
+    recipe: Recipe,
+    source: str,
+    out: Path,
+    save_every: int,
+    show_every: int,
+    accelerator: "Accelerator",
+    pipeline: Any,
+) -> None:
+    import torch
     from diffusers.training_utils import EMAModel
     from tqdm import tqdm
 
-    if save_every < 1 or show_every < 1:
-        raise ValueError(f"save_every and show_every must be 1 or more; got {save_every} and {show_every}")
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision=recipe.precision)
-    if recipe.batch % accelerator.num_processes:
-        raise ValueError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
-    pipeline = build(recipe)
     network = _network(pipeline)
     ema = EMAModel(network.parameters(), decay=recipe.ema)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    saved = checkpoints.newest(out / "checkpoints", recipe)
+    saved = checkpoints.newest(out / "checkpoints", recipe, _shapes(network))
     first = 0 if saved is None else saved[0]
     if saved is not None:
         _restore(network, ema, optimizer, first, saved[1])
@@ -66,7 +119,11 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
     log = _Log(out / "log.csv", first) if accelerator.is_main_process else None
     steps = range(first, recipe.steps)
     for step in tqdm(steps, initial=first, total=recipe.steps, disable=None if accelerator.is_main_process else True):
+        done = step + 1
         loss = _loss(denoiser, batches.draw(step, accelerator.process_index, accelerator.device), accelerator)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise ValueError(f"the loss of step {done} is {value}: {checkpoints.SMALLER_RATE}")
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(denoiser.parameters(), 1.0)
         for group in optimizer.param_groups:
@@ -74,9 +131,8 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
         optimizer.step()
         optimizer.zero_grad()
         ema.step(network.parameters())
-        done = step + 1
         if log is not None:
-            log.add(done, loss.item())
+            log.add(done, value)
             if done % save_every == 0 or done == recipe.steps:
                 checkpoints.save(out / "checkpoints", done, _state(network, ema, optimizer), recipe)
             if done % show_every == 0 and recipe.kind != "residual":  # which draws nothing on its own
@@ -88,9 +144,26 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
         # encoder as it is. Not through the pipeline, which warns that half precision runs badly on a CPU.
         network.to("cpu")
         pipeline.unet.half()
-        pipeline.save_pretrained(out)
-    accelerator.end_training()
-    return pipeline
+        if not all(bool(weights.isfinite().all()) for weights in pipeline.unet.parameters()):
+            raise ValueError(f"the weights are beyond half precision after step {recipe.steps}: {checkpoints.SMALLER_RATE}")
+        _write(pipeline, out)
+
+
+def _write(pipeline: Any, out: Path) -> None:
+    """Write a pipeline part by part, each of which is whole; last what makes a pipeline of them, `model_index.json`."""
+    from safetensors import SafetensorError
+
+    temporary = out / f".pipeline.{os.getpid()}"
+    try:
+        pipeline.save_pretrained(temporary)
+        for part in sorted(temporary.iterdir(), key=Path.is_file):
+            if (out / part.name).is_dir():
+                shutil.rmtree(out / part.name)
+            part.replace(out / part.name)
+    except SafetensorError as error:  # a full disk, too
+        raise OSError(f"the pipeline cannot be written to {out}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
@@ -139,10 +212,9 @@ def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator")
     """Make the pictures once, and read them from the folder of the run ever after."""
     path = out / "pictures.npy"
     with accelerator.main_process_first():
-        if accelerator.is_main_process and not path.is_file():
-            with replacing(path) as temporary:
-                np.save(temporary, gallery(recipe, source))
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+        if accelerator.is_main_process and not path.exists():
+            save_gallery(path, recipe, source)
+        return load_gallery(path, recipe, source)
 
 
 def _tokens(pipeline: Any, recipe: Recipe) -> tuple["torch.Tensor", "torch.Tensor"]:
@@ -225,6 +297,16 @@ def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimiz
     return tensors
 
 
+def _shapes(network: "torch.nn.Module") -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what `_state` returns after the first step."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, parameter in network.named_parameters():
+        for part in ("weights", "ema", "adam.exp_avg", "adam.exp_avg_sq"):
+            shapes[f"{part}.{name}"] = tuple(parameter.shape)
+        shapes[f"adam.step.{name}"] = ()
+    return shapes
+
+
 def _restore(network: "torch.nn.Module", ema: Any, optimizer: Any, step: int, saved: dict[str, "torch.Tensor"]) -> None:
     import torch
 
@@ -268,8 +350,12 @@ class _Log:
     def __init__(self, path: Path, first: int) -> None:
         kept = []
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as stream:
-                kept = [row for row in csv.reader(stream) if row and row[0].isdigit() and int(row[0]) <= first]
+            try:
+                with path.open(newline="", encoding="utf-8") as stream:
+                    rows = [row for row in csv.reader(stream) if len(row) == 2 and row[0].isdecimal()]
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise ValueError(f"{path} is not the log of a training: remove it, and it begins anew") from error
+            kept = [row for row in rows if int(row[0]) <= first]
         self.path = path
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([["step", "loss"], *kept])

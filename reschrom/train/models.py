@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from reschrom.design.schedules import designed_schedule, scheduler_for
+from reschrom.theory.schedules import Schedule
 from reschrom.train.dvdp import staged_pipeline
 from reschrom.train.recipe import Recipe
 
@@ -16,20 +17,15 @@ def build(recipe: Recipe) -> Any:
     """Return a new pipeline with the random weights of `recipe.seed`.
 
     An IFPipeline for t2i, a DVDPPipeline for dvdp, a DDIMPipeline otherwise.
-    Raises ValueError for channels that its blocks cannot have.
+    Raises ValueError, or OSError, for a schedule whose spectrum cannot be read or is of another size, and ValueError
+    for contents that the tokenizer cannot tell apart.
     """
     import torch
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 
-    blocks = len(recipe.channels)
-    if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
-        raise ValueError(
-            f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
-            f"{recipe.channels} and {recipe.attentive}"
-        )
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
     if recipe.schedule != "cosine":
-        betas = scheduler_for(designed_schedule(recipe.size, Path(recipe.schedule))).config.trained_betas
+        betas = scheduler_for(_designed(recipe)).config.trained_betas
         ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -40,6 +36,15 @@ def build(recipe: Recipe) -> Any:
     if recipe.kind == "dvdp":
         return staged_pipeline(recipe, unet)
     return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
+
+
+def _designed(recipe: Recipe) -> Schedule:
+    try:
+        return designed_schedule(recipe.size, Path(recipe.schedule))
+    except OSError as error:
+        raise type(error)(f"schedule of a recipe must be cosine or the file of a spectrum: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"schedule of a recipe: {error}") from error
 
 
 def _captioned(recipe: Recipe, scheduler: Any) -> Any:
@@ -107,4 +112,13 @@ def _tokenizer(recipe: Recipe) -> Any:
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
     vocabulary += [(f"▁{word}", -1.0) for word in words if len(word) > 1]
     vocabulary += [("▁a", -1.0), *((letter, -8.0) for letter in letters)]
-    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=PROMPT_LENGTH)
+    tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=PROMPT_LENGTH)
+    first: dict[tuple[int, ...], str] = {}
+    for caption, tokens in zip(recipe.captions, tokenizer(recipe.captions, truncation=True).input_ids, strict=True):
+        other = first.setdefault(tuple(tokens), caption)
+        if other != caption:
+            raise ValueError(
+                f"contents of a recipe must differ in their first {PROMPT_LENGTH} tokens; {other!r} and {caption!r} "
+                "do not"
+            )
+    return tokenizer

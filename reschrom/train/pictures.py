@@ -1,15 +1,22 @@
 """Captioned pictures for training: photographs in every style, and how a batch of them is drawn."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from reschrom._files import replacing
 from reschrom.images.pictures import Picture, photographs
 from reschrom.train.recipe import Recipe
 
 # Part of a photograph's side that a second cut of it keeps at least.
 _SMALLEST_CUT = 0.75
+# The settings of a recipe that decide what its pictures are.
+_MADE_WITH = ("contents", "kind", "pieces", "every_style", "size", "level", "seed")
 # Pictures are moved by up to so many pixels, and mirrored, each time they are used.
 _MOVE = 3
 
@@ -25,6 +32,49 @@ def gallery(recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces s
             for style, draw in enumerate(recipe.styles.values()):
                 pictures[style, index, place] = draw(piece, generator)
     return pictures.reshape(-1, *pictures.shape[2:])
+
+
+def save_gallery(path: Path, recipe: Recipe, source: str) -> None:
+    """Write the gallery as an .npy file, and after the pictures, where np.load reads no further, what made them."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, gallery(recipe, source))
+        np.save(file, np.array(json.dumps(_made_with(recipe, source))))
+
+
+def load_gallery(path: Path, recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces size size 3"]:
+    """Return what `save_gallery` wrote, without reading it all.
+
+    Raises ValueError for a file that is damaged or does not say what made it, and for pictures of another recipe or
+    source, naming the setting that differs.
+    """
+    again = "remove it, and it is made anew"
+    try:
+        pictures = np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            file.seek(pictures.offset + pictures.nbytes)
+            made = dict(json.loads(str(np.lib.format.read_array(file))))
+    # Of a damaged header NumPy says whatever Python says.
+    except (ArithmeticError, LookupError, SyntaxError, TokenError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged or does not say what made it ({said}): {again}") from error
+    for name, value in _made_with(recipe, source).items():
+        if made.get(name) != value:
+            raise ValueError(
+                f"{path} was made with {name} = {made.get(name)!r}, and this training has {value!r}: choose another "
+                f"folder, or {again}"
+            )
+    shape = (len(recipe.captions), recipe.pieces, recipe.picture_size, recipe.picture_size, 3)
+    if pictures.shape != shape or pictures.dtype != np.uint8:
+        raise ValueError(
+            f"{path} must hold bytes of the shape {shape}; got {pictures.dtype} of {pictures.shape}: {again}"
+        )
+    return pictures
+
+
+def _made_with(recipe: Recipe, source: str) -> dict[str, Any]:
+    """Return what decides the pictures, in plain types; files by where they are, wherever they are named from."""
+    data = str(Path(source).resolve()) if source != "photos" and Path(source).exists() else source
+    return {"data": data, **{name: recipe.as_dict()[name] for name in _MADE_WITH}}
 
 
 def _pieces(whole: list[Picture], count: int, generator: np.random.Generator) -> Iterator[Picture]:

@@ -1,12 +1,16 @@
 """A training recipe: every choice that fixes a model, read from one YAML file."""
 
+import functools
+import itertools
+import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from reschrom._extras import naming_extra
@@ -22,12 +26,36 @@ KINDS = {
     "dvdp": "the noise, from a noised picture alone that is halved at turning points",
 }
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
+# Beyond these no network is small, and no picture that it learns from.
+Width = Annotated[int, Field(ge=1, le=2048)]
+_LARGEST_PICTURE = 4096
+_MOST_STEPS = 9_999_999  # the names of checkpoints have seven digits
+_LONGEST_FILE = 2**20  # bytes
 
 
-@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
+def _in_one_line(cls: type[T]) -> type[T]:
+    """Make a class of pydantic say in one line which setting is wrong, of several the first."""
+    construct: Any = cls.__init__
+
+    @functools.wraps(construct)
+    def constructed(self: T, *values: Any, **settings: Any) -> None:
+        try:
+            construct(self, *values, **settings)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            if wrong["type"] == "value_error":  # of settings that do not fit together
+                raise ValueError(str(wrong["ctx"]["error"])) from None
+            got = reprlib.repr(wrong["input"])
+            raise ValueError(f"{wrong['loc'][0]} of a recipe: {wrong['msg']}; got {got}") from None
+
+    cls.__init__ = constructed  # type: ignore[assignment]
+    return cls
+
+
+@_in_one_line
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False, extra="forbid"))
 class Recipe:
     """Everything that decides what `train` makes, apart from the images.
 
@@ -51,33 +79,72 @@ class Recipe:
         that of full resolution and doubles with every halving.
     precision: "no" (float32) or "bf16".
     seed: fixes pictures, first weights, batches and noise.
+
+    Raises ValueError, naming the setting, for a value of another type or out of range, and for settings that do not
+    fit together.
     """
 
     contents: Annotated[tuple[str, ...], Field(min_length=1)]
     kind: Literal["t2i", "image", "residual", "dvdp"] = "t2i"
-    pieces: Count = 400
+    pieces: Annotated[int, Field(ge=1, le=2**20)] = 400
     every_style: bool = False
-    size: Annotated[int, Field(ge=2)] = 64
-    level: Annotated[int, Field(ge=0)] = 0
-    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
+    size: Annotated[int, Field(ge=2, le=_LARGEST_PICTURE)] = 64
+    level: Annotated[int, Field(ge=0, le=_LARGEST_PICTURE.bit_length())] = 0
+    channels: Annotated[tuple[Width, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
     attentive: Annotated[int, Field(ge=0)] = 2
-    text_width: Count = 128
-    text_layers: Count = 2
-    steps: Count = 6000
+    text_width: Annotated[Width, Field(multiple_of=4)] = 128  # the heads of its attention
+    text_layers: Annotated[int, Field(ge=1, le=64)] = 2
+    steps: Annotated[int, Field(ge=1, le=_MOST_STEPS)] = 6000
     batch: Annotated[int, Field(ge=1, le=2**20)] = 32
-    learning_rate: Positive = 8e-4
-    warmup: Annotated[int, Field(ge=0)] = 200
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 8e-4  # float32 holds a step of AdamW
+    warmup: Annotated[int, Field(ge=0, le=_MOST_STEPS)] = 200
     cooldown: Share = 0.25
     ema: Share = 0.999
     unconditional: Share = 0.1
-    snr_limit: Positive = 5.0
+    snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
-    schedule: str = "cosine"
-    turning_points: tuple[Annotated[int, Field(ge=0)], ...] = (300, 611)
-    attenuation: Share = 0.18
+    schedule: Annotated[str, Field(min_length=1)] = "cosine"
+    # Samples of a training run start at timestep 950, which must lie in the last stage.
+    turning_points: tuple[Annotated[int, Field(ge=1, le=950)], ...] = (300, 611)
+    attenuation: Annotated[float, Field(gt=0, le=1)] = 0.18
     treatment: Literal["continue", "preserve"] = "continue"
     precision: Literal["no", "bf16"] = "bf16"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Recipe":
+        for content in self.contents:
+            if not content.strip() or not content.isprintable():
+                raise ValueError(f"contents of a recipe must be words that can be printed; got {content!r}")
+        for content, times in Counter(" ".join(content.split()) for content in self.contents).items():
+            if times > 1:
+                raise ValueError(f"contents of a recipe must differ; got {content!r} {times} times")
+        if self.picture_size > _LARGEST_PICTURE:
+            raise ValueError(
+                f"size and level of a recipe must ask for pictures of at most {_LARGEST_PICTURE} pixels along one "
+                f"side; got {self.size} and {self.level}, which is {self.picture_size}"
+            )
+        blocks = len(self.channels)
+        if not 1 <= self.attentive <= blocks or any(width % 8 for width in self.channels):
+            raise ValueError(
+                f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
+                f"{self.channels} and {self.attentive}"
+            )
+        if not all(before < after for before, after in itertools.pairwise(self.turning_points)):
+            raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
+        if self.kind == "dvdp" and self.schedule != "cosine":
+            raise ValueError(f"schedule of a recipe of dvdp must be cosine; got {self.schedule!r}")
+        halvings = blocks - 1 + (len(self.turning_points) if self.kind == "dvdp" else 0)
+        # The network of t2i brings odd sides back to their size on its way up; the other one does not.
+        if self.size < 2**halvings or (self.kind != "t2i" and self.size % 2**halvings):
+            raise ValueError(
+                f"size of a recipe must be a multiple of {2**halvings}, because {blocks} blocks of channels"
+                f"{f' and {len(self.turning_points)} turning points' if self.kind == 'dvdp' else ''} halve it "
+                f"{halvings} times; got {self.size}"
+            )
+        if self.kind == "residual" and self.size % 2:
+            raise ValueError(f"size of a recipe of residual must be even; got {self.size}")
+        return self
 
     @classmethod
     @naming_extra("Recipe.load", "train")
@@ -88,17 +155,33 @@ class Recipe:
         """
         import yaml
 
+        with shipped(path).open("rb") as file:
+            held = file.read(_LONGEST_FILE + 1)
+        if len(held) > _LONGEST_FILE:
+            raise ValueError(f"{path} is no recipe: it is longer than {_LONGEST_FILE} bytes")
         try:
-            content = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
+            loader = yaml.SafeLoader(held.decode("utf-8"))
+            node = loader.get_single_node()
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            given = Counter(key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode))
+            content = None if node is None else loader.construct_document(node)
+        except RecursionError as error:
+            raise ValueError(f"{path} is no recipe: it is nested too deeply") from error
+        # Of a value that its tag or form does not fit, PyYAML says whatever Python says.
+        except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{path} must hold one setting a line; got {content!r}")
+            raise ValueError(f"{path} must hold one setting a line; got {reprlib.repr(content)}")
+        for name, times in given.items():
+            if times > 1:
+                raise ValueError(f"{path} sets {name!r} {times} times; say it once")
         content = {**content, **overrides}
         known = [field.name for field in fields(cls)]
         for name in content:
             if name not in known:
-                raise ValueError(f"{path} sets {name!r}, which a recipe does not have; it has {', '.join(known)}")
+                raise ValueError(
+                    f"{path} sets {reprlib.repr(name)}, which a recipe does not have; it has {', '.join(known)}"
+                )
         if "contents" not in content:
             raise ValueError(f"{path} must say the contents of the pictures")
         try:
@@ -110,16 +193,12 @@ class Recipe:
     def from_dict(cls, settings: Mapping[str, Any]) -> "Recipe":
         """Return the recipe of what `as_dict` returned; settings that are not there have their usual value.
 
-        Raises ValueError, naming the setting, for a value of another type or out of range.
+        Raises ValueError as the class itself does.
         """
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
         }
-        try:
-            return cls(**plain)
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            raise ValueError(f"{wrong['loc'][0]} of a recipe: {wrong['msg']}; got {wrong['input']!r}") from None
+        return cls(**plain)
 
     @property
     def styles(self) -> dict[str, Callable[[Picture, np.random.Generator], Picture]]:

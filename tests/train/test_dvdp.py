@@ -141,11 +141,11 @@ def test_the_recipe_says_how_its_numbers_were_found(root):
     ("changed", "message"),
     [
         ({"turning_points": (611, 300)}, "turning points must increase"),
-        ({"attenuation": 2.0}, r"attenuation\s+Input should be less than or equal to 1"),
-        ({"treatment": "halve"}, r"treatment\s+Input should be 'continue' or 'preserve'"),
+        ({"attenuation": 2.0}, "attenuation of a recipe: Input should be less than or equal to 1; got 2.0"),
+        ({"treatment": "halve"}, "treatment of a recipe: Input should be 'continue' or 'preserve'; got 'halve'"),
         (
             {"turning_points": (1, 2, 3, 4, 5)},
-            r"5 turning points need square images whose size is a multiple of 2\^5; got 16",
+            "size of a recipe must be a multiple of 64, because 2 blocks of channels and 5 turning points halve it",
         ),
     ],
 )
