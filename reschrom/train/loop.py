@@ -145,7 +145,9 @@ def _train(
         network.to("cpu")
         pipeline.unet.half()
         if not all(bool(weights.isfinite().all()) for weights in pipeline.unet.parameters()):
-            raise ValueError(f"the weights are beyond half precision after step {recipe.steps}: {checkpoints.SMALLER_RATE}")
+            raise ValueError(
+                f"the weights are beyond half precision after step {recipe.steps}: {checkpoints.SMALLER_RATE}"
+            )
         _write(pipeline, out)
 
 

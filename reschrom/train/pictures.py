@@ -36,9 +36,13 @@ def gallery(recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces s
 
 def save_gallery(path: Path, recipe: Recipe, source: str) -> None:
     """Write the gallery as an .npy file, and after the pictures, where np.load reads no further, what made them."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, gallery(recipe, source))
-        np.save(file, np.array(json.dumps(_made_with(recipe, source))))
+    pictures, made = gallery(recipe, source), np.array(json.dumps(_made_with(recipe, source)))
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, pictures)
+            np.save(file, made)
+    except OSError as error:  # a full disk, of which NumPy says no more than how many bytes it wrote
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_gallery(path: Path, recipe: Recipe, source: str) -> UInt8[np.ndarray, "captions pieces size size 3"]:

@@ -33,6 +33,8 @@ Width = Annotated[int, Field(ge=1, le=2048)]
 _LARGEST_PICTURE = 4096
 _MOST_STEPS = 9_999_999  # the names of checkpoints have seven digits
 _LONGEST_FILE = 2**20  # bytes
+_SHORTENED = reprlib.Repr()  # of whatever a file holds
+_SHORTENED.maxlevel = 2
 
 
 def _in_one_line(cls: type[T]) -> type[T]:
@@ -47,7 +49,7 @@ def _in_one_line(cls: type[T]) -> type[T]:
             wrong = error.errors()[0]
             if wrong["type"] == "value_error":  # of settings that do not fit together
                 raise ValueError(str(wrong["ctx"]["error"])) from None
-            got = reprlib.repr(wrong["input"])
+            got = _SHORTENED.repr(wrong["input"])
             raise ValueError(f"{wrong['loc'][0]} of a recipe: {wrong['msg']}; got {got}") from None
 
     cls.__init__ = constructed  # type: ignore[assignment]
@@ -134,13 +136,19 @@ class Recipe:
             raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
         if self.kind == "dvdp" and self.schedule != "cosine":
             raise ValueError(f"schedule of a recipe of dvdp must be cosine; got {self.schedule!r}")
-        halvings = blocks - 1 + (len(self.turning_points) if self.kind == "dvdp" else 0)
+        stages = len(self.turning_points) if self.kind == "dvdp" else 0
+        halvings = blocks - 1 + stages
         # The network of t2i brings odd sides back to their size on its way up; the other one does not.
         if self.size < 2**halvings or (self.kind != "t2i" and self.size % 2**halvings):
             raise ValueError(
                 f"size of a recipe must be a multiple of {2**halvings}, because {blocks} blocks of channels"
-                f"{f' and {len(self.turning_points)} turning points' if self.kind == 'dvdp' else ''} halve it "
+                f"{f' and {stages} turning points' if stages else ''} halve it "
                 f"{halvings} times; got {self.size}"
+            )
+        if self.batch == 1 and not stages and self.size == 2**halvings and 8 in self.channels[-2:]:
+            raise ValueError(
+                "batch of a recipe must be 2 or more, because 8 channels of one pixel are no groups that could be "
+                "normalised; got 1"
             )
         if self.kind == "residual" and self.size % 2:
             raise ValueError(f"size of a recipe of residual must be even; got {self.size}")
@@ -171,7 +179,7 @@ class Recipe:
         except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{path} must hold one setting a line; got {reprlib.repr(content)}")
+            raise ValueError(f"{path} must hold one setting a line; got {_SHORTENED.repr(content)}")
         for name, times in given.items():
             if times > 1:
                 raise ValueError(f"{path} sets {name!r} {times} times; say it once")
@@ -180,7 +188,7 @@ class Recipe:
         for name in content:
             if name not in known:
                 raise ValueError(
-                    f"{path} sets {reprlib.repr(name)}, which a recipe does not have; it has {', '.join(known)}"
+                    f"{path} sets {_SHORTENED.repr(name)}, which a recipe does not have; it has {', '.join(known)}"
                 )
         if "contents" not in content:
             raise ValueError(f"{path} must say the contents of the pictures")
