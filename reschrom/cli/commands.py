@@ -258,6 +258,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from reschrom.train import Recipe, train
 
     transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     changes = {} if arguments.steps is None else {"steps": arguments.steps}
     recipe = Recipe.load(arguments.config, **changes)
     if recipe.kind != arguments.kind:
