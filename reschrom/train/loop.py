@@ -80,10 +80,12 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
 
 
 def _accelerator(recipe: Recipe) -> "Accelerator":
+    import torch
     from accelerate import Accelerator
 
     try:
         accelerator = Accelerator(mixed_precision=recipe.precision)
+        torch.empty(1, device=accelerator.device)  # which a device that is only named refuses
     except (AssertionError, ImportError, RuntimeError, ValueError) as error:  # whatever a missing device makes of it
         said = " ".join(str(error).split())
         raise ValueError(f"this machine cannot train with precision {recipe.precision}: {said}") from error
@@ -133,10 +135,11 @@ def _train(
         ema.step(network.parameters())
         if log is not None:
             log.add(done, value)
-            if done % save_every == 0 or done == recipe.steps:
-                checkpoints.save(out / "checkpoints", done, _state(network, ema, optimizer), recipe)
+            # Samples first: a run that is stopped between the two goes on from before, and shows them again.
             if done % show_every == 0 and recipe.kind != "residual":  # which draws nothing on its own
                 _show(pipeline, network, ema, recipe, out / "samples" / f"step-{done:07d}.png")
+            if done % save_every == 0 or done == recipe.steps:
+                checkpoints.save(out / "checkpoints", done, _state(network, ema, optimizer), recipe)
     accelerator.wait_for_everyone()
     ema.copy_to(network.parameters())
     if accelerator.is_main_process:
