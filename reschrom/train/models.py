@@ -17,12 +17,13 @@ def build(recipe: Recipe) -> Any:
     """Return a new pipeline with the random weights of `recipe.seed`.
 
     An IFPipeline for t2i, a DVDPPipeline for dvdp, a DDIMPipeline otherwise.
-    Raises ValueError, or OSError, for a schedule whose spectrum cannot be read or is of another size, and ValueError
-    for contents that the tokenizer cannot tell apart.
+    Raises ValueError, naming the setting, for a network that cannot be, a schedule whose spectrum is of another size,
+    and contents that the tokenizer cannot tell apart; OSError for a spectrum that cannot be read.
     """
     import torch
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 
+    _check_network(recipe)
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
     if recipe.schedule != "cosine":
         betas = scheduler_for(_designed(recipe)).config.trained_betas
@@ -36,6 +37,32 @@ def build(recipe: Recipe) -> Any:
     if recipe.kind == "dvdp":
         return staged_pipeline(recipe, unet)
     return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
+
+
+def _check_network(recipe: Recipe) -> None:
+    """Refuse what no network can be; a recipe of pictures alone may say anything of its network."""
+    blocks = len(recipe.channels)
+    if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
+        raise ValueError(
+            f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
+            f"{recipe.channels} and {recipe.attentive}"
+        )
+    stages = len(recipe.turning_points) if recipe.kind == "dvdp" else 0
+    halvings = blocks - 1 + stages
+    # The network of t2i brings odd sides back to their size on its way up; the other one does not.
+    if recipe.size < 2**halvings or (recipe.kind != "t2i" and recipe.size % 2**halvings):
+        raise ValueError(
+            f"size of a recipe must be a multiple of {2**halvings}, because {blocks} blocks of channels"
+            f"{f' and {stages} turning points' if stages else ''} halve it "
+            f"{halvings} times; got {recipe.size}"
+        )
+    if recipe.batch == 1 and not stages and recipe.size == 2**halvings and 8 in recipe.channels[-2:]:
+        raise ValueError(
+            "batch of a recipe must be 2 or more, because 8 channels of one pixel are no groups that could be "
+            "normalised; got 1"
+        )
+    if recipe.kind == "residual" and recipe.size % 2:
+        raise ValueError(f"size of a recipe of residual must be even; got {recipe.size}")
 
 
 def _designed(recipe: Recipe) -> Schedule:

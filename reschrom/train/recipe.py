@@ -126,32 +126,10 @@ class Recipe:
                 f"size and level of a recipe must ask for pictures of at most {_LARGEST_PICTURE} pixels along one "
                 f"side; got {self.size} and {self.level}, which is {self.picture_size}"
             )
-        blocks = len(self.channels)
-        if not 1 <= self.attentive <= blocks or any(width % 8 for width in self.channels):
-            raise ValueError(
-                f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
-                f"{self.channels} and {self.attentive}"
-            )
         if not all(before < after for before, after in itertools.pairwise(self.turning_points)):
             raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
         if self.kind == "dvdp" and self.schedule != "cosine":
             raise ValueError(f"schedule of a recipe of dvdp must be cosine; got {self.schedule!r}")
-        stages = len(self.turning_points) if self.kind == "dvdp" else 0
-        halvings = blocks - 1 + stages
-        # The network of t2i brings odd sides back to their size on its way up; the other one does not.
-        if self.size < 2**halvings or (self.kind != "t2i" and self.size % 2**halvings):
-            raise ValueError(
-                f"size of a recipe must be a multiple of {2**halvings}, because {blocks} blocks of channels"
-                f"{f' and {stages} turning points' if stages else ''} halve it "
-                f"{halvings} times; got {self.size}"
-            )
-        if self.batch == 1 and not stages and self.size == 2**halvings and 8 in self.channels[-2:]:
-            raise ValueError(
-                "batch of a recipe must be 2 or more, because 8 channels of one pixel are no groups that could be "
-                "normalised; got 1"
-            )
-        if self.kind == "residual" and self.size % 2:
-            raise ValueError(f"size of a recipe of residual must be even; got {self.size}")
         return self
 
     @classmethod
