@@ -67,7 +67,7 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
         raise TypeError(f"train needs a Recipe; got {type(recipe).__name__}")
     if not isinstance(source, str):
         raise TypeError(f"source must be text, as pictures.photographs takes it; got {type(source).__name__}")
-    if any(not isinstance(every, int) or isinstance(every, bool) for every in (save_every, show_every)):
+    if any(not isinstance(every, (int, np.integer)) or isinstance(every, bool) for every in (save_every, show_every)):
         raise TypeError(f"save_every and show_every must be whole numbers; got {save_every!r} and {show_every!r}")
     if save_every < 1 or show_every < 1:
         raise ValueError(f"save_every and show_every must be 1 or more; got {save_every} and {show_every}")
