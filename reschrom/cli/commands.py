@@ -77,7 +77,8 @@ def _spectrum(arguments: argparse.Namespace) -> int:
         _check_destination(arguments.out, kinds=(".json", ".npz"))
     if arguments.shard is not None and (arguments.out is None or arguments.out.suffix != ".npz"):
         raise ValueError(f"with --shard, --out must end in .npz, for reschrom merge; got {arguments.out}")
-    from reschrom.images.pictures import mapped, numbered
+    from reschrom.images.pictures import Tally, mapped, numbered
+    from reschrom.images.sources import BrokenPicture, shown
 
     about = {"source": Path(arguments.source).name, "pixels": band_names(arguments.size)[0]}
     pipeline = None
@@ -87,7 +88,9 @@ def _spectrum(arguments: argparse.Namespace) -> int:
         pipeline = loaded(arguments.model)
         about |= {"latents of": Path(arguments.model).name, "seed": str(arguments.seed)}
     about["made by"] = f"reschrom {__version__}, reschrom spectrum"
+    tally = Tally()
     settings = {"count": arguments.images, "workers": arguments.workers, "shard": arguments.shard or (0, 1)}
+    settings |= {"skip_broken": arguments.skip_broken, "tally": tally}
     reading = functools.partial(mapped, arguments.source, arguments.size, **settings)
     summed = functools.partial(SpectrumSums.of, source=about["source"])
     if pipeline is None:
@@ -97,11 +100,22 @@ def _spectrum(arguments: argparse.Namespace) -> int:
 
         batches = reading(each=numbered)
         sums = (summed(next(encoded(pipeline, [batch], arguments.seed, first)), first) for first, batch in batches)
-    measured = SpectrumSums.merge(sums).measured(about)
+    try:
+        measured = SpectrumSums.merge(sums).measured(about)
+    except BrokenPicture as error:
+        raise ValueError(f"{error}; --skip-broken measures the others") from error
+    if arguments.shard is None and measured.variance.max() < _NOTHING:
+        raise ValueError(f"the {measured.images} pictures of {shown(arguments.source)} are all the same")
+    for line in tally.lines():
+        print(f"reschrom: {line}", file=sys.stderr)
     _print_spectrum(measured)
     if arguments.out is not None:
         measured.save(arguments.out)
     return 0
+
+
+# A variance that only rounding makes: a step of one colour in one pixel of a million large pictures makes more.
+_NOTHING = 1e-24
 
 
 def _print_spectrum(measured: MeasuredSpectrum) -> None:

@@ -36,7 +36,6 @@ words:
 """
 
 
-_MOST = 2**32 - 1
 SIZE, PIXELS = "N|HEIGHTxWIDTH", "pixels along one side, or along both, such as 104x152"
 
 
@@ -60,17 +59,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"reschrom: {message} (see {self.prog} --help)\n")
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return what reads a whole number of at least so much, and at most what any seed may be."""
+def at_least(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
+    """Return what reads a whole number of at least so much, and at most what any seed may be, or less."""
 
     def read(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = -1
-        if not least <= number <= _MOST:
-            most = f" and at most {_MOST}" if number > _MOST else ""
-            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more{most}; got {text}")
+        if not least <= number <= most:
+            bound = f" and at most {most}" if number > most else ""
+            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more{bound}; got {text}")
         return number
 
     return read
@@ -112,7 +111,8 @@ def parser() -> Parser:
         "source",
         metavar="ZIP|FOLDER|photos|ID",
         help="pictures in folders of any depth; photos are those of the installed packages, 1000 random pieces unless "
-        "--images says more; an ID is fetched from the hub. The middle of a picture is cut to the shape of --size",
+        "--images says more; an ID is fetched from the hub. The middle of a picture is cut to the shape of --size, "
+        "after it was turned upright and laid on white",
     )
     spectrum.add_argument("--size", type=size, required=True, metavar=SIZE, help=PIXELS)
     spectrum.add_argument(
@@ -123,7 +123,12 @@ def parser() -> Parser:
     )
     spectrum.add_argument("--seed", type=at_least(0), default=0, help="of the latents (default: 0)")
     spectrum.add_argument(
-        "--workers", type=at_least(1), default=1, metavar="N", help="processes that read (default: 1)"
+        "--workers", type=at_least(1, 1024), default=1, metavar="N", help="processes that read (default: 1)"
+    )
+    spectrum.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out what cannot be read, and say at the end how many pictures and why, instead of stopping there",
     )
     spectrum.add_argument(
         "--shard",

@@ -53,7 +53,7 @@ ROWS = [
 
 @pytest.mark.parametrize("given", FITTING)
 def test_what_fits_is_taken(given):
-    check_given(DECLARED, given)
+    assert check_given(DECLARED, given) is None
 
 
 @pytest.mark.parametrize(("name", "value", "kind", "words"), ROWS)
