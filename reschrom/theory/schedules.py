@@ -418,8 +418,10 @@ def broken_line(x: Array, xs: np.ndarray, ys: np.ndarray, xp: Any) -> Array:
     """Return the broken line through (xs, ys) at x, its last piece prolonged, for any array namespace."""
     # One dimension and no gaps, because searchsorted in torch asks for that.
     flat = xp.reshape(xp.asarray(x, copy=True), (-1,))
+    if not bool(xp.all(xp.diff(like(xs, flat)) > 0)):  # where two knots are one number, in half precision
+        flat = xp.astype(flat, xp.float64)
     knots, values = like(xs, flat), like(ys, flat)
     right = xp.clip(xp.searchsorted(knots, flat), 1, len(xs) - 1)
     low, high = knots[right - 1], knots[right]
     share = (flat - low) / (high - low)
-    return xp.reshape(values[right - 1] * (1 - share) + values[right] * share, x.shape)
+    return xp.astype(xp.reshape(values[right - 1] * (1 - share) + values[right] * share, x.shape), x.dtype, copy=False)
