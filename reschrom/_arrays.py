@@ -107,11 +107,17 @@ def whole_number(what: str, value: Any, least: int = 0) -> int:
     return int(value)
 
 
-def real_number(what: str, value: Any, least: float = -math.inf, greatest: float = math.inf) -> float:
-    """Return a value after checking that it is one finite real number from `least` to `greatest`."""
+def one_number(what: str, value: Any) -> Any:
+    """Return a value as a plain number, which may be any, NaN too, after checking that it is one real number."""
     one = value.item() if getattr(value, "ndim", None) == 0 else value
     if isinstance(one, bool) or not isinstance(one, Real):
         raise TypeError(f"{what} must be a number; got {told(value)}")
+    return one
+
+
+def real_number(what: str, value: Any, least: Number = -math.inf, greatest: Number = math.inf) -> float:
+    """Return a value after checking that it is one finite real number from `least` to `greatest`."""
+    one = one_number(what, value)
     if not (least <= one <= greatest and abs(one) <= sys.float_info.max):
         limits = "be finite" if least == -math.inf else f"lie in [{least:g}, {greatest:g}]"
         raise ValueError(f"{what} must {limits}; got {one}")

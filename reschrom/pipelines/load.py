@@ -1,6 +1,7 @@
 """Pipelines of diffusers, loaded from safetensors files that are checked first."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,7 @@ def _quiet() -> Iterator[None]:
     before = []
     for library in (diffusers.utils.logging, transformers.utils.logging):
         before.append((library, library.get_verbosity(), library.is_progress_bar_enabled()))
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)  # what goes wrong is raised
         if not sys.stderr.isatty():
             library.disable_progress_bar()
     try:

@@ -382,6 +382,11 @@ def never_rising(
     The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
     precision: the weight of each time; None for equal ones.
     """
+    if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
+        raise ValueError(
+            "the signal at a time counts by its precision, which is positive; got 0 or no number: where alpha = 0, pure "
+            "noise, a prediction of the noise tells nothing of the image"
+        )
     from scipy.optimize import isotonic_regression
 
     rows = signal.reshape(-1, signal.shape[-1])
@@ -421,7 +426,9 @@ def _check_source(source: Source, bands: int, steps: int) -> None:
     """Refuse a source of another grid, whose merged chromatogram would be wrong."""
     energies, alphas, precision = source.energies.mean, source.alphas, source.precision
     shape = (bands, steps) if precision is None else (bands, steps + 1)
-    if energies.shape != shape or {np.shape(each) for each in (alphas, precision) if each is not None} != {(steps + 1,)}:
+    if energies.shape != shape or {np.shape(each) for each in (alphas, precision) if each is not None} != {
+        (steps + 1,)
+    }:
         raise ValueError(
             f"a chromatogram of {bands} bands on {steps} steps has a source of as many; got energies of the shape "
             f"{energies.shape} and {len(alphas)} alphas"
@@ -429,7 +436,7 @@ def _check_source(source: Source, bands: int, steps: int) -> None:
     if not np.all((alphas >= 0) & (alphas <= 1)) or np.any(np.diff(alphas) > 0):
         raise ValueError("the alphas of a source fall from image to noise within [0, 1]")
     if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
-        raise ValueError("the precision of a source is positive")
+        raise ValueError("the precision of a source is positive and finite")
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def powers_and_weights(
         raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {powers}")
     if not all(1 / _GREATEST <= power <= _GREATEST for power in powers):
         raise ValueError(
-            f"the variances of a spectrum must lie between {1 / _GREATEST:g} and {_GREATEST:g}: change the units of the "
-            f"images; got {powers}"
+            f"the variances of a spectrum must lie between {1 / _GREATEST:g} and {_GREATEST:g}, in other units of the "
+            f"images where they do not; got {powers}"
         )
     known = spectrum.size if isinstance(spectrum, MeasuredSpectrum) else size
     if known is None:

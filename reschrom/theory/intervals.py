@@ -165,7 +165,9 @@ class StreamingMean:
         ):
             raise ValueError(f"sums over images have one shape in all; got {shape} and {mean._weighted.shape}")
         if not mean.count or np.any(mean._squares < 0) or not np.all(mean._weights > 0):
-            raise ValueError("sums over images are those of one or more, with squares and weights that are not negative")
+            raise ValueError(
+                "sums over images are those of one or more, with squares and weights that are not negative"
+            )
         return mean
 
     @property
