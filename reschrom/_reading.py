@@ -128,5 +128,5 @@ def _array(member: bytes) -> np.ndarray:
 
 
 def _header(member: bytes) -> str:
-    """Return the header of an array in version 1 of the format: after ten bytes, the last two of which are its length."""
+    """Return the header of an array in version 1 of the format: after ten bytes, the last two its length."""
     return member[10 : 10 + int.from_bytes(member[8:10], "little")].decode("latin1")

@@ -431,7 +431,7 @@ def _check_source(source: Source, bands: int, steps: int) -> None:
     }:
         raise ValueError(
             f"a chromatogram of {bands} bands on {steps} steps has a source of as many; got energies of the shape "
-            f"{energies.shape} and {len(alphas)} alphas"
+            f"{energies.shape} and {np.size(alphas)} alphas"
         )
     if not np.all((alphas >= 0) & (alphas <= 1)) or np.any(np.diff(alphas) > 0):
         raise ValueError("the alphas of a source fall from image to noise within [0, 1]")

@@ -350,7 +350,7 @@ def is_flow(scheduler: Any, config: Any) -> bool:
     return plain and (named or bool(config.get("use_flow_sigmas", False)))
 
 
-def _of_log_sigma(name: str, least: float, greatest: float, path: str = "preserving") -> Schedule:
+def _of_log_sigma(name: str, least: Any, greatest: Any, path: str = "preserving") -> Schedule:
     """Return the schedule whose time is log(sigma) / 4, sigma the noise beside unit signal."""
     least, greatest = (
         real_number(f"the {end} sigma of {name}", each) for end, each in (("least", least), ("greatest", greatest))

@@ -263,17 +263,17 @@ class SpectrumSums:
     def from_state(cls, state: Mapping[str, Any]) -> "SpectrumSums":
         """Return the sums whose `state` this is."""
         named = parsed(text(state["numbers"], "the numbers of images")).items()
-        sums = [
+        images = {source: ranges_in(ranges) for source, ranges in named}
+        mean, *sums = (
             numbers(state[name], "sums over images are numbers") for name in ("mean", "energy", "within", "squares")
-        ]
-        found = cls(
-            {source: ranges_in(ranges) for source, ranges in named}, *sums, whole(state["differences"], "differences")
         )
-        finite("sums over images", *sums)
+        energy, within, squares = sums
+        found = cls(images, mean, energy, within, squares, whole(state["differences"], "differences"))
+        finite("sums over images", mean, *sums)
         if found.mean.ndim != 3 or not found.mean.size or not 0 < found.differences < found.count:
             raise ValueError(f"sums over images have a mean image and fewer differences; got {found.mean.shape}")
         bands = depth(size_of(*found.mean.shape[-2:])) + 1
-        if any(each.shape != (bands,) or np.any(each < 0) for each in sums[1:]):
+        if any(each.shape != (bands,) or np.any(each < 0) for each in sums):
             raise ValueError(f"sums over images are those of {bands} bands, none negative")
         return found
 
