@@ -384,7 +384,7 @@ def never_rising(
     """
     if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
         raise ValueError(
-            "the signal at a time counts by its precision, which is positive; got 0 or no number: where alpha = 0, pure "
+            "the signal at a time counts by its precision, which is positive; got 0 or none: where alpha = 0, pure "
             "noise, a prediction of the noise tells nothing of the image"
         )
     from scipy.optimize import isotonic_regression

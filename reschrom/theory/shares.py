@@ -33,6 +33,9 @@ class BandShare(NamedTuple):
         return interval_around(self.share, self.replicates, level)
 
 
+# Of the energy of all bands, what rounding may put into a band that holds nothing.
+_ROUNDING = 1e-28
+
 # What this type was called when it was two.
 Survival = BandShare
 DecidedShare = BandShare
@@ -57,7 +60,7 @@ def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int =
         )
     finite("the images before and after", original, edited)
     inner, norm = _products(edited - edited.mean(axis=0), original - original.mean(axis=0))
-    if not np.all(norm.sum(axis=0) > 0):
+    if not np.all(_varies(norm)):
         raise ValueError("the originals must differ in every band: what is the same in all cannot be seen to survive")
     return _ratio(inner, norm, seed)
 
@@ -92,7 +95,7 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
         )
     finite("the images of the prompts", switched, first, second)
     inner, norm = _products(switched - first, second - first)
-    differ = norm.sum(axis=0) > 0
+    differ = _varies(norm)
     if not np.all(differ):
         same = band_names(first.shape[-2:])[int(np.argmin(differ))]
         raise ValueError(f"the images of the two prompts must differ in every band; they are the same in {same}")
@@ -190,6 +193,12 @@ def _products(these: Images, those: Images) -> Float[np.ndarray, "2 images bands
         pixels = cell_pixels(these.shape[-2:], m)
         products.append((np.sum(pixels * a * b, axis=(1, 2, 3)), np.sum(pixels * b * b, axis=(1, 2, 3))))
     return np.stack(products, axis=-1)
+
+
+def _varies(norm: np.ndarray) -> np.ndarray:
+    """Tell in which bands there is more than what rounding leaves of the others."""
+    energies = norm.sum(axis=0)
+    return energies > _ROUNDING * energies.sum()
 
 
 def _ratio(inner: np.ndarray, norm: np.ndarray, seed: int) -> BandShare:
