@@ -37,6 +37,8 @@ class Comparison(NamedTuple):
     divergence: float
 
 
+# Energies and mean times are finite where rates and times are no larger.
+_LARGEST = 1e100
 # Of all that is generated, the part that differences of sums over images may leave in a step without being there.
 _ROUNDING = 1e-9
 
@@ -397,7 +399,8 @@ def never_rising(
 def time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
     """Return the edges of a time grid in double precision, after checking that they rise, else ValueError."""
     edges = numpy_array(edges).astype(np.float64, copy=False)
-    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
+    within = np.abs(edges) <= _LARGEST  # NaN fails the comparison
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(within) or not np.all(np.diff(edges) > 0):
         raise ValueError(
             f"the edges of a chromatogram must rise, from image to noise; got {' '.join(str(edges).split())}"
         )
@@ -433,6 +436,8 @@ def _check_source(source: Source, bands: int, steps: int) -> None:
             f"a chromatogram of {bands} bands on {steps} steps has a source of as many; got energies of the shape "
             f"{energies.shape} and {np.size(alphas)} alphas"
         )
+    if precision is None and (np.any(energies < 0) or np.any(source.energies.replicates < 0)):
+        raise ValueError("the energies of a source are not negative")
     if not np.all((alphas >= 0) & (alphas <= 1)) or np.any(np.diff(alphas) > 0):
         raise ValueError("the alphas of a source fall from image to noise within [0, 1]")
     if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
@@ -476,8 +481,9 @@ def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: Size) -> np.
         raise ValueError(
             f"a chromatogram of size {size} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
         )
-    if not np.all(np.isfinite(rates)) or np.any(rates < 0):
-        wrong = rates[~((rates >= 0) & np.isfinite(rates))]
+    right = (rates >= 0) & (rates <= _LARGEST)
+    if not np.all(right):
+        wrong = rates[~right]
         raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
     return rates
 

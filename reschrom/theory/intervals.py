@@ -168,6 +168,8 @@ class StreamingMean:
             raise ValueError(
                 "sums over images are those of one or more, with squares and weights that are not negative"
             )
+        with np.errstate(over="ignore"):
+            finite("the means of replicates", mean.replicates)
         return mean
 
     @property

@@ -60,8 +60,13 @@ def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int =
         )
     finite("the images before and after", original, edited)
     inner, norm = _products(edited - edited.mean(axis=0), original - original.mean(axis=0))
-    if not np.all(_varies(norm)):
-        raise ValueError("the originals must differ in every band: what is the same in all cannot be seen to survive")
+    differ = _varies(norm)
+    if not np.all(differ):
+        same = band_names(original.shape[-2:])[int(np.argmin(differ))]
+        raise ValueError(
+            "the originals must differ in every band: what is the same in all cannot be seen to survive, as it is in "
+            f"{same}"
+        )
     return _ratio(inner, norm, seed)
 
 

@@ -19,7 +19,7 @@ from reschrom.theory.intervals import Ranges, joined, ranges_in
 # Two-sided 95 % point of the normal distribution.
 _NORMAL = 1.959963984540054
 # The squares of the energies of smaller numbers are finite.
-_LARGEST = 1e70
+_LARGEST = 1e35
 # Images whose scatter is measured together: however many processes share the work, these stay the same.
 CHUNK = 64
 
@@ -126,6 +126,8 @@ class MeasuredSpectrum:
         variance, lower, upper = (
             numbers(held[key], "the variances of a spectrum are numbers") for key in ("variance", "lower", "upper")
         )
+        if sums is not None and not np.allclose(sums.measured({}).variance, variance):
+            raise ValueError("its variances are not those of its sums over images")
         size, images = size_of(*sides(tuple(held["size"].tolist()))), whole(held["images"], "the number of images")
         return cls(variance, lower, upper, images, size, texts(parsed(text(held["about"], "about")), "about"), sums)
 
@@ -270,6 +272,8 @@ class SpectrumSums:
         energy, within, squares = sums
         found = cls(images, mean, energy, within, squares, whole(state["differences"], "differences"))
         finite("sums over images", mean, *sums)
+        if max(np.abs(each).max(initial=0) for each in (mean, *sums)) > _LARGEST**4:
+            raise ValueError("sums over images are too large")
         if found.mean.ndim != 3 or not found.mean.size or not 0 < found.differences < found.count:
             raise ValueError(f"sums over images have a mean image and fewer differences; got {found.mean.shape}")
         bands = depth(size_of(*found.mean.shape[-2:])) + 1
@@ -285,7 +289,8 @@ class SpectrumSums:
         scatter = np.maximum(self.squares / self.differences - typical**2, 0)
         scatter *= self.differences / max(self.differences - 1, 1)  # unbiased
         error = np.sqrt(scatter / (self.count - 1)) / np.where(variance > 0, variance, 1)
-        factor = np.exp(_NORMAL * error)
+        with np.errstate(over="ignore"):  # an interval without end is refused
+            factor = np.exp(_NORMAL * error)
         size = size_of(*self.mean.shape[-2:])
         return MeasuredSpectrum(variance, variance / factor, variance * factor, self.count, size, about, self)
 

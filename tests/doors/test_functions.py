@@ -528,7 +528,7 @@ MISTAKES |= {
     "survival of images that are one in a coarse band": (
         lambda: survival(without("4x4"), PICTURES),
         ValueError,
-        r"originals must differ in every band",
+        r"originals must differ in every band: .* as it is in 4x4",
     ),
     "seed below 0": (lambda: survival(PICTURES, PICTURES, -1), ValueError, r"seed of the bootstrap must be 0 or more"),
     "seed in parts": (lambda: survival(PICTURES, PICTURES, 0.5), TypeError, r"must be a whole number; got 0\.5"),
