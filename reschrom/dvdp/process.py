@@ -314,7 +314,8 @@ class AttenuatedProcess:
 
     def _decay(self, s: Number, t: Number, stage: int) -> Gains:
         """Return lambda: what is left at time t of the two parts of the signal of time s."""
-        ratio = np.sqrt(self.alpha(t) / self.alpha(s))
+        # In pure noise no signal is left to lose.
+        ratio = np.sqrt(self.alpha(t) / self.alpha(s)) if np.all(self.alpha(s) > 0) else 1.0
         return Gains(*(ratio / regained for regained in self._regained(s, t, stage)))
 
 

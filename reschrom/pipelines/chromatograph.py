@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import whole_number
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
 from reschrom.theory.bands import band_energies, band_names, size_of
@@ -96,6 +97,7 @@ class Chromatograph:
             )
         self._pipeline, self._keep, self._decoded, self._watch = pipeline, keep, decoded, watch
         self._prediction = prediction_of(pipeline.scheduler)
+        first_image = whole_number("the number of the first image", first_image)
         self._whole = _Runs(StreamingMean(seed), first_image)
         self._run: list[_Moment] = []  # in progress, each time once
 

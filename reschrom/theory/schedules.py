@@ -78,7 +78,8 @@ class Schedule:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             t = self._time(log_snr, xp)
         # Rounding may put the last time a little too late; NaN fails the comparison.
-        if not bool(xp.all(t <= self.end + 1e-5 * abs(self.end))):
+        beyond = max(1e-5, float(xp.finfo(t.dtype).eps)) * abs(self.end)
+        if not bool(xp.all(t <= self.end + beyond)):
             raise ValueError(
                 f"the {self.name} schedule has log signal-to-noise ratios from {float(self.log_snr(self.end)):g} up; "
                 f"got values from {float(log_snr.min()):g} to {float(log_snr.max()):g}"

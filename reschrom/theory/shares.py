@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, finite, numpy_array, real_number, shape_told
+from reschrom._arrays import Images, finite, numpy_array, one_number, real_number, shape_told
 from reschrom.theory.bands import Size, band_names, bands, cell_pixels
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
@@ -177,7 +177,7 @@ def switch_time(chromatogram: Chromatogram, band: Size, kept: float = 0.95) -> f
 
 def fraction(name: str, value: float) -> None:
     """Raise ValueError for a value outside [0, 1]."""
-    if not 0 <= value <= 1:
+    if not 0 <= one_number(name, value) <= 1:
         raise ValueError(f"{name} is a fraction of the last time and lies in [0, 1]; got {value:g}")
 
 

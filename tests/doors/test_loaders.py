@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import tiny
+from doors.door import Row, refuse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reschrom import Chromatogram, MeasuredSpectrum, Schedule, chromatography, measure_spectrum
+from reschrom import Chromatogram, MeasuredSpectrum, Schedule, chromatography, load_pipeline, measure_spectrum
 from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean
 
@@ -282,3 +285,272 @@ def test_json_that_says_something_else_is_refused_or_right(name, valid, tmp_path
     for change in changes:
         change.make(content)
     try_loading(LOADERS[name], json.dumps(content).encode(), tmp_path)
+
+
+def declared(shape: str, descr: str = "<f8", held: bytes = b"") -> bytes:
+    """An array whose header says what it likes."""
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + held
+
+
+def written(name: str, content: bytes | str) -> Path:
+    """A file in the folder of the row, which is made anew for each."""
+    path = Path(name)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def json_of(size: Any = 2, **changed: Any) -> str:
+    return json.dumps({"name": "x", "size": size, "edges": [0, 1], "rates": [[1], [1]], **changed})
+
+
+def spectrum_json(images: Any = 2, about: Any = None, **changed: Any) -> str:
+    fine = {"variance": 1.0, "lower": 0.5, "upper": 2.0, **changed}
+    coarse = {"variance": 1.0, "lower": 0.5, "upper": 2.0}
+    return json.dumps({"bands": {"2x2": fine, "1x1": coarse}, "images": images, "about": about or {}})
+
+
+def bomb() -> bytes:
+    """Many more zeros than the archive has bytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("rates.npy", "w") as member:
+        member.write(declared("(16777216,)"))
+        for _ in range(2**3):
+            member.write(bytes(2**24))
+    return file.getvalue()
+
+
+def archive(compression: int = zipfile.ZIP_STORED, **members: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as made:
+        for name, content in members.items():
+            made.writestr(f"{name}.npy", content)
+    return file.getvalue()
+
+
+def flagged() -> bytes:
+    """An archive that says that its member has a password."""
+    content = bytearray(archive(rates=npy(1.0)))
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    content[6] |= 1
+    return bytes(content)
+
+
+def versioned() -> bytes:
+    """An archive of a version that nobody has written."""
+    content = bytearray(archive(rates=npy(1.0)))
+    content[content.index(b"PK\x01\x02") + 6] = 200
+    return bytes(content)
+
+
+# The content of a file, and what is said of it, by each loader that takes files of that extension.
+ANY_JSON = {
+    "empty": ("", "Expecting value"),
+    "no text": (b"\xff\xfe\xfd", "decode"),
+    "nested deeply": ("[" * 100_000, "nested too deeply"),
+    "objects nested deeply": ('{"a":' * 100_000, "nested too deeply"),
+    "an integer of 5000 digits": ('{"size": ' + "9" * 5000 + "}", "digits"),
+    "a list": ("[]", "list indices"),
+    "nothing": ("null", "NoneType"),
+    "a number": ("1", "int"),
+    "a word": ('"a"', "string indices"),
+}
+ANY_NPZ = {
+    "empty": (b"", "not a zip file"),
+    "no archive": (b"PK\x03\x04", "not a zip file"),
+    "a bomb": (bomb(), r"at most .* bytes; got 1 arrays of 1342\d* bytes"),
+    "many arrays": (archive(**{f"a{n}": b"" for n in range(1001)}), "at most 1000 arrays"),
+    "a password": (flagged(), "encrypted|password"),
+    "another version": (versioned(), "version"),
+    "another compression": (archive(zipfile.ZIP_LZMA, rates=npy(1.0)), "compressed in another way"),
+    "no arrays": (archive(rates=b"PK"), "plain numbers or text|magic"),
+    "objects": (archive(rates=declared("()", "|O", bytes(8))), "plain numbers or text"),
+    "dates": (archive(rates=npy(np.datetime64(1, "s"))), "plain numbers or text"),
+    "a larger array than there is": (archive(rates=declared("(1000000000000,)")), "does not have 0 bytes"),
+    "a shape beyond all numbers": (archive(rates=declared(f"(0, {10**30})")), "does not have 0 bytes"),
+    "a negative shape": (archive(rates=declared("(-1,)", held=bytes(8))), "plain numbers or text"),
+    "text without letters": (archive(rates=declared("(3,)", "<U0")), "does not have 0 bytes"),
+    "a number of no width": (archive(rates=declared("(3,)", "<f3", bytes(9))), "f3"),
+    "a header that computes": (archive(rates=declared("(" + "-" * 9000 + "1,)")), "plain numbers or text"),
+}
+CHROMATOGRAMS = {
+    "no rates": (json.dumps({"name": "x", "size": 2, "edges": [0, 1]}), "'rates'"),
+    "rates in words": (json_of(rates=[["1"], ["1"]]), "rates of a chromatogram must be numbers; got <U1"),
+    "rates of nothing": (json_of(rates=[[None], [1]]), "must be numbers; got object"),
+    "rates of two lengths": (json_of(rates=[[1, 2], [1]]), "inhomogeneous"),
+    "rates below 0": (json_of(rates=[[-1], [1]]), "not negative; got -1"),
+    "rates without end": (json_of(rates=[[float("inf")], [1]]), "must be finite and not negative; got inf"),
+    "rates whose sum has no end": (json_of(rates=[[1e308], [1e308]]), r"must be finite .* got 1e\+308"),
+    "rates beyond all numbers": (json_of(rates=[[10**400], [1]]), "must be numbers; got object"),
+    "edges that overflow": (json_of(edges=[-1e308, 1e308]), "edges of a chromatogram must rise"),
+    "a size in words": (json_of(size="2"), "a size is"),
+    "a size of a truth": (json_of(size=True), "a size is"),
+    "a size beyond its rates": (json_of(size=10**30), "rates of shape"),
+    "a name of a number": (json_of(name=3), "name must be text; got 3"),
+    "about in a list": (json_of(about=["model"]), "about must be texts with names"),
+    "about of numbers": (json_of(about={"steps": 3}), "about must be text; got 3"),
+    "no replicates": (json_of(replicates=[]), "rates of shape"),
+    "one replicate": (json_of(replicates=[[[1], [1]]]), "two or more replicates"),
+    "a source of words": (json_of(source="x"), "string indices"),
+    "a source of nothing": (json_of(source={}), "'alphas'|'seed'"),
+}
+SPECTRA = {
+    "variance NaN": (spectrum_json(variance=float("nan")), "finite, none negative"),
+    "variance below 0": (spectrum_json(variance=-1.0, lower=-2.0), "none negative"),
+    "variance without end": (spectrum_json(variance=float("inf"), upper=float("inf")), "finite"),
+    "variance in words": (spectrum_json(variance="1"), "variances of a spectrum are numbers; got <U"),
+    "variance of nothing": (spectrum_json(variance=None), "variances of a spectrum are numbers; got object"),
+    "lower above upper": (spectrum_json(lower=3.0), "each lies in its interval"),
+    "upper below the variance": (spectrum_json(upper=0.7), "each lies in its interval"),
+    "half an image": (spectrum_json(images=1.5), r"number of images must be a whole number, 0 or more; got 1\.5"),
+    "no image": (spectrum_json(images=0), "number of images of a spectrum must be 1 or more; got 0"),
+    "images below 0": (spectrum_json(images=-3), "whole number, 0 or more; got -3"),
+    "images a truth": (spectrum_json(images=True), "whole number, 0 or more; got True"),
+    "images beyond all numbers": (spectrum_json(images=10**30), "whole number, 0 or more; got 1000"),
+    "about of numbers": (spectrum_json(about={"steps": 3}), "about must be text; got 3"),
+    "bands of nothing": (json.dumps({"bands": {}, "images": 2, "about": {}}), "holds no spectrum"),
+    "bands in a list": (json.dumps({"bands": [1], "images": 2, "about": {}}), "holds no spectrum"),
+}
+FILES = [
+    (load, extension, key, *case)
+    for load, cases in (
+        (Chromatogram.load, {".json": {**ANY_JSON, **CHROMATOGRAMS}, ".npz": ANY_NPZ}),
+        (MeasuredSpectrum.load, {".json": {**ANY_JSON, **SPECTRA}, ".npz": ANY_NPZ}),
+    )
+    for extension, table in cases.items()
+    for key, case in table.items()
+]
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    ("load", "extension", "content", "words"),
+    [
+        pytest.param(load, extension, *case, id=f"{load.__qualname__} {extension} {key}")
+        for load, extension, key, *case in FILES
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_by_its_name(load, extension, content, words, tmp_path):
+    path = written(str(tmp_path / f"it{extension}"), content)
+    refuse(Row(lambda: load(path), ValueError, rf"it\{extension} .*({words})"), tmp_path)
+
+
+@pytest.mark.parametrize("load", [Chromatogram.load, MeasuredSpectrum.load])
+@pytest.mark.parametrize("extension", [".json", ".npz"])
+def test_what_is_no_file_is_an_error_of_the_file_system(load, extension, tmp_path):
+    (tmp_path / f"folder{extension}").mkdir()
+    for name, kind in ((f"folder{extension}", IsADirectoryError), (f"nowhere{extension}", FileNotFoundError)):
+        refuse(Row(lambda name=name: load(Path(name)), kind, name), tmp_path)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    for load, extension in ((Chromatogram.load, ".json"), (MeasuredSpectrum.load, ".npz")):
+        path = tmp_path / f"large{extension}"
+        with path.open("wb") as file:
+            file.truncate(2**31)  # a hole, of which nothing is stored
+        with pytest.raises(ValueError, match=rf"large\{extension} .* at most \d+ bytes; got 2147483648"):
+            load(path)
+        path.unlink()
+
+
+# Model folders.
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A folder that is loaded."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    tiny.ddim().save_pretrained(folder)
+    return folder
+
+
+def index(**changed: Any) -> Callable[[Path], None]:
+    return lambda folder: edited(folder / "model_index.json", changed)
+
+
+def configured(part: str, **changed: Any) -> Callable[[Path], None]:
+    name = "scheduler_config.json" if part == "scheduler" else "config.json"
+    return lambda folder: edited(folder / part / name, changed)
+
+
+def edited(path: Path, changed: dict[str, Any]) -> None:
+    content = {**json.loads(path.read_text()), **changed}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
+
+
+def holds(name: str, content: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def sums(**stated: Any) -> Callable[[Path], None]:
+    return holds("weights.json", json.dumps(stated))
+
+
+def linked(folder: Path) -> None:
+    (folder / "link").symlink_to("/etc/hostname")
+    sums(link="0")(folder)
+
+
+FOLDERS = {
+    "no index": (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
+    "an index of no class": (index(_class_name=...), "model_index.json .*must be a pipeline of diffusers; got None"),
+    "an index of an unknown class": (index(_class_name="Nope"), "must be a pipeline of diffusers; got 'Nope'"),
+    "an index of what is no class": (index(_class_name="__version__"), "got '__version__'"),
+    "an index of no pipeline": (index(_class_name="UNet2DModel"), "got 'UNet2DModel'"),
+    "an index of a number": (index(_class_name=3), "must be a pipeline of diffusers; got 3"),
+    "an index that is a list": (holds("model_index.json", "[]"), "names and values; got list"),
+    "an index that is empty": (holds("model_index.json", ""), "model_index.json is damaged: Expecting value"),
+    "an index nested deeply": (holds("model_index.json", "[" * 100_000), "model_index.json is damaged: .* too deeply"),
+    "a part of nothing": (index(unet=None), "model is no pipeline that diffusers loads"),
+    "a part of a word": (index(unet="x"), "model is no pipeline that diffusers loads"),
+    "a part of an unknown class": (index(unet=["diffusers", "Nope"]), "diffusers loads: .*no class `Nope`"),
+    "a part of an unknown package": (index(unet=["nolib", "Nope"]), "model is no pipeline that diffusers loads"),
+    "a part that is not listed": (index(unet=...), "model is no pipeline that diffusers loads"),
+    "a part that is not there": (lambda folder: shutil.rmtree(folder / "unet"), "no pipeline that diffusers loads"),
+    "settings that are a list": (holds("scheduler/scheduler_config.json", "[]"), "scheduler_config.json is damaged"),
+    "settings cut off": (holds("unet/config.json", "{"), r"unet/config\.json is damaged"),
+    "settings of another kind": (configured("scheduler", num_train_timesteps="x"), "that diffusers loads"),
+    "settings of other weights": (configured("unet", in_channels=9), "that diffusers loads"),
+    "weights cut off": (
+        lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"12345678"),
+        "safetensors is damaged",
+    ),
+    "sums in a list": (holds("weights.json", "[]"), "weights.json is damaged: .* texts with names"),
+    "sums of numbers": (sums(a=3), "weights.json is damaged: .* must be text; got 3"),
+    "sums nested deeply": (holds("weights.json", "[" * 100_000), "weights.json is damaged: it is nested too deeply"),
+    "sums of a missing file": (sums(a="0"), "a is missing: weights.json lists it"),
+    "sums of another file": (sums(**{"unet/config.json": "0"}), "is damaged: its SHA-256 is not the one"),
+    "sums of a file elsewhere": (sums(**{"/etc/hostname": "0"}), "its own folder alone; got '/etc/hostname'"),
+    "sums of a file above": (sums(**{"../x": "0"}), r"its own folder alone; got '\.\./x'"),
+    "sums of a file above, within": (sums(**{"unet/../../x": "0"}), "its own folder alone"),
+    "sums through a link": (linked, "its own folder alone; got 'link'"),
+    "sums of no name": (sums(**{"a\u0000": "0"}), "weights.json is damaged: embedded null byte"),
+}
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_model_folder_that_is_wrong_is_refused_by_its_name(case, model, tmp_path, capfd):
+    change, words = FOLDERS[case]
+    shutil.copytree(model, tmp_path / "model")
+    change(tmp_path / "model")
+    refuse(Row(lambda: load_pipeline(tmp_path / "model"), ValueError, rf"model.*{words}"), tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("part", ["model_index.json", "scheduler/scheduler_config.json", "unet/config.json"])
+@settings(GENERATED, max_examples=max(EXAMPLES // 10, 10))
+@given(damage=DAMAGES)
+def test_a_damaged_model_folder_is_refused_or_right(part, model, tmp_path, damage):
+    content = (model / part).read_bytes()
+    shutil.rmtree(tmp_path / "model", ignore_errors=True)
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model" / part).write_bytes(damage.of(content))
+    try:
+        load_pipeline(tmp_path / "model")
+    except ValueError as error:
+        said = str(error)
+    else:
+        return
+    assert str(tmp_path / "model") in said
+    assert "\n" not in said
