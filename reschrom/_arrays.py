@@ -46,9 +46,15 @@ def numpy_array(value: Array) -> np.ndarray:
     array, xp = real(value)
     if isinstance(array, np.ndarray):
         return array
-    if xp.isdtype(array.dtype, "real floating") and xp.finfo(array.dtype).bits < 32:  # NumPy has no bfloat16
-        array = xp.astype(array, xp.float32)
+    if xp.isdtype(array.dtype, "real floating"):
+        array = single(array)  # NumPy has no bfloat16
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+
+
+def single(array: Array) -> Array:
+    """Return an array of half precision in single precision, in which it can be computed with; others as they are."""
+    xp = array_namespace(array)
+    return xp.astype(array, xp.float32) if xp.finfo(array.dtype).bits < 32 else array
 
 
 def widened(array: Array, factors: Iterable[float]) -> Array:

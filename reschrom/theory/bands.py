@@ -20,7 +20,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, finite, floating, image_sides, like, narrowed, real, shape_told, whole_level
+from reschrom._arrays import Array, finite, floating, image_sides, like, narrowed, real, shape_told, single, whole_level
 
 # Pixels along one side of a square image, or its height and width.
 Size = int | tuple[int, int]
@@ -212,8 +212,7 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
         raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(x)}")
     finite("images", x)
     count, channels = x.shape[:2]
-    # Squares of numbers in half precision are soon too large for it.
-    wide = xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x
+    wide = single(x)  # squares are soon too large for half precision
     with np.errstate(over="ignore", invalid="ignore"):
         energies = xp.sum(band_energies(wide - xp.mean(wide, axis=0), levels), axis=-1) / (count - 1)
     finite("the squares of images", energies)

@@ -14,7 +14,18 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, floating, like, numpy_array, real_number, signal_power, told, whole_number
+from reschrom._arrays import (
+    Array,
+    Number,
+    floating,
+    like,
+    numpy_array,
+    real_number,
+    signal_power,
+    single,
+    told,
+    whole_number,
+)
 
 Curve = Callable[[Array, Any], Array]  # (values, their array namespace) -> values
 
@@ -70,21 +81,21 @@ class Schedule:
                 f"got times from {float(t.min()):g} to {float(t.max()):g}"
             )
         with np.errstate(divide="ignore"):  # the image has infinite signal-to-noise ratio
-            return self._log_snr(t, xp)
+            return xp.astype(self._log_snr(single(t), xp), t.dtype, copy=False)
 
     def time_at(self, log_snr: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`."""
         log_snr, xp = floating(log_snr)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            t = self._time(log_snr, xp)
+            t = self._time(single(log_snr), xp)
         # Rounding may put the last time a little too late; NaN fails the comparison.
-        beyond = max(1e-5, float(xp.finfo(t.dtype).eps)) * abs(self.end)
+        beyond = max(1e-5, float(xp.finfo(log_snr.dtype).eps)) * abs(self.end)
         if not bool(xp.all(t <= self.end + beyond)):
             raise ValueError(
                 f"the {self.name} schedule has log signal-to-noise ratios from {float(self.log_snr(self.end)):g} up; "
                 f"got values from {float(log_snr.min()):g} to {float(log_snr.max()):g}"
             )
-        return xp.clip(t, self.start, self.end)
+        return xp.astype(xp.clip(t, self.start, self.end), log_snr.dtype, copy=False)
 
     def snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the signal-to-noise ratio at time t: Eq. (2)."""
