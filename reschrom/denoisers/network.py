@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, Number, finite, numpy_array, one_signal_power, shape_told, told, whole_number
+from reschrom._arrays import (
+    Images,
+    Number,
+    finite,
+    numpy_array,
+    one_number,
+    one_signal_power,
+    shape_told,
+    told,
+    whole_number,
+)
 from reschrom.theory.schedules import Schedule
 
 # What a network predicts, by the names of diffusers; the first four are shorter, and mean the same.
@@ -136,7 +146,7 @@ class Denoiser:
                 "value_range=(-1, 1) or (0, 1) for pixels, (-math.inf, math.inf) for latents"
             )
         self.value_range = (-math.inf, math.inf) if value_range is None else value_range
-        low, high = self.value_range
+        low, high = (one_number("an end of value_range", each) for each in self.value_range)
         if not low < high:
             raise ValueError(f"a range of values has a least and a greatest one; got {value_range}")
         if whole_number("the images of a batch", batch) < 1:

@@ -422,7 +422,10 @@ def _source(content: dict[str, Any]) -> Source | None:
         return None
     held = content["source"]
     precision = numbers(held["precision"], "the precision must be numbers") if "precision" in held else None
-    return Source(StreamingMean.from_state(held), numbers(held["alphas"], "the alphas must be numbers"), precision)
+    energies = StreamingMean.from_state(held)
+    if precision is None and (np.any(energies.mean < 0) or np.any(energies.replicates < 0)):
+        raise ValueError("the energies of a source are not negative")
+    return Source(energies, numbers(held["alphas"], "the alphas must be numbers"), precision)
 
 
 def _check_source(source: Source, bands: int, steps: int) -> None:
@@ -436,8 +439,6 @@ def _check_source(source: Source, bands: int, steps: int) -> None:
             f"a chromatogram of {bands} bands on {steps} steps has a source of as many; got energies of the shape "
             f"{energies.shape} and {np.size(alphas)} alphas"
         )
-    if precision is None and (np.any(energies < 0) or np.any(source.energies.replicates < 0)):
-        raise ValueError("the energies of a source are not negative")
     if not np.all((alphas >= 0) & (alphas <= 1)) or np.any(np.diff(alphas) > 0):
         raise ValueError("the alphas of a source fall from image to noise within [0, 1]")
     if precision is not None and not np.all((precision > 0) & (precision < np.inf)):

@@ -690,6 +690,11 @@ MISTAKES |= {
         TypeError,
         r"number of channels must be a whole number; got True",
     ),
+    "range of words": (
+        lambda: Denoiser(lambda x, t: x, "x0", FLOW, value_range=("a", "b")),
+        TypeError,
+        r"an end of value_range must be a number; got 'a'",
+    ),
     "prediction of a list": (
         lambda: Denoiser(lambda x, t: x, ["x0"], FLOW),
         ValueError,
