@@ -12,6 +12,7 @@ from reschrom.plots._figure import Figure
 def run(cells: Sequence[str], name: str, namespace: dict[str, Any]) -> list[Figure]:
     """Run code cells in a namespace and return the figures that they show, each drawn."""
     shown = []
+    namespace.setdefault("In", [])  # papermill gave it nothing
     for index, cell in enumerate(cells):
         *body, last = ast.parse(cell).body
         where = f"{name}, code cell {index}"

@@ -159,7 +159,8 @@ def imported_helpers(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     """The functions that a file of tests imports from a module beside this one."""
     found = {}
     for node in tree.body:
-        beside = Path(__file__).with_name(f"{node.module}.py") if isinstance(node, ast.ImportFrom) else None
+        module = node.module.replace(".", "/") if isinstance(node, ast.ImportFrom) and node.module else ""
+        beside = Path(__file__).parent / f"{module}.py" if module else None
         if beside and beside.is_file():
             there = functions_of(ast.parse(beside.read_text(encoding="utf-8")))
             found |= {alias.asname or alias.name: there[alias.name] for alias in node.names if alias.name in there}

@@ -5,6 +5,7 @@ import csv
 import functools
 import inspect
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import numpy as np
 
 from reschrom import __version__
 from reschrom._extras import naming_extra
-from reschrom._files import replacing
+from reschrom._files import destination, read_text, replacing
 from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS, parser
 from reschrom.design.schedules import discretised
 from reschrom.design.timesteps import as_given, designed_timesteps
@@ -29,19 +30,34 @@ if TYPE_CHECKING:
     from reschrom.plots import Sample
 
 
+# What a library says at length is cut; it comes last.
+_LONGEST = 600
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 after one line on standard error."""
     arguments = parser().parse_args(argv)
     try:
         with naming_extra(f"reschrom {arguments.command}", "train" if arguments.command == "train" else None):
-            return int(_RUNS[arguments.command](arguments))
+            status = int(_RUNS[arguments.command](arguments))
+        sys.stdout.flush()  # a full disk behind it is told here, not after the end
+        return status
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ImportError, OSError, TypeError, ValueError) as error:
-        print("reschrom:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except MemoryError:
+        return _refused("out of memory: ask for less at once, with a smaller --size or --batch")
     except KeyboardInterrupt:
-        again = "; the same command goes on from there" if arguments.command == "measure" else ""
+        again = "; the same command goes on from there" if arguments.command in ("measure", "train") else ""
         print(f"reschrom: stopped{again}", file=sys.stderr)
         return 130
+
+
+def _refused(why: str) -> int:
+    print("reschrom:", textwrap.shorten(why, _LONGEST, placeholder=" ..."), file=sys.stderr)
+    return 2
 
 
 def _chromatogram(arguments: argparse.Namespace) -> int:
@@ -59,14 +75,10 @@ def _chromatogram(arguments: argparse.Namespace) -> int:
 def _spectrum(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         _check_destination(arguments.out, kinds=(".json", ".npz"))
-    if arguments.workers < 1:
-        raise ValueError(f"--workers must be 1 or more; got {arguments.workers}")
     if arguments.shard is not None and (arguments.out is None or arguments.out.suffix != ".npz"):
         raise ValueError(f"with --shard, --out must end in .npz, for reschrom merge; got {arguments.out}")
     from reschrom.images.pictures import mapped, numbered
 
-    if arguments.images is not None and arguments.images < 2:
-        raise ValueError(f"--images must be 2 or more; got {arguments.images}")
     about = {"source": Path(arguments.source).name, "pixels": band_names(arguments.size)[0]}
     pipeline = None
     if arguments.model is not None:
@@ -141,7 +153,8 @@ def _spectrum_given(arguments: argparse.Namespace) -> Spectrum | None:
 def _measure(arguments: argparse.Namespace) -> int:
     _check_destination(arguments.out, ".html")
     if arguments.preview is not None:
-        _check_folder(arguments.preview)
+        folder = arguments.preview
+        destination(folder / "step-001.png" if folder.exists() else folder)
     spectrum = _spectrum_given(arguments)
     if spectrum is not None:
         variances(spectrum)  # a file that is none is refused before anything is drawn
@@ -215,12 +228,7 @@ def _check_destination(out: Path, *more: str, kinds: tuple[str, ...] = _KINDS) -
     *others, last = (*more, *kinds)
     if out.suffix not in (*others, last):
         raise ValueError(f"--out must end in {', '.join(others)} or {last}; got {out}")
-    _check_folder(out)
-
-
-def _check_folder(out: Path) -> None:
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out} cannot be written: there is no folder {out.parent}")
+    destination(out)
 
 
 def _write(chromatogram: Chromatogram, out: Path) -> None:
@@ -296,7 +304,7 @@ def _scheduler(path: Path) -> Any:
     import diffusers
 
     try:
-        config = json.loads(config_path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(config_path))
         return getattr(diffusers, config["_class_name"]).from_config(config)
     except ImportError:  # the class needs a package that is not here, and says which
         raise

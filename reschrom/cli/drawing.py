@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reschrom._files import shipped
 from reschrom.design.timesteps import list_taken
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.load import load_pipeline
@@ -87,13 +88,11 @@ _COUNTS = ("num_images_per_prompt", "num_videos_per_prompt", "batch_size")
 def opened(arguments: argparse.Namespace) -> Any:
     """Load the pipeline that the arguments name and set it up, after checking that it takes all that they ask of it."""
     asked = vars(arguments)
-    for name in ("steps", "images", "batch", "height", "width", "frames"):
-        if asked.get(name) is not None and asked[name] < 1:
-            raise ValueError(f"--{name} must be 1 or more; got {asked[name]}")
     if arguments.guidance is not None and not math.isfinite(arguments.guidance):
         raise ValueError(f"--guidance must be a finite number; got {arguments.guidance}")
     if asked.get("offload") and arguments.device == "cpu":
         raise ValueError("--offload moves weights between the processor and a --device; got --device cpu")
+    _check_device(arguments.device)
     dtype = asked.get("dtype")
     pipeline = loaded(arguments.model, dtype, asked.get("variant"), asked.get("revision"))
     named = type(pipeline).__name__
@@ -118,6 +117,16 @@ def opened(arguments: argparse.Namespace) -> Any:
         pipeline.enable_model_cpu_offload(device=device)
         return pipeline
     return pipeline.to(device)
+
+
+def _check_device(device: str) -> None:
+    """Raise ValueError for a device that is not here, before the weights are read."""
+    import torch
+
+    try:
+        torch.empty(1, device=device).cpu()  # meta holds no numbers to give back
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"--device must be one that torch finds here, such as cpu; got {device}: {error}") from error
 
 
 def _exchanged(scheduler: Any, name: str) -> Any:
@@ -182,8 +191,12 @@ def draw(
     generators = [torch.Generator().manual_seed(arguments.seed + number) for number in numbers]
     try:
         return pipeline(generator=generators, **settings)[0]
-    except (AttributeError, LookupError, RuntimeError) as error:  # out of memory, or a scheduler that does not fit
-        raise ValueError(f"{type(pipeline).__name__} does not draw with these settings: {error}") from error
+    except (OSError, TypeError, ValueError):
+        raise
+    except Exception as error:  # whatever a pipeline makes of settings, or of too little memory
+        small = isinstance(error, MemoryError | RuntimeError) and "memory" in f"{type(error).__name__} {error}".lower()
+        more = " (a smaller --batch, --dtype float16 or --offload takes less)" if small else ""
+        raise ValueError(f"{type(pipeline).__name__} does not draw with these settings{more}: {error}") from error
 
 
 def loaded(model: str, dtype: str | None = None, variant: str | None = None, revision: str | None = None) -> Any:
@@ -198,6 +211,7 @@ def loaded(model: str, dtype: str | None = None, variant: str | None = None, rev
         kind = None if dtype is None else getattr(torch, dtype)
         return load_pipeline(model, dtype=kind, variant=variant, revision=revision)
     except Exception as error:  # whatever its libraries make of a missing or wrong file
+        absent = "" if shipped(model).exists() else ", which is nothing here"
         raise ValueError(
-            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}: {error}"
+            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}{absent}: {error}"
         ) from error

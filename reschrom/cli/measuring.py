@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reschrom import __version__
-from reschrom._files import replacing
+from reschrom._files import read_text, replacing
 from reschrom.cli.drawing import draw, opened
 from reschrom.pipelines.adapter import denoiser_of
 from reschrom.pipelines.chromatograph import Chromatograph, Record
@@ -113,7 +113,7 @@ def _prompts(arguments: argparse.Namespace) -> list[str | None]:
     """Return what to draw, one None for a pipeline that reads no prompts."""
     if arguments.prompts is None:
         return arguments.prompt or [None]
-    lines = [line.strip() for line in arguments.prompts.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_text(arguments.prompts).splitlines()]
     if not any(lines):
         raise ValueError(f"--prompts must be a file with one prompt a line; {arguments.prompts} has none")
     return [line for line in lines if line]

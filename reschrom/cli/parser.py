@@ -1,6 +1,8 @@
 """What the command line understands: every command and its options."""
 
 import argparse
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +36,7 @@ words:
 """
 
 
+_MOST = 2**32 - 1
 SIZE, PIXELS = "N|HEIGHTxWIDTH", "pixels along one side, or along both, such as 104x152"
 
 
@@ -49,10 +52,28 @@ def size(text: str) -> Size:
 class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        # Python before 3.14 takes -3e0 and -inf for options.
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf$|nan$)", re.IGNORECASE)
 
     def error(self, message: str) -> NoReturn:
         """Leave with one line, where argparse would print the usage first."""
         self.exit(2, f"reschrom: {message} (see {self.prog} --help)\n")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of at least so much, and at most what any seed may be."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = -1
+        if not least <= number <= _MOST:
+            most = f" and at most {_MOST}" if number > _MOST else ""
+            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more{most}; got {text}")
+        return number
+
+    return read
 
 
 def parser() -> Parser:
@@ -94,12 +115,16 @@ def parser() -> Parser:
         "--images says more; an ID is fetched from the hub. The middle of a picture is cut to the shape of --size",
     )
     spectrum.add_argument("--size", type=size, required=True, metavar=SIZE, help=PIXELS)
-    spectrum.add_argument("--images", type=int, help="at most so many, in the order of their names (default: all)")
+    spectrum.add_argument(
+        "--images", type=at_least(2), help="at most so many, in the order of their names (default: all)"
+    )
     spectrum.add_argument(
         "--model", metavar="ID|FOLDER", help="measure the latents of this latent model instead of the pictures"
     )
-    spectrum.add_argument("--seed", type=int, default=0, help="of the latents (default: 0)")
-    spectrum.add_argument("--workers", type=int, default=1, metavar="N", help="processes that read (default: 1)")
+    spectrum.add_argument("--seed", type=at_least(0), default=0, help="of the latents (default: 0)")
+    spectrum.add_argument(
+        "--workers", type=at_least(1), default=1, metavar="N", help="processes that read (default: 1)"
+    )
     spectrum.add_argument(
         "--shard",
         type=_shard,
@@ -120,7 +145,7 @@ def parser() -> Parser:
         "reschrom timesteps --schedule data/models/pocket-t2i-64 --size 64 --spectrum spectrum.json --steps 27\n"
         "  reschrom timesteps --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --steps 27",
     )
-    timesteps.add_argument("--steps", type=int, required=True, help="how many timesteps to choose")
+    timesteps.add_argument("--steps", type=at_least(1), required=True, help="how many timesteps to choose")
     timesteps.add_argument(
         "--equal",
         choices=EQUAL,
@@ -177,9 +202,9 @@ def parser() -> Parser:
     pipeline = measure.add_argument_group("settings of the pipeline, where it has them")
     add = pipeline.add_argument
     add("--negative-prompt", metavar="TEXT", help="what not to draw")
-    add("--height", type=int, metavar="PIXELS", help="of the images")
-    add("--width", type=int, metavar="PIXELS", help="of the images")
-    add("--frames", type=int, help="of a video")
+    add("--height", type=at_least(1), metavar="PIXELS", help="of the images")
+    add("--width", type=at_least(1), metavar="PIXELS", help="of the images")
+    add("--frames", type=at_least(1), help="of a video")
     add("--scheduler", metavar="NAME", help="a class of diffusers in the place of the pipeline's own")
     add("--lora", metavar="FILE|FOLDER|ID", help="LoRA weights to add, safetensors")
     add("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights (default: float32)")
@@ -246,9 +271,13 @@ def parser() -> Parser:
             help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
         )
         learn.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log, samples")
-        learn.add_argument("--steps", type=int, help="instead of those of the recipe")
-        learn.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default: 250)")
-        learn.add_argument("--show-every", type=int, default=1000, help="steps between sample grids (default: 1000)")
+        learn.add_argument("--steps", type=at_least(1), help="instead of those of the recipe")
+        learn.add_argument(
+            "--save-every", type=at_least(1), default=250, help="steps between checkpoints (default: 250)"
+        )
+        learn.add_argument(
+            "--show-every", type=at_least(1), default=1000, help="steps between sample grids (default: 1000)"
+        )
         learn.set_defaults(command="train", kind=kind)
 
     time = _command(
@@ -258,7 +287,7 @@ def parser() -> Parser:
         "reschrom time --schedule cosine --level 1 --t 0.5",
     )
     _add_schedule(time)
-    time.add_argument("--level", type=int, required=True, help="how often the sides are halved: 0, 1, 2, ...")
+    time.add_argument("--level", type=at_least(0), required=True, help="how often the sides are halved: 0, 1, 2, ...")
     time.add_argument("--t", type=float, required=True, help="time of the large image")
     return whole
 
@@ -277,17 +306,17 @@ def _command(commands: "argparse._SubParsersAction[Parser]", name: str, summary:
 def _add_sampling(command: Parser) -> None:
     add = command.add_argument
     add("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
-    add("--steps", type=int, default=50, help="steps of the pipeline's own scheduler (default: 50)")
+    add("--steps", type=at_least(1), default=50, help="steps of the pipeline's own scheduler (default: 50)")
     add("--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)")
     _add_drawing(command)
 
 
 def _add_drawing(command: Any) -> None:
     add = command.add_argument
-    add("--images", type=int, default=16, help="how many to average over (default: 16)")
-    add("--seed", type=int, default=0, help="of the first image; the next has the next (default: 0)")
+    add("--images", type=at_least(1), default=16, help="how many to average over (default: 16)")
+    add("--seed", type=at_least(0), default=0, help="of the first image; the next has the next (default: 0)")
     add("--device", default="cpu", help="cpu, cuda, mps, ... (default: cpu)")
-    add("--batch", type=int, default=8, help="images at a time, which changes no image (default: 8)")
+    add("--batch", type=at_least(1), default=8, help="images at a time, which changes no image (default: 8)")
 
 
 def _add_spectrum(command: Parser, purpose: str = "without it the paper's formula is used, which needs none") -> None:

@@ -40,7 +40,9 @@ class GaussianField:
     [[[[1.131, 1.131], [1.131, 1.131]]]]
     """
 
-    def __init__(self, spectrum: ArrayLike, mean: ArrayLike = 0.0, channels: int = 3, size: Size | None = None) -> None:
+    def __init__(
+        self, spectrum: ArrayLike, mean: ArrayLike | float = 0.0, channels: int = 3, size: Size | None = None
+    ) -> None:
         spectrum, mean = (numpy_array(each).astype(np.float64, copy=False) for each in (spectrum, mean))
         whole_number("the number of channels", channels, least=1)
         if spectrum.ndim not in (1, 3):

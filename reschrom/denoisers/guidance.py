@@ -9,7 +9,7 @@ from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
 from reschrom.theory.bands import band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram, time_grid
+from reschrom.theory.chromatogram import Chromatogram, Source, time_grid
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
 
@@ -60,4 +60,5 @@ def guidance_from_sampling(
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
     if not energies.count:
         raise ValueError("sampling starts from one or more images of noise; got none")
-    return Chromatogram(energies.mean, edges, size_of(*x_t.shape[-2:]), name, energies.replicates)
+    source = Source(energies, schedule.alpha(edges))
+    return Chromatogram.measured(source, edges, size_of(*x_t.shape[-2:]), name)

@@ -193,6 +193,12 @@ class Denoiser:
         of_state, of_output = _ESTIMATES[self.prediction](*_amplitudes(_reached(alpha, self.prediction)))
         return np.clip(of_state * x_t + of_output * output, *self.value_range)
 
+    def noise(self, output: Images, x_t: Images, alpha: float) -> Images:
+        """Return the noise prediction that an output of the network means, at a signal power below 1; not clipped."""
+        signal, noise = _amplitudes(_reached(alpha, self.prediction))
+        of_state, _ = _ESTIMATES[self.prediction](signal, noise)
+        return (1 - signal * of_state) / noise * x_t + self.noise_per_output(alpha) * output
+
     def noise_per_output(self, alpha: float) -> float:
         """Return by how much the noise prediction changes where the output does by 1, at a signal power below 1."""
         signal, noise = _amplitudes(_reached(alpha, self.prediction))

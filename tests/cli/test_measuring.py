@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from PIL import Image
 
 from reschrom import Chromatogram, MeasuredSpectrum
@@ -74,7 +75,8 @@ def test_accelerate_launch_shares_the_images_over_its_processes(command):
     wanted = [*command, "--images", "10", "--guidance", "4", "--batch", "1"]
     assert main([*wanted, "--out", "one.json"]) == 0
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    # As many threads as here: sums of another number of parts round otherwise.
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     program = [sys.executable, *launch, "-m", "reschrom.cli", *wanted, "--out", "two.json"]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.count("Written to two.json") == 1
@@ -197,6 +199,7 @@ def test_a_video_is_drawn_one_by_one_and_may_be_offloaded(command, monkeypatch, 
 
     pipeline.__class__ = Video
     monkeypatch.setattr(drawing, "load_pipeline", lambda *a, **settings: pipeline)
+    monkeypatch.setattr(drawing, "_check_device", lambda device: None)
     wanted = [*command, "--images", "2", "--frames", "5", "--device", "cuda", "--offload", "--out", "r.json"]
     assert main(wanted) == 2
     assert "Video draws one image at a time: give --batch 1" in capsys.readouterr().err
@@ -205,16 +208,34 @@ def test_a_video_is_drawn_one_by_one_and_may_be_offloaded(command, monkeypatch, 
     assert seen == ["cuda", "cuda:3", 5, 5]
 
 
-def test_what_fails_while_drawing_is_told_in_one_line(command, monkeypatch, capsys):
+LESS = " (a smaller --batch, --dtype float16 or --offload takes less)"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("sizes do not\nmatch"), ": sizes do not match"),
+        (RuntimeError("out of memory"), f"{LESS}: out of memory"),
+        (
+            torch.OutOfMemoryError("too large"),
+            f"{LESS}: too large",
+        ),
+        (MemoryError(), f"{LESS}: "),
+        (AssertionError("no"), ": no"),
+        (KeyError("height"), ": 'height'"),
+        (ZeroDivisionError("division by zero"), ": division by zero"),
+    ],
+)
+def test_what_fails_while_drawing_is_told_in_one_line(command, monkeypatch, capsys, error, told):
     class Broken(type(tiny.ddim())):
         def __call__(self, batch_size=1, num_inference_steps=50, generator=None, output_type="pt"):
-            raise RuntimeError("out of memory\nbuy more")
+            raise error
 
     pipeline = tiny.ddim()
     pipeline.__class__ = Broken
     monkeypatch.setattr(drawing, "load_pipeline", lambda *a, **s: pipeline)
     assert main([*command[:-2], "--out", "r.json"]) == 2
-    assert capsys.readouterr().err == "reschrom: Broken does not draw with these settings: out of memory buy more\n"
+    assert capsys.readouterr().err == f"reschrom: Broken does not draw with these settings{told}".rstrip() + "\n"
 
 
 def test_a_pipeline_that_needs_more_than_a_prompt_is_refused(command, monkeypatch, capsys):

@@ -145,7 +145,7 @@ def test_an_executed_notebook_holds_nothing_of_its_run(tmp_path):
     [
         ([], "raise ValueError('\\n'.join(map(str, range(200))))", "a.md: code cell 1 failed with ValueError"),
         ([], "import os\nos._exit(1)", "a.md: the kernel died"),
-        (["--parameters", '{"sead": 1}'], "seed = 0", "a.md declares no parameter 'sead'"),
+        (["--parameters", '{"sead": 1}'], "seed = 0", "a.md: there is no parameter 'sead'"),
     ],
 )
 def test_a_notebook_that_fails_leaves_nothing(tmp_path, monkeypatch, capfd, arguments, cell, cause):

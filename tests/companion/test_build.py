@@ -193,9 +193,20 @@ PLAIN = "expected text, a number, true, false, null, or a list or mapping of the
 @pytest.mark.parametrize(
     ("profile", "cause"),
     [
-        ("theory/number: {sead: 1}", "notebook 'theory/number' declares no parameter 'sead'; it declares: seed, model"),
-        ("figures/picture: {seed: 1}", "notebook 'figures/picture' declares no parameter 'seed'; it declares: none"),
+        (
+            "theory/number: {sead: 1}",
+            "'theory/number': there is no parameter 'sead'; there are: seed, model",
+        ),
+        (
+            "figures/picture: {seed: 1}",
+            "'figures/picture': there is no parameter 'seed'; there are: none",
+        ),
         ("theory/numbr: {seed: 1}", "there is no notebook 'theory/numbr'; known: figures/picture, theory/number"),
+        ("theory/number: {seed: one}", "'theory/number': seed must be of the same type as 0; got 'one'"),
+        ("theory/number: {seed: true}", "'theory/number': seed must be of the same type as 0; got True"),
+        ("theory/number: {seed: 1.5}", "'theory/number': seed must be of the same type as 0; got 1.5"),
+        ("theory/number: {model: 7}", "'theory/number': model must be of the same type as"),
+        ("[" * 10_000, "expected YAML; it cannot be read: maximum recursion depth"),
         ("- theory/number", f"{EXPECTED} the list ['theory/number']"),
         ("7", f"{EXPECTED} the number 7"),
         ("0", f"{EXPECTED} the number 0"),
@@ -309,11 +320,13 @@ def test_what_a_killed_build_left_is_completed(root, built, project, command):
     os.killpg(build.pid, signal.SIGKILL)
     assert build.wait() == -signal.SIGKILL
     assert not list((project / "_build" / "executed").rglob("number.ipynb"))
+    (project / "_build" / f".stage-{build.pid}-abc" / "source").mkdir(parents=True)  # as a kill leaves while it renders
     shutil.copy(root / "tests" / "toy" / NUMBER, project / NUMBER)
     assert subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0
     executed = f"{EXECUTED}/theory/number.ipynb"
     assert (project / executed).read_bytes() == (built / executed).read_bytes()
     assert (project / "_build" / "html" / "index.html").is_file() == ("build" in command)
+    assert bool(list((project / "_build").glob(".stage-*"))) == ("build" not in command)
 
 
 def test_a_cluster_runs_the_notebooks_in_processes_of_its_own(built, project, monkeypatch):

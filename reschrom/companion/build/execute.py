@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,9 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from traitlets.config import Config
 
-from reschrom._files import replacing
+from reschrom._files import forsaken, replacing
 from reschrom.companion.build.notebook import declared_parameters, normalise, read_source, to_bytes
+from reschrom.companion.parameters import check_given
 
 # One thread a notebook: notebooks run side by side, and sums come out in the same order on every machine.
 ENVIRONMENT = {
@@ -51,18 +53,16 @@ class CellFailed(RuntimeError):
 def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Path) -> None:
     """Run the notebook at `source` in the folder `root` and write it to `output`, whole or not at all.
 
-    Raises ValueError for a parameter that the notebook does not declare, CellFailed when a cell raises.
+    Raises ValueError or TypeError for a parameter that does not fit the notebook, CellFailed when a cell raises.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     notebook = read_source(source)
-    unknown = parameters.keys() - declared_parameters(notebook).keys()
-    if unknown:
-        raise ValueError(f"{source} declares no parameter {', '.join(map(repr, sorted(unknown)))}")
+    check_given(declared_parameters(notebook), parameters)
     # Sockets that are files of this run alone: kernels that start together cannot take each other's port.
-    with tempfile.TemporaryDirectory(prefix="reschrom-") as folder, _environment(Path(folder), root):
+    with _own_folder(Path(tempfile.gettempdir())) as folder, _environment(folder, root):
         sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         try:
             executed = papermill.execute_notebook(
@@ -87,6 +87,15 @@ def execute(source: Path, output: Path, parameters: Mapping[str, Any], root: Pat
 
 
 @contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """Yield a folder for this process alone, and remove those that killed ones left."""
+    for left in forsaken(parent, "reschrom-"):
+        shutil.rmtree(left, ignore_errors=True)  # another user's may lie in the same place
+    with tempfile.TemporaryDirectory(prefix=f"reschrom-{os.getpid()}-", dir=parent) as own:
+        yield Path(own)
+
+
+@contextmanager
 def _environment(folder: Path, root: Path) -> Iterator[None]:
     """Set what kernels inherit; the files that they keep of themselves go to `folder`, none to the reader's home."""
     before = dict(os.environ)
@@ -104,11 +113,11 @@ def _fonts(root: Path) -> Path:
     folder = root / "_build" / "cache" / f"matplotlib-{importlib.metadata.version('matplotlib')}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
+        with _own_folder(folder.parent) as new:
             command = [sys.executable, "-c", "import matplotlib.font_manager"]
-            subprocess.run(command, env=os.environ | {"MPLCONFIGDIR": new}, check=True, capture_output=True)
+            subprocess.run(command, env=os.environ | {"MPLCONFIGDIR": str(new)}, check=True, capture_output=True)
             with suppress(OSError):  # another notebook was faster
-                Path(new).rename(folder)
+                new.rename(folder)
     return folder
 
 
@@ -130,8 +139,11 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     try:
         execute(options.source, options.output, options.parameters, Path.cwd())
-    except (CellFailed, ValueError) as error:
+    except CellFailed as error:
         print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    except (TypeError, ValueError) as error:
+        print(f"{options.source}: {error}", file=sys.stderr)
         return 1
     print(f"ran {options.source} in {time.monotonic() - start:.1f} s", flush=True)
     return 0

@@ -1,6 +1,5 @@
 """Notebook sources (MyST text) and their executed form, with the same bytes every time."""
 
-import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+
+from reschrom.companion.parameters import assigned
 
 KEPT_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -33,17 +34,7 @@ def declared_parameters(notebook: NotebookNode) -> dict[str, Any]:
     Raises ValueError when a line of that cell is not of the form `name = literal`.
     """
     tagged = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    return {name: value for cell in tagged for name, value in map(_parameter, ast.parse(cell.source).body)}
-
-
-def _parameter(statement: ast.stmt) -> tuple[str, Any]:
-    match statement:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            try:
-                return name, ast.literal_eval(value)
-            except ValueError:
-                pass
-    raise ValueError(f"a parameter is `name = literal`, not `{ast.unparse(statement)}`")
+    return {name: value for cell in tagged for name, value in assigned(cell.source).items()}
 
 
 def normalise(notebook: NotebookNode, root: Path) -> NotebookNode:

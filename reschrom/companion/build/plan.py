@@ -12,6 +12,7 @@ import yaml
 
 from reschrom.companion.build.depends import PACKAGE, dependencies, named_data
 from reschrom.companion.build.notebook import code_cells, declared_parameters, read_source
+from reschrom.companion.parameters import check_given
 
 DEFAULTS = "defaults"  # the variant of a notebook that nothing overrides; records and every profile share it
 EXAMPLE = "`figures/guidance: {seed: 1}`"
@@ -89,19 +90,17 @@ class Plan:
                 declared = declared_parameters(self._read(notebook))
             except ValueError as error:
                 raise PlanError(f"notebooks/{notebook}.md: {error}") from error
-            for name in values:
-                if name not in declared:
-                    raise PlanError(
-                        f"{path}: notebook {notebook!r} declares no parameter {name!r}; it declares: "
-                        + (", ".join(declared) or "none")
-                    )
+            try:
+                check_given(declared, values)
+            except (TypeError, ValueError) as error:
+                raise PlanError(f"{path}: {notebook!r}: {error}") from error
 
 
 def _overrides(path: Path, file: Path) -> dict[str, dict[str, Any]]:
     """Return the parameters that a profile overrides, by notebook; errors call it `file`."""
     try:
         overrides = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise PlanError(f"{file}: expected YAML; it cannot be read: {' '.join(str(error).split())}") from error
     if overrides is None:  # nothing but comments
         return {}

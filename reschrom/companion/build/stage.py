@@ -3,6 +3,7 @@
 `python -m reschrom.companion.build.stage OUTPUT NOTEBOOK...` does it."""
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from reschrom._files import forsaken
 from reschrom.companion.build.pages import COMPLETE, missing, pictures
 
 REPORT_LINES = 40
+_STAGE = ".stage-"
 
 
 class BookIncomplete(RuntimeError):
@@ -47,7 +50,9 @@ def render(root: Path, notebooks: Iterable[Path], output: Path) -> None:
     """
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".stage-", dir=output.parent) as folder:
+    for left in forsaken(output.parent, _STAGE):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=f"{_STAGE}{os.getpid()}-", dir=output.parent) as folder:
         tree, build = Path(folder) / "source", Path(folder) / "build"
         stage(root, notebooks, tree)
         command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]

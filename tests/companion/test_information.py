@@ -1,0 +1,65 @@
+"""What is told of captions by networks: tried on a network that is exact, whose answers are known."""
+
+import numpy as np
+import pytest
+
+from reschrom import Denoiser, GaussianField, GaussianMixture, Schedule, predicted_noise
+from reschrom.companion.reference import information
+
+LOG_SNR = np.linspace(-6, 4, 31)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    rng, schedule = np.random.default_rng(0), Schedule.cosine()
+    means = 0.8 * rng.standard_normal((3, 1, 4, 4))
+    mixture = GaussianMixture([GaussianField([0.5, 1.0, 2.0], mean=mean) for mean in means])
+    every = [field.denoise for field in mixture.fields]
+
+    def network(estimates):
+        def output(x_t, t, which):
+            alpha = float(schedule.alpha(t[0]))
+            pairs = zip(which, x_t, strict=True)
+            return np.concatenate([predicted_noise(estimates[int(k)], x[None], alpha) for k, x in pairs])
+
+        return Denoiser(output, "epsilon", schedule, value_range=(-np.inf, np.inf), condition=np.arange(len(estimates)))
+
+    labels = np.repeat([0, 1, 2], 12)
+    images = np.concatenate([field.sample(12, rng) for field in mixture.fields])
+    return information.tell(network(every), network([mixture.denoise]), mixture, images, labels, LOG_SNR, rng)
+
+
+def test_an_exact_network_tells_what_the_mixture_tells(measured):
+    np.testing.assert_allclose(measured.by_guidance, measured.exact, atol=1e-9)
+
+
+def test_steps_to_less_noise_add_up_to_the_probability_of_each_caption(measured):
+    np.testing.assert_allclose(measured.chances[:, 0], 1 / 3)  # nothing is seen yet
+    error = np.abs(measured.chances - measured.mixture_chances)
+    assert error.mean() < 0.02
+    assert np.quantile(error, 0.99) < 0.15  # steps of a third
+
+
+def test_an_exact_network_is_consistent_with_itself(measured):
+    assert measured.inconsistent.sum(axis=1).mean() < 0.05 * measured.by_guidance.sum(axis=1).mean()
+
+
+def test_both_sides_of_the_theorem_agree(measured):
+    width = LOG_SNR[1] - LOG_SNR[0]
+    totals = [each.sum(axis=(1, 2)) * width for each in (measured.by_guidance, measured.by_loss)]
+    gap = totals[0] - totals[1]
+    assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(gap))
+    surprise = np.log(measured.mixture_chances[np.arange(36), -1, measured.labels.astype(int)].mean() * 3)
+    assert totals[0].mean() == pytest.approx(surprise, abs=0.3)
+
+
+def test_what_is_written_is_read_again(measured, tmp_path):
+    edges = np.linspace(-6, 4, 32)
+    information.save(tmp_path / "told.safetensors", edges, measured, {"made by": "a test"})
+    again_edges, again = information.load(tmp_path / "told.safetensors")
+    np.testing.assert_array_equal(again_edges, edges)
+    for one, two in zip(again, measured, strict=True):
+        np.testing.assert_array_equal(one, np.float32(two))
+    (tmp_path / "no.safetensors").write_bytes(b"{}")
+    with pytest.raises(ValueError, match=r"no\.safetensors holds no information"):
+        information.load(tmp_path / "no.safetensors")
