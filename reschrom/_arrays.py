@@ -1,5 +1,10 @@
 """What every module needs to treat NumPy arrays and torch tensors alike."""
 
+import math
+import sys
+from collections.abc import Iterable
+from numbers import Integral, Real
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -18,16 +23,57 @@ def floating(value: Array) -> tuple[Array, Any]:
     Floating dtypes are kept; integers take the namespace's default floating dtype.
     Raises TypeError for anything that is not real numbers.
     """
+    array, xp = real(value)
+    if xp.isdtype(array.dtype, "real floating"):
+        return array, xp
+    return xp.astype(array, xp.empty(0).dtype), xp
+
+
+def real(value: Array) -> tuple[Array, Any]:
+    """Return `value` as an array with its namespace, after checking that it holds real numbers, else TypeError."""
     array = np.asarray(value) if isinstance(value, (int, float, list, tuple, np.generic)) else value
     try:
         xp = array_namespace(array)
     except TypeError:
         raise TypeError(f"an array of real numbers is needed; got {type(value).__name__}") from None
-    if xp.isdtype(array.dtype, "real floating"):
-        return array, xp
-    if not xp.isdtype(array.dtype, ("bool", "integral")):
+    if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"an array of real numbers is needed; got one of {array.dtype}")
-    return xp.astype(array, xp.empty(0).dtype), xp
+    return array, xp
+
+
+def numpy_array(value: Array) -> np.ndarray:
+    """Return an array of real numbers, which may be a tensor of torch, as one of NumPy, of its own precision."""
+    array, xp = real(value)
+    if isinstance(array, np.ndarray):
+        return array
+    if xp.isdtype(array.dtype, "real floating"):
+        array = single(array)  # NumPy has no bfloat16
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+
+
+def single(array: Array) -> Array:
+    """Return an array of half precision in single precision, in which it can be computed with; others as they are."""
+    xp = array_namespace(array)
+    return xp.astype(array, xp.float32) if xp.finfo(array.dtype).bits < 32 else array
+
+
+def widened(array: Array, factors: Iterable[float]) -> Array:
+    """Return an array in double precision where its own dtype cannot hold these factors, else as it is."""
+    xp = array_namespace(array)
+    known = xp.finfo(array.dtype)
+    if all(float(known.smallest_normal) <= factor <= float(known.max) / 2 for factor in factors):
+        return array
+    return xp.astype(array, xp.float64)
+
+
+def narrowed(array: Array, dtype: Any) -> Array:
+    """Return an array of a narrower dtype, where it can hold it; ValueError otherwise."""
+    xp = array_namespace(array)
+    if array.dtype == dtype:
+        return array
+    if not bool(xp.all(xp.abs(array) <= float(xp.finfo(dtype).max))):
+        raise ValueError(f"the result is too large for {dtype}: give an array of another dtype; got {_range(array)}")
+    return xp.astype(array, dtype)
 
 
 def like(value: Array, x: Array) -> Array:
@@ -56,6 +102,43 @@ def whole_level(level: int) -> int:
     if isinstance(level, bool) or not isinstance(level, (int, np.integer)) or not 0 <= level <= 500:
         raise ValueError(f"level counts halvings of the side: 0, 1, 2, ..., at most 500; got {level!r}")
     return int(level)
+
+
+def whole_number(what: str, value: Any, least: int = 0) -> int:
+    """Return a value after checking that it is a whole number, `least` or more. True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{what} must be a whole number; got {told(value)}")
+    if value < least:
+        raise ValueError(f"{what} must be {least} or more; got {value}")
+    return int(value)
+
+
+def one_number(what: str, value: Any) -> Any:
+    """Return a value as a plain number, which may be any, NaN too, after checking that it is one real number."""
+    one = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(one, bool) or not isinstance(one, Real):
+        raise TypeError(f"{what} must be a number; got {told(value)}")
+    return one
+
+
+def real_number(what: str, value: Any, least: Number = -math.inf, greatest: Number = math.inf) -> float:
+    """Return a value after checking that it is one finite real number from `least` to `greatest`."""
+    one = one_number(what, value)
+    if not (least <= one <= greatest and abs(one) <= sys.float_info.max):
+        limits = "be finite" if least == -math.inf else f"lie in [{least:g}, {greatest:g}]"
+        raise ValueError(f"{what} must {limits}; got {one}")
+    return float(one)
+
+
+def told(value: Any) -> str:
+    """Return what an error says of a value that came: in one line, and not a long one."""
+    return shorten(repr(value), 80, placeholder=" ...")
+
+
+def shape_told(array: Array) -> str:
+    """Return what an error says of the shape that came in the place of images (N, C, H, W)."""
+    hint = "; images of one channel are images[:, None]" if array.ndim == 3 else ""
+    return f"{tuple(array.shape)}{hint}"
 
 
 def finite(what: str, *arrays: Array) -> None:

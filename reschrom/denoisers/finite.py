@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, one_signal_power
-from reschrom.denoisers._images import LEAST_NOISE, noised_images
+from reschrom._arrays import Images, numpy_array, one_signal_power, shape_told, whole_number
+from reschrom.denoisers._images import LEAST_NOISE, known_generator, noised_images
 
 
 class FiniteDataset:
@@ -27,9 +27,9 @@ class FiniteDataset:
     """
 
     def __init__(self, images: Images) -> None:
-        images = np.asarray(images, dtype=np.float64)
-        if images.ndim != 4 or not len(images) or not np.all(np.isfinite(images)):
-            raise ValueError(f"a dataset holds one or more finite images, shape (N, C, H, W); got {images.shape}")
+        images = numpy_array(images).astype(np.float64, copy=False)
+        if images.ndim != 4 or not images.size or not np.all(np.isfinite(images)):
+            raise ValueError(f"a dataset holds one or more finite images, shape (N, C, H, W); got {shape_told(images)}")
         self.images = images
         self._flat = self.images.reshape(len(images), -1)
         self._energies = np.square(self._flat).sum(axis=1)
@@ -54,4 +54,5 @@ class FiniteDataset:
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images of the set, with replacement."""
-        return self.images[generator.integers(len(self.images), size=count)]
+        count = whole_number("the number of images", count)
+        return self.images[known_generator(generator).integers(len(self.images), size=count)]

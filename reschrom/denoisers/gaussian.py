@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from reschrom._arrays import Images, finite, one_signal_power, signal_power
+from reschrom._arrays import Images, finite, numpy_array, one_signal_power, shape_told, signal_power, whole_number
 from reschrom._extras import naming_extra
-from reschrom.denoisers._images import LEAST_NOISE, noise_power, noised_images
+from reschrom.denoisers._images import LEAST_NOISE, known_generator, noise_power, noised_images
 from reschrom.theory.bands import Size, band_sizes, bands, cell_pixels, depth, from_bands, sides
 
 
@@ -43,7 +43,8 @@ class GaussianField:
     def __init__(
         self, spectrum: ArrayLike, mean: ArrayLike | float = 0.0, channels: int = 3, size: Size | None = None
     ) -> None:
-        spectrum, mean = np.asarray(spectrum, dtype=np.float64), np.asarray(mean, dtype=np.float64)
+        spectrum, mean = (numpy_array(each).astype(np.float64, copy=False) for each in (spectrum, mean))
+        whole_number("the number of channels", channels, least=1)
         if spectrum.ndim not in (1, 3):
             raise ValueError(
                 f"a spectrum holds one variance, or one covariance of the channels, per band; got {spectrum.shape}"
@@ -82,6 +83,7 @@ class GaussianField:
 
         With `colour` the covariance of the channels in every band is measured, otherwise only their mean variance.
         """
+        images = numpy_array(images)
         covariance = channel_covariance(images)
         spectrum = covariance if colour else np.trace(covariance, axis1=1, axis2=2) / images.shape[1]
         return cls(spectrum, images.mean(axis=0))
@@ -111,7 +113,8 @@ class GaussianField:
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images from the field."""
-        white = bands(generator.standard_normal((count, *self.mean.shape)))
+        count = whole_number("the number of images", count)
+        white = bands(known_generator(generator).standard_normal((count, *self.mean.shape)))
         coloured = [
             _mix(directions * np.sqrt(variances), b)
             for b, variances, directions in zip(white, self._variances, self._directions, strict=True)
@@ -155,7 +158,7 @@ class GaussianMixture:
         shapes = {field.mean.shape for field in fields}
         if len(shapes) != 1:
             raise ValueError(f"a mixture needs one or more fields of one shape; got {sorted(shapes)}")
-        weights = np.full(len(fields), 1 / len(fields)) if weights is None else np.asarray(weights, dtype=np.float64)
+        weights = np.full(len(fields), 1 / len(fields)) if weights is None else numpy_array(weights).astype(np.float64)
         if weights.shape != (len(fields),) or not np.all(weights > 0) or not np.isclose(weights.sum(), 1):
             raise ValueError(
                 f"a mixture of {len(fields)} fields needs as many positive weights of sum 1; got {weights}"
@@ -172,7 +175,10 @@ class GaussianMixture:
         """
         from sklearn.cluster import KMeans
 
-        if classes < 1 or len(images) < 2 * classes:
+        images, generator = numpy_array(images), known_generator(generator)
+        if images.ndim != 4:
+            raise ValueError(f"a mixture is fitted to images, shape (N, C, H, W); got {shape_told(images)}")
+        if whole_number("the number of classes", classes) < 1 or len(images) < 2 * classes:
             raise ValueError(f"each class needs two or more images; got {len(images)} images for {classes} classes")
         finite("images", images)
         energies = np.stack([np.square(b).mean(axis=(-2, -1)) for b in bands(images - images.mean(axis=0))], axis=-1)
@@ -272,14 +278,15 @@ class GaussianMixture:
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images: first a class for each, then the image."""
-        labels = generator.choice(len(self.fields), size=count, p=self.weights)
+        count = whole_number("the number of images", count)
+        labels = known_generator(generator).choice(len(self.fields), size=count, p=self.weights)
         images = np.empty((count, *self.fields[0].mean.shape))
         for label, field in enumerate(self.fields):
             images[labels == label] = field.sample(int((labels == label).sum()), generator)
         return images
 
     def _field(self, label: int) -> GaussianField:
-        if label not in range(len(self.fields)):
+        if isinstance(label, bool) or label not in range(len(self.fields)):
             raise ValueError(f"the mixture has the classes 0 to {len(self.fields) - 1}; got {label}")
         return self.fields[label]
 
@@ -299,8 +306,9 @@ def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels chan
 
     Its trace divided by the number of channels is `band_spectrum`.
     """
-    if images.ndim != 4 or len(images) < 2:
-        raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {images.shape}")
+    images = numpy_array(images)
+    if images.ndim != 4 or len(images) < 2 or not images.shape[1]:
+        raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(images)}")
     finite("images", images)
     size = images.shape[-2:]
     pyramid = zip(bands(images - images.mean(axis=0)), band_sizes(size), strict=True)

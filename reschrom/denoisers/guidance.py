@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reschrom._arrays import Images, Number
+from reschrom._arrays import Images, Number, real_number, told
 from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
 from reschrom.theory.bands import band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram, Source
+from reschrom.theory.chromatogram import Chromatogram, Source, time_grid
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
 
@@ -35,6 +35,10 @@ def guidance_from_sampling(
     name: how plots and tables call it.
     Raises ValueError for networks that predict different things.
     """
+    for network in (conditional, unconditional):
+        if not isinstance(network, Denoiser):
+            raise TypeError(f"guidance is measured between two networks, each a Denoiser; got {told(network)}")
+    edges, scale = time_grid(edges), real_number("the scale of the guidance", scale)
     if conditional.prediction != unconditional.prediction:
         raise ValueError(
             "guidance is a difference of two predictions of one kind; "
@@ -54,5 +58,7 @@ def guidance_from_sampling(
         for _ in ddim(guided, x_t, alphas):
             pass
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
+    if not energies.count:
+        raise ValueError("sampling starts from one or more images of noise; got none")
     source = Source(energies, schedule.alpha(edges))
     return Chromatogram.measured(source, edges, size_of(*x_t.shape[-2:]), name)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images
+from reschrom._arrays import Images, finite, numpy_array, shape_told, whole_number
+from reschrom.denoisers._images import known_generator
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram, never_rising
+from reschrom.theory.chromatogram import Chromatogram, never_rising, time_grid
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.schedules import Schedule
 
@@ -75,6 +76,9 @@ def band_losses(
     >>> (losses.mean / field.losses(schedule.alpha(np.array([0.5])))).round(1).tolist()  # measured over exact
     [[1.0], [1.0], [1.0]]
     """
+    times = numpy_array(times)
+    if times.ndim != 1 or not len(times):
+        raise ValueError(f"a loss is measured at one or more times, shape (times,); got {times.shape}")
     losses, _ = _losses(model, images, schedule.alpha(times), generator)
     return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:])
 
@@ -86,7 +90,7 @@ def _losses(
 
     Returns the means and the mean image, shape (1, C, H, W).
     """
-    losses, total = StreamingMean(), np.zeros(1)
+    losses, total, generator = StreamingMean(), np.zeros(1), known_generator(generator)
     for batch in batches(images):
         _within_range(denoise, batch)
         noise = generator.standard_normal(batch.shape)
@@ -143,6 +147,7 @@ def rates_from_losses(
     >>> measured.centroids().round(1).tolist()
     [0.5, 0.7, 0.8]
     """
+    edges = time_grid(edges)
     alphas = schedule.alpha(edges)
     losses, mean = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
@@ -168,13 +173,16 @@ def rates_from_sampling(
     substeps: DDIM steps for each step of the time grid. The error that finite steps make falls as 1 / substeps, and is
         not in the intervals, which cover chance alone.
     """
-    if substeps < 1:
+    edges = time_grid(edges)
+    if whole_number("the steps of DDIM", substeps) < 1:
         raise ValueError(f"each step of the time grid takes one or more steps of DDIM; got {substeps}")
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
     alphas, energies = schedule.alpha(fine)[::-1], StreamingMean()
     for x_t in batches(start):
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
+    if not energies.count:
+        raise ValueError("sampling starts from one or more images of noise; got none")
     size, precision = size_of(*x_t.shape[-2:]), _precision_of(model, schedule.alpha(edges))
     if precision is None:
         held = energies.mean.sum(axis=0)
@@ -193,9 +201,16 @@ def _refuse_inexact(shares: Times, alphas: Times, what: str) -> None:
 
 
 def batches(images: Images | Iterable[Images]) -> Iterator[Images]:
-    """Yield images batch by batch, after checking that all have one shape: sizes may differ and have as many bands."""
+    """Yield images batch by batch, after checking that they are finite and have one shape.
+
+    Sizes that differ may have as many bands.
+    """
     shape = None
-    for batch in [images] if isinstance(images, np.ndarray) else images:
+    for given in [images] if hasattr(images, "shape") else images:
+        batch = numpy_array(given)
+        if batch.ndim != 4 or not batch.size:
+            raise ValueError(f"images come in batches of one or more, shape (N, C, H, W); got {shape_told(batch)}")
+        finite("images", batch)
         if shape not in (None, batch.shape[1:]):
             raise ValueError(f"all images must have one shape; got {batch.shape[1:]} after {shape}")
         shape = batch.shape[1:]

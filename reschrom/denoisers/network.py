@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, Number, finite, one_signal_power
+from reschrom._arrays import (
+    Images,
+    Number,
+    finite,
+    numpy_array,
+    one_number,
+    one_signal_power,
+    shape_told,
+    told,
+    whole_number,
+)
 from reschrom.theory.schedules import Schedule
 
 # What a network predicts, by the names of diffusers; the first four are shorter, and mean the same.
@@ -127,8 +137,8 @@ class Denoiser:
         if not callable(fn) or pipeline:
             hint = ": network_denoiser(pipeline) is that of a pipeline" if pipeline else ""
             raise TypeError(f"a network, fn(x, t), is needed; got {type(fn).__name__}{hint}")
-        if prediction not in _PREDICTIONS:
-            raise ValueError(f"a network predicts {', '.join(_PREDICTIONS)}; got {prediction!r}")
+        if not isinstance(prediction, str) or prediction not in _PREDICTIONS:
+            raise ValueError(f"a network predicts {', '.join(_PREDICTIONS)}; got {told(prediction)}")
         self.prediction = _PREDICTIONS[prediction]
         if value_range is None and self.prediction == "epsilon":
             raise TypeError(
@@ -136,11 +146,13 @@ class Denoiser:
                 "value_range=(-1, 1) or (0, 1) for pixels, (-math.inf, math.inf) for latents"
             )
         self.value_range = (-math.inf, math.inf) if value_range is None else value_range
-        low, high = self.value_range
+        low, high = (one_number("an end of value_range", each) for each in self.value_range)
         if not low < high:
             raise ValueError(f"a range of values has a least and a greatest one; got {value_range}")
-        if batch < 1:
+        if whole_number("the images of a batch", batch) < 1:
             raise ValueError(f"a batch holds one or more images; got {batch}")
+        if channels is not None:
+            channels = whole_number("the number of channels", channels, least=1)
         self.schedule = schedule if isinstance(schedule, Schedule) else Schedule.from_diffusers(schedule)
         if self.schedule.path not in _SHOWN:
             raise TypeError(
@@ -197,10 +209,10 @@ class Denoiser:
         return estimate_precision(alphas, self.prediction)
 
     def _checked(self, x_t: Images) -> Images:
-        x_t = np.asarray(x_t, dtype=np.float64)
+        x_t = numpy_array(x_t).astype(np.float64, copy=False)
         channels = self._channels or "C"
-        if x_t.ndim != 4 or not len(x_t) or self._channels not in (None, x_t.shape[1]):
-            raise ValueError(f"noised images of the shape (N, {channels}, H, W) are needed; got {x_t.shape}")
+        if x_t.ndim != 4 or not x_t.size or self._channels not in (None, x_t.shape[1]):
+            raise ValueError(f"noised images of the shape (N, {channels}, H, W) are needed; got {shape_told(x_t)}")
         finite("noised images", x_t)
         return x_t
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, signal_power
+from reschrom._arrays import Images, finite, numpy_array, shape_told, signal_power, told
 from reschrom.denoisers._images import noise_power
 
 Denoise = Callable[[np.ndarray, float], np.ndarray]
@@ -32,7 +32,7 @@ def predicted_noise(denoise: Denoise, x_t: Images, alpha: float) -> Images:
 
     alpha: signal power below 1.
     """
-    noise = noise_power(alpha)
+    noise, x_t = noise_power(alpha), numpy_array(x_t)
     return (x_t - np.sqrt(alpha) * estimate_of(denoise, x_t, alpha)) / np.sqrt(noise)
 
 
@@ -62,9 +62,12 @@ def ddim(denoise: Denoise, x_t: Images, alphas: Times) -> Iterator[Step]:
     >>> last.x_t.shape
     (4, 3, 8, 8)
     """
-    alphas, _ = signal_power(alphas)
-    if not alphas.size or not np.all(np.diff(alphas) > 0):
-        raise ValueError(f"generation runs from noise to image: alphas must rise; got {alphas}")
+    alphas, x_t = numpy_array(signal_power(alphas)[0]), numpy_array(x_t)
+    if alphas.ndim != 1 or not alphas.size or not np.all(np.diff(alphas) > 0):
+        raise ValueError(f"generation runs from noise to image: alphas must rise; got {told(alphas)}")
+    if x_t.ndim != 4:
+        raise ValueError(f"noised images of the shape (N, C, H, W) are needed; got {shape_told(x_t)}")
+    finite("noised images", x_t)
     for now, after in zip(alphas, [*alphas[1:], None], strict=True):
         estimate = estimate_of(denoise, x_t, now)
         yield Step(now, x_t, estimate)
@@ -84,8 +87,9 @@ def estimate_of(denoise: Denoise, x_t: Images, alpha: float) -> Images:
     except (TypeError, AttributeError) as error:  # as where a tensor was expected
         why = str(error).partition("\n")[0]
         raise TypeError(f"{_NEEDED}; this one failed: {why}. {WRAP}") from error
-    if not isinstance(estimate, np.ndarray):
-        raise TypeError(f"{_NEEDED}; this one returned {type(estimate).__name__}. {WRAP}")
+    if not isinstance(estimate, np.ndarray) or estimate.dtype.kind not in "fiu":
+        kind = f"an array of {estimate.dtype}" if isinstance(estimate, np.ndarray) else type(estimate).__name__
+        raise TypeError(f"{_NEEDED}; this one returned {kind}. {WRAP}")
     if np.shape(estimate) != x_t.shape or not np.all(np.isfinite(estimate)):
         raise ValueError(
             f"a denoiser must return finite images of the shape it is given, {x_t.shape}; got the shape "

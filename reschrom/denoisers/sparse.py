@@ -8,8 +8,8 @@ Blocks are independent, so E[x_0 | x_t] is a sum over the scales of one block.
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, one_signal_power
-from reschrom.denoisers._images import LEAST_NOISE, halving_images, noised_images
+from reschrom._arrays import Images, one_signal_power, whole_number
+from reschrom.denoisers._images import LEAST_NOISE, halving_images, known_generator, noised_images
 from reschrom.theory.bands import bands, depth, from_bands
 
 # The three details of a 2x2 block, orthonormal: horizontal, vertical, diagonal.
@@ -58,6 +58,7 @@ class ScaleMixture:
 
     def sample(self, count: int, generator: np.random.Generator) -> Images:
         """Draw images from the model."""
+        count, generator = whole_number("the number of images", count), known_generator(generator)
         channels, side, _ = self.mean.shape
         drawn = []
         for m, (variances, directions) in enumerate(zip(self._variances, self._directions, strict=True)):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from reschrom._arrays import Images, one_signal_power
+from reschrom._arrays import Images, one_signal_power, whole_number
 from reschrom._extras import naming_extra
-from reschrom.denoisers._images import LEAST_NOISE, halving_images, noised_images
+from reschrom.denoisers._images import LEAST_NOISE, halving_images, known_generator, noised_images
 from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
 
 _WHOLE = 8  # an image of so many pixels is one window
@@ -38,7 +38,8 @@ class WindowMixture:
     def __init__(
         self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
     ) -> None:
-        images = halving_images(images, least=2)
+        images, generator = halving_images(images, least=2), known_generator(generator)
+        components, windows = (whole_number("components and windows", each) for each in (components, windows))
         if components < 1 or windows < 2:
             raise ValueError(f"one or more components and two or more windows are needed; got {components}, {windows}")
         self._shape, self._fine = images.shape[1:], max(depth(images.shape[-1]) - depth(_WHOLE), 0)
@@ -76,7 +77,7 @@ class NearestImage:
     def __init__(
         self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
     ) -> None:
-        images = halving_images(images, least=3)
+        images, generator = halving_images(images, least=3), known_generator(generator)
         self.mean, count = images.mean(axis=0), len(images)
         both = np.concatenate([images, images[..., ::-1]]) - self.mean
         chosen = generator.permutation(count)[:_PAIRS]

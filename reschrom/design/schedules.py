@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Array
+from reschrom._arrays import Array, whole_number
 from reschrom._extras import naming_extra
 from reschrom.design.timesteps import band_weights
 from reschrom.theory.bands import Size, band_names, depth, sides
@@ -100,6 +100,7 @@ def discretised(schedule: Schedule, timesteps: int = 1000) -> Schedule:
 
 def _betas(schedule: Schedule, timesteps: int) -> Float[np.ndarray, " timesteps"]:
     """Return the share of the signal power that each of so many equal parts of a schedule loses, at most 0.999."""
+    timesteps = whole_number("the number of timesteps", timesteps, least=2)
     if not np.isfinite(schedule.end):
         raise ValueError(f"the {schedule.name} schedule has no last time: a scheduler needs one")
     alpha = schedule.alpha(np.linspace(schedule.start, schedule.end, timesteps + 1))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import numpy_array, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule, is_flow
@@ -28,6 +29,7 @@ from reschrom.theory.spectrum import Spectrum, variances
 # missing grows as sigma^2, g e^(2 l) up to l = 0, so its rate is 2 g e^(2 l) and the integral sqrt(2 g).
 _LAST_WIDTH = 2.0
 _LEAST_SIGMA = 0.002  # of Karras et al. (2022)
+_SEEN, _BEYOND = 0.1, 0.01  # of the time of a schedule: what its chromatogram covers at least, and leaves at most
 _FINE = 1000  # times to choose from, where the schedule has no whole timesteps
 EQUAL = ("error", "variance", "signal")
 
@@ -75,11 +77,12 @@ def designed_timesteps(
         raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
     weight = band_weights(weights, len(chromatogram.rates))
     times = _clock(schedule)
-    if not 1 <= steps < len(times):
+    if not 1 <= whole_number("the number of steps", steps) < len(times):
         raise ValueError(f"there are {len(times) - 1} timesteps from {times[-1]:g} to {times[1]:g}; got {steps} steps")
     done = np.concatenate([[0.0], np.cumsum(_work(_shares(chromatogram, times), weight, schedule, times, equal))])
     if not done[-1] > 0:
         raise ValueError("the chosen bands generate no signal at any timestep")
+    _check_clock(chromatogram, schedule)
     wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], np.arange(len(times)))
     wanted[0] = len(times) - 1
     chosen: list[int] | list[float] = times[_distinct(np.rint(wanted).astype(int), 1)].tolist()
@@ -95,6 +98,19 @@ def _clock(schedule: Schedule) -> np.ndarray:
     if not math.isfinite(schedule.end):
         raise ValueError(f"the {schedule.name} schedule has no last time to begin with")
     return np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
+
+
+def _check_clock(chromatogram: Chromatogram, schedule: Schedule) -> None:
+    """Refuse a chromatogram whose times are not those of the schedule."""
+    first, last = chromatogram.edges[[0, -1]]
+    start, end = schedule.start, schedule.end
+    if min(last, end) - max(first, start) < _SEEN * (end - start) or max(start - first, last - end) > _BEYOND * (
+        end - start
+    ):
+        raise ValueError(
+            f"a chromatogram in the units of the schedule is needed, whose times run from {start:g} to {end:g}; "
+            f"got one from {first:g} to {last:g}"
+        )
 
 
 def list_taken(scheduler: Any) -> str:
@@ -122,7 +138,9 @@ def as_given(
     Raises ValueError for a scheduler that does not arrive at these timesteps when it is given them.
     """
     taken, name = list_taken(scheduler), type(scheduler).__name__
-    times = np.asarray(timesteps, dtype=np.float64)
+    times = numpy_array(timesteps).astype(np.float64)
+    if times.ndim != 1 or not len(times) or not np.all(np.isfinite(times)):
+        raise ValueError(f"a list of timesteps is needed; got {told(timesteps)}")
     values = times
     if taken == "sigmas" and is_flow(scheduler, scheduler.config):
         shift = float(scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0)))
@@ -144,9 +162,10 @@ def as_given(
 
 def band_weights(weights: Sequence[float] | None, bands: int) -> Float[np.ndarray, " bands"]:
     """Return weights of the bands, finest first, whose sum is 1; equal ones for None."""
-    weight = np.ones(bands) if weights is None else np.asarray(weights, dtype=np.float64)
+    weight = np.ones(bands) if weights is None else numpy_array(weights).astype(np.float64)
     if weight.shape != (bands,) or not np.all((weight >= 0) & np.isfinite(weight)) or not weight.any():
-        raise ValueError(f"{bands} weights are needed, finest first, none negative and not all 0; got {weights}")
+        raise ValueError(f"{bands} weights are needed, finest first, none negative and not all 0; got {told(weights)}")
+    weight = weight / weight.max()  # the sum of large ones is finite
     return weight / weight.sum()
 
 
@@ -196,6 +215,8 @@ def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
     from diffusers.schedulers.scheduling_utils import AysSchedules
 
     schedule = Schedule.from_diffusers(scheduler)
+    if not 1 <= whole_number("the number of steps", steps) <= schedule.end + 1:
+        raise ValueError(f"there are {schedule.end + 1:g} timesteps; got {steps} steps")
     lists = {}
     for spacing in ("leading", "trailing"):
         uniform: Any = DDIMScheduler.from_config(scheduler.config, timestep_spacing=spacing)
@@ -222,8 +243,12 @@ def gaussian_errors(timesteps: Sequence[int], schedule: Schedule, spectrum: Spec
     spectrum: variance per coefficient of each band, finest first.
     With infinitely many steps from pure noise it is 0. Negative where the band comes out too weak.
     """
-    power = np.asarray(variances(spectrum), dtype=np.float64)
-    sigma = np.append(np.exp(-schedule.log_snr(np.asarray(timesteps, dtype=np.float64)) / 2), 0.0)
+    power, times = (numpy_array(each).astype(np.float64) for each in (variances(spectrum), timesteps))
+    if power.ndim != 1 or not len(power) or not np.all((power > 0) & (power < np.inf)):
+        raise ValueError(f"a spectrum holds positive variances, finest first; got {told(power.tolist())}")
+    if times.ndim != 1 or not len(times) or not np.all(np.diff(times) < 0):
+        raise ValueError(f"timesteps must fall from noise to image; got {told(times.tolist())}")
+    sigma = np.append(np.exp(-schedule.log_snr(times) / 2), 0.0)
     amplitude = np.full(len(power), math.hypot(1.0, sigma[0]))
     for now, after in itertools.pairwise(sigma):
         # The noise prediction of a band is sigma / (S + sigma^2) times what it holds, x_t / sqrt(alpha).

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number
+from reschrom._arrays import Array, Number, numpy_array, one_number, told, whole_number
 from reschrom.dvdp.process import AttenuatedProcess, known_treatment
 from reschrom.theory.schedules import Schedule
 
@@ -41,7 +41,9 @@ def turning_points_within(
 
     energies: mean of `band_energies`, finest first.
     """
-    energy = _first_bands(energies, count)
+    energy = _first_bands(energies, whole_number("the number of turning points", count))
+    if not 0 < one_number("attenuation", attenuation) <= 1:
+        raise ValueError(f"attenuation must lie in (0, 1]; got {attenuation}")
     snr = 2 * _positive("budget", budget) / count / (attenuation**2 * energy) * _noise_growth(count, treatment)
     return tuple(float(schedule.time_at(math.log(each))) for each in snr)
 
@@ -56,9 +58,10 @@ def spectral_turning_points(
 
     spectrum: variance per coefficient of `band_spectrum`, finest first.
     """
-    if not 0 < share < 1:
+    if not 0 < one_number("share", share) < 1:
         raise ValueError(f"share of the signal must lie between 0 and 1; got {share}")
-    snr = share / (1 - share) / _first_bands(spectrum, count) * _noise_growth(count, treatment)
+    variance = _first_bands(spectrum, whole_number("the number of turning points", count))
+    snr = share / (1 - share) / variance * _noise_growth(count, treatment)
     return tuple(float(schedule.time_at(math.log(each))) for each in snr)
 
 
@@ -74,13 +77,13 @@ def _noise_growth(count: int, treatment: str) -> np.ndarray:
 
 
 def _first_bands(values: Array, count: int) -> np.ndarray:
-    bands = np.asarray(values, np.float64)
-    if bands.ndim != 1 or len(bands) < count or not np.all(bands > 0):
-        raise ValueError(f"a positive number is needed for each of {count} bands, finest first; got {values}")
+    bands = numpy_array(values).astype(np.float64, copy=False)
+    if bands.ndim != 1 or len(bands) < count or not np.all((bands > 0) & (bands < math.inf)):
+        raise ValueError(f"a positive number is needed for each of {count} bands, finest first; got {told(values)}")
     return bands[:count]
 
 
 def _positive(name: str, value: Number) -> float:
-    if not 0 < value < math.inf:
+    if not 0 < one_number(name, value) < math.inf:
         raise ValueError(f"{name} must be positive and finite; got {value}")
     return float(value)

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, image_sides, per_image
+from reschrom._arrays import (
+    Array,
+    Number,
+    image_sides,
+    numpy_array,
+    one_number,
+    per_image,
+    real_number,
+    told,
+    whole_number,
+)
 from reschrom.theory.bands import downsample, upsample
 from reschrom.theory.matching import intensity_scale, matched_alpha, matched_time
 from reschrom.theory.schedules import Schedule
@@ -86,18 +96,22 @@ class AttenuatedProcess:
     treatment: str = "continue"
 
     def __post_init__(self) -> None:
-        edges = [self.schedule.start, *self.turning_points, self.schedule.end]
+        points = tuple(one_number("a turning point", each) for each in self.turning_points)
+        edges = [self.schedule.start, *points, self.schedule.end]
         if not all(before < after for before, after in itertools.pairwise(edges)):
             raise ValueError(
                 f"turning points must increase between {edges[0]:g} and {edges[-1]:g}; got {self.turning_points}"
             )
-        if not 0 < self.attenuation <= 1:
+        if not 0 < one_number("attenuation", self.attenuation) <= 1:
             raise ValueError(f"attenuation must lie in (0, 1]; got {self.attenuation}")
         known_treatment(self.treatment)
 
     def stage(self, t: Num[Array, "*batch"] | Number) -> int:
         """Return the stage of a time, or of several times of one stage: how often the side has been halved."""
-        passed = np.searchsorted(np.asarray(self.turning_points, float), np.asarray(t), side="right")
+        t = numpy_array(t)
+        if not t.size or not np.all((self.schedule.start <= t) & (t <= self.schedule.end)):
+            raise ValueError(self._stages(t))
+        passed = np.searchsorted(np.asarray(self.turning_points, float), t, side="right")
         if passed.min() != passed.max():
             raise ValueError(f"times must be of one stage; got stages {passed.min()} to {passed.max()}")
         return int(passed.max())
@@ -161,6 +175,7 @@ class AttenuatedProcess:
     def transition(self, s: Number, t: Number, stage: int | None = None) -> Kernel:
         """Return q(x_t | x_s) for two times s <= t of one stage."""
         stage = self._within(t, stage)
+        _check_order(s, t)
         decay = self._decay(s, t, stage)
         fresh = [self.deviation(t, stage) ** 2 - (each * self.deviation(s, stage)) ** 2 for each in decay]
         return Kernel(decay, Gains(0.0, 0.0), Gains(*np.sqrt(np.maximum(fresh, 0))))
@@ -171,8 +186,11 @@ class AttenuatedProcess:
         eta: share of the fresh noise. 1 is the posterior of the Markov chain, 0 the deterministic DDIM, between them
             are the kernels of Song et al. (2021), all with the same distribution of x_s given x_0.
         """
-        stage = self._within(t, stage)
+        stage, eta = self._within(t, stage), real_number("eta", eta, 0, 1)
+        _check_order(s, t)
         before, now = self.deviation(s, stage), self.deviation(t, stage)
+        if not now > 0:
+            raise ValueError(f"a posterior needs noise at the later of its times; got t = {t}, the image itself")
         signal_before, signal_now = np.sqrt(self.alpha(s)), np.sqrt(self.alpha(t))
 
         def component(fresh: Number, regained: Number) -> tuple[Number, Number, Number]:
@@ -189,10 +207,10 @@ class AttenuatedProcess:
 
         x: noised images of that time in the stage before.
         """
-        low = downsample(x)
+        point, low = self._point(stage), downsample(x)
         if self.treatment == "continue":
             return low
-        scale = math.sqrt(0.75) * float(self.deviation(self.turning_points[stage - 1], stage))
+        scale = math.sqrt(0.75) * float(self.deviation(point, stage))
         return low + scale * draw(tuple(low.shape))
 
     def double(self, x: Array, image: Array, stage: int, draw: Draw, eta: Number = 1.0) -> tuple[Array, Array]:
@@ -202,7 +220,7 @@ class AttenuatedProcess:
         Returns both in the stage before. Its detail is noise alone there, which is exact as attenuation goes to 0.
         For "preserve" the noise that `halve` added is taken away first: a step of `posterior` with its `eta`.
         """
-        point = self.turning_points[stage - 1]
+        eta, point = real_number("eta", eta, 0, 1), self._point(stage)
         scale = float(self.deviation(point, stage - 1))
         if self.treatment == "preserve":
             added = eta * scale * math.sqrt(3 / 16)
@@ -217,6 +235,7 @@ class AttenuatedProcess:
 
         draw: gives white noise of a shape.
         """
+        _check_order(s, t)
         for stage in range(self.stage(s), self.stage(t)):
             point = self.turning_points[stage]
             x = self.halve(self.transition(s, point, stage).apply(x, None, draw), stage + 1, draw)
@@ -231,6 +250,7 @@ class AttenuatedProcess:
         draw: gives white noise of a shape. It is needed at turning points with any `eta`.
         eta: as in `posterior`.
         """
+        _check_order(s, t)
         for stage in range(self.stage(t), self.stage(s), -1):
             point = self.turning_points[stage - 1]
             x = self.posterior(point, t, stage, eta).apply(x, image, draw)
@@ -263,16 +283,30 @@ class AttenuatedProcess:
     def _per_pixel(self, stage: int) -> float:
         return 0.5**stage if self.treatment == "continue" else 1.0
 
+    def _point(self, stage: int) -> Number:
+        """Return the turning point at which a stage begins, after checking that there is one."""
+        if isinstance(stage, bool) or stage not in range(1, len(self.turning_points) + 1):
+            raise ValueError(f"stages 1 to {len(self.turning_points)} begin at a turning point; got {stage}")
+        return self.turning_points[stage - 1]
+
     def _within(self, t: Array, stage: int | None) -> int:
         """Return the stage of t, after checking that t lies in it; its last time is that of the next turning point."""
         if stage is None:
             return self.stage(t)
-        edges = (self.schedule.start, *self.turning_points, self.schedule.end)
-        if not 0 <= stage <= len(self.turning_points) or not np.all(
-            (edges[stage] <= np.asarray(t)) & (np.asarray(t) <= edges[stage + 1])
-        ):
-            raise ValueError(f"stages 0 to {len(self.turning_points)} last from one of {edges} to the next; got {t}")
+        stage, t, edges = whole_number("a stage", stage), numpy_array(t), self._edges
+        if stage > len(self.turning_points) or not np.all((edges[stage] <= t) & (t <= edges[stage + 1])):
+            raise ValueError(self._stages(t))
         return stage
+
+    @property
+    def _edges(self) -> tuple[Number, ...]:
+        return (self.schedule.start, *self.turning_points, self.schedule.end)
+
+    def _stages(self, t: Array) -> str:
+        """Return what is said of times that are not of a stage."""
+        return (
+            f"stages 0 to {len(self.turning_points)} last from one of {self._edges} to the next; got {told(t.tolist())}"
+        )
 
     def _regained(self, s: Number, t: Number, stage: int) -> Gains:
         """Return the gains that make the attenuated image of an earlier time s from that of time t."""
@@ -280,8 +314,15 @@ class AttenuatedProcess:
 
     def _decay(self, s: Number, t: Number, stage: int) -> Gains:
         """Return lambda: what is left at time t of the two parts of the signal of time s."""
-        ratio = np.sqrt(self.alpha(t) / self.alpha(s))
+        # In pure noise no signal is left to lose.
+        ratio = np.sqrt(self.alpha(t) / self.alpha(s)) if np.all(self.alpha(s) > 0) else 1.0
         return Gains(*(ratio / regained for regained in self._regained(s, t, stage)))
+
+
+def _check_order(s: Number, t: Number) -> None:
+    """Refuse a step from one time to another that is earlier."""
+    if not real_number("a time", s) <= real_number("a time", t):
+        raise ValueError(f"a step leads from a time s to t, s <= t; got s = {s}, t = {t}")
 
 
 def known_treatment(treatment: str) -> str:

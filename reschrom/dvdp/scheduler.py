@@ -10,7 +10,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 
-from reschrom._arrays import Number
+from reschrom._arrays import Number, one_number, whole_number
 from reschrom.dvdp.process import AttenuatedProcess
 from reschrom.theory.schedules import Schedule
 
@@ -63,7 +63,7 @@ class DVDPScheduler(SchedulerMixin, ConfigMixin):
 
         Raises ValueError where they are so few that none lies in the last stage, in which sampling starts.
         """
-        if not 1 <= num_inference_steps <= len(self):
+        if not 1 <= whole_number("num_inference_steps", num_inference_steps) <= len(self):
             raise ValueError(f"num_inference_steps must lie between 1 and {len(self)}; got {num_inference_steps}")
         timesteps = np.arange(num_inference_steps)[::-1] * (len(self) // num_inference_steps)
         points = self.process.turning_points
@@ -101,7 +101,10 @@ class DVDPScheduler(SchedulerMixin, ConfigMixin):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        t = int(timestep)
+        t = one_number("a timestep", timestep)
+        if not float(t).is_integer():
+            raise ValueError(f"a timestep is a whole number; got {t}")
+        t = int(t)
         before = max(t - len(self) // self.num_inference_steps, self.process.schedule.start)
 
         def draw(shape: tuple[int, ...]) -> torch.Tensor:

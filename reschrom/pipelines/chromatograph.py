@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import whole_number
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
-from reschrom.theory.bands import band_energies, size_of
+from reschrom.theory.bands import band_energies, band_names, size_of
 from reschrom.theory.chromatogram import Chromatogram, Source
 from reschrom.theory.intervals import StreamingMean
 
@@ -96,6 +97,7 @@ class Chromatograph:
             )
         self._pipeline, self._keep, self._decoded, self._watch = pipeline, keep, decoded, watch
         self._prediction = prediction_of(pipeline.scheduler)
+        first_image = whole_number("the number of the first image", first_image)
         self._whole = _Runs(StreamingMean(seed), first_image)
         self._run: list[_Moment] = []  # in progress, each time once
 
@@ -315,10 +317,20 @@ class _Runs:
             or energies.shape[1:] != self.energies.mean.shape
             or (guided != np.isfinite(self.energies.mean).all(axis=1)).any()
         ):
+            if size != self.size:
+                got = f"{band_names(size)[0]} pixels after {band_names(self.size)[0]}"
+            elif grid == self.grid:
+                got = "guidance after none" if guided.all() else "no guidance after some"
+            elif (len(grid), grid[0], grid[-1]) == (len(self.grid), self.grid[0], self.grid[-1]):
+                got = next(f"{a:g} after {b:g}" for a, b in zip(grid, self.grid, strict=True) if a != b)
+            else:
+                got = (
+                    f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self.grid)} from "
+                    f"{self.grid[0]:g} to {self.grid[-1]:g}"
+                )
             raise ValueError(
                 "all runs inside one block must have the same timesteps, the same guidance and the same size; got "
-                f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self.grid)} from "
-                f"{self.grid[0]:g} to {self.grid[-1]:g}"
+                f"{got}"
             )
         self.energies.add(energies, self.first_image + self.energies.count)
         self.records += [moment.record for moment in run if moment.record]

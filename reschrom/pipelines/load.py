@@ -1,15 +1,16 @@
 """Pipelines of diffusers, loaded from safetensors files that are checked first."""
 
 import contextlib
-import hashlib
-import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from reschrom._extras import naming_extra
-from reschrom._files import shipped
+from reschrom._files import sha256, shipped
+from reschrom._reading import json_in, refusing, texts
 from reschrom.pipelines.adapter import found_denoisers
 
 
@@ -64,7 +65,7 @@ def load_pipeline(
         if revision is not None:
             raise ValueError(f"a revision belongs to a model on the hub; {folder} is a folder; got {revision}")
         _check(folder)
-    with _quiet():
+    with _quiet(), _naming(folder):
         pipeline: Any = DiffusionPipeline.from_pretrained(
             str(folder or model_id),
             dtype=dtype or torch.float32,
@@ -83,6 +84,20 @@ def load_pipeline(
 
 
 @contextlib.contextmanager
+def _naming(folder: Path | None) -> Iterator[None]:
+    """Say in one line which folder it is that diffusers does not load; what a hub says passes as it is."""
+    try:
+        yield
+    except ImportError:  # a package is missing, and the folder may be right
+        raise
+    except Exception as error:  # whatever the classes that a folder names make of what stands in it
+        if folder is None:
+            raise
+        why = shorten(str(error), 300, placeholder=" ...")
+        raise ValueError(f"{folder} is no pipeline that diffusers loads: {why}") from error
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries from warning of packages nobody asked for, and from progress bars where nobody watches."""
     import diffusers
@@ -91,7 +106,7 @@ def _quiet() -> Iterator[None]:
     before = []
     for library in (diffusers.utils.logging, transformers.utils.logging):
         before.append((library, library.get_verbosity(), library.is_progress_bar_enabled()))
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)  # what goes wrong is raised
         if not sys.stderr.isatty():
             library.disable_progress_bar()
     try:
@@ -108,22 +123,44 @@ def _check(folder: Path) -> None:
 
     if not (folder / "model_index.json").is_file():
         raise ValueError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    _check_configurations(folder)
     sums = folder / "weights.json"
-    try:
-        stated = json.loads(sums.read_text(encoding="utf-8")) if sums.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{sums} is damaged: {error}") from error
+    stated: dict[str, str] = {}
+    if sums.is_file():
+        with refusing(sums, "is damaged"):
+            stated = texts(json_in(sums), "the SHA-256 of files")
+            if outside := [name for name in stated if not _inside(folder, name)]:
+                raise ValueError(f"it may list files of its own folder alone; got {outside[0]!r}")
     for name, expected in stated.items():
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path} is missing: weights.json lists it")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise ValueError(f"{path} is damaged: its SHA-256 is {found}, and weights.json says {expected}")
+        if sha256(path) != expected:
+            raise ValueError(f"{path} is damaged: its SHA-256 is not the one that weights.json says")
     for path in sorted(folder.rglob("*.safetensors")):
         try:
             with safe_open(path, framework="numpy"):
                 pass
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _check_configurations(folder: Path) -> None:
+    """Refuse configurations that are no JSON objects, and an index that names no pipeline."""
+    import diffusers
+
+    for path in (folder / "model_index.json", *folder.glob("*/config.json"), *folder.glob("*/scheduler_config.json")):
+        with refusing(path, "is damaged"):
+            if not isinstance(content := json_in(path), dict):
+                raise ValueError(f"a configuration has names and values; got {type(content).__name__}")
+            if path.parent != folder:
+                continue
+            name = content.get("_class_name")
+            kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+            if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
+                raise ValueError(f"its _class_name must be a pipeline of diffusers; got {name!r}")
+
+
+def _inside(folder: Path, name: str) -> bool:
+    """Tell whether a name leads to a place in the folder, wherever its links lead."""
+    return (folder / name).resolve().is_relative_to(folder.resolve())

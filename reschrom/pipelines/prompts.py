@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import whole_number
 from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands, uncompiled
 from reschrom.pipelines.scheduler import schedule_of, share_of_time, time_of, upcoming
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
@@ -73,7 +74,10 @@ def by_band(prompt_of: Sequence[int]) -> Weights:
 
     prompt_of: the number of the prompt of each band, counted from 0, finest band first.
     """
-    return lambda _: np.eye(max(prompt_of) + 1)[:, list(prompt_of)]
+    numbers = [whole_number("the prompt of a band", each) for each in prompt_of]
+    if not numbers:
+        raise ValueError("the prompt of every band is needed, finest first; got none")
+    return lambda _: np.eye(max(numbers) + 1)[:, numbers]
 
 
 class PromptSchedule:

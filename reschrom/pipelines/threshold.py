@@ -7,7 +7,7 @@ from typing import Any
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, finite, per_image, signal_power
+from reschrom._arrays import Array, Number, finite, floating, per_image, signal_power
 from reschrom.pipelines.adapter import claimed, denoiser_of
 from reschrom.pipelines.scheduler import prediction_of, upcoming
 from reschrom.theory.bands import bands, downsample, finer
@@ -29,6 +29,7 @@ def estimate_at(
     x_t, eps: noised images and predicted noise, shape (..., C, H, W), sides multiples of `2^level`.
     alpha: signal power in (0, 1], one number or one per image.
     """
+    (x_t, _), (eps, _) = floating(x_t), floating(eps)
     if x_t.ndim < 3:
         raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x_t.shape)}")
     if x_t.shape != eps.shape:

@@ -20,7 +20,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, finite, floating, image_sides, like, whole_level
+from reschrom._arrays import Array, finite, floating, image_sides, like, narrowed, real, shape_told, single, whole_level
 
 # Pixels along one side of a square image, or its height and width.
 Size = int | tuple[int, int]
@@ -29,7 +29,11 @@ Size = int | tuple[int, int]
 def sides(size: Size) -> tuple[int, int]:
     """Return the height and width that a size says. Raises ValueError for what is none."""
     pair = (size, size) if isinstance(size, Integral) else size
-    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(n, Integral) and n > 0 for n in pair):
+    if (
+        not isinstance(pair, tuple)
+        or len(pair) != 2
+        or not all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in pair)
+    ):
         raise ValueError(f"a size is a number of pixels, or (height, width), each one or more; got {size!r}")
     return int(pair[0]), int(pair[1])
 
@@ -89,7 +93,7 @@ def upsample(
     >>> upsample(np.array([[1, 2]])).tolist()
     [[1, 1, 2, 2], [1, 1, 2, 2]]
     """
-    xp, n = array_namespace(x), 2 ** whole_level(level)
+    (x, xp), n = real(x), 2 ** whole_level(level)
     image_sides(x)
     return xp.repeat(xp.repeat(x, n, axis=-1), n, axis=-2)
 
@@ -147,8 +151,10 @@ def from_bands(pyramid: Sequence[Array]) -> Float[Array, "*batch height width"]:
     >>> from_bands(bands(np.array([[1.0, 2.0], [3.0, 6.0]]))).tolist()
     [[1.0, 2.0], [3.0, 6.0]]
     """
-    if len(pyramid) == 0:
+    pyramid = [real(band)[0] for band in pyramid]
+    if not pyramid:
         raise ValueError("an image is the sum of one or more bands; got none")
+    array_namespace(*pyramid)  # refuses bands of two libraries
     size = image_sides(pyramid[0])
     _levels(size, len(pyramid) - 1)
     for m, band in enumerate(pyramid):
@@ -172,9 +178,10 @@ def band_energies(
     x: images of any size, shape (..., C, H, W). Returns shape (levels + 1, ...); the bands are orthogonal, so it sums
     to `||x||^2`.
     """
+    x, xp = floating(x)
     if x.ndim < 3:
         raise ValueError(f"images have the shape (..., channels, height, width); got {tuple(x.shape)}")
-    xp, size, energies = array_namespace(x), image_sides(x), []
+    size, energies = image_sides(x), []
     for m, band in enumerate(bands(x, levels)):
         pixels = cell_pixels(size, m)
         weighted = (pixels if isinstance(pixels, float) else like(pixels, band)) * band
@@ -200,14 +207,17 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
     x: at least two images, shape (N, C, H, W). Returns shape (levels + 1,), about the mean image, unbiased.
     White noise of unit variance has S_m = 1; a scale-free field of unit intensity has S_m = 4^m.
     """
-    if x.ndim != 4 or x.shape[0] < 2:
-        raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {tuple(x.shape)}")
     x, xp = floating(x)
+    if x.ndim != 4 or x.shape[0] < 2 or not x.shape[1]:
+        raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(x)}")
     finite("images", x)
     count, channels = x.shape[:2]
-    energies = xp.sum(band_energies(x - xp.mean(x, axis=0), levels), axis=-1) / (count - 1)
+    wide = single(x)  # squares are soon too large for half precision
+    with np.errstate(over="ignore", invalid="ignore"):
+        energies = xp.sum(band_energies(wide - xp.mean(wide, axis=0), levels), axis=-1) / (count - 1)
+    finite("the squares of images", energies)
     sizes = [channels * count for count in band_sizes(image_sides(x), levels)]
-    return xp.stack([energies[m] / size for m, size in enumerate(sizes)])
+    return narrowed(xp.stack([energies[m] / size for m, size in enumerate(sizes)]), x.dtype)
 
 
 def band_names(size: Size, levels: int | None = None) -> list[str]:

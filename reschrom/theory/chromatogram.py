@@ -1,18 +1,18 @@
 """The chromatogram: generation rates of every resolution over time, predicted or measured, in one type."""
 
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from reschrom._arrays import numpy_array, told
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
+from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts
 from reschrom.theory.bands import Size, band_names, depth, sides, size_of
 from reschrom.theory.chromatography import generated_signal
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
@@ -37,6 +37,8 @@ class Comparison(NamedTuple):
     divergence: float
 
 
+# Energies and mean times are finite where rates and times are no larger.
+_LARGEST = 1e100
 # Of all that is generated, the part that differences of sums over images may leave in a step without being there.
 _ROUNDING = 1e-9
 
@@ -96,12 +98,18 @@ class Chromatogram:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_of(*sides(self.size)))
-        object.__setattr__(self, "edges", _time_grid(self.edges))
+        object.__setattr__(self, "edges", time_grid(self.edges))
         bands, steps = len(band_names(self.size)), len(self.edges) - 1
         object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.size))
+        if not isinstance(self.name, str):
+            raise TypeError(f"the name of a chromatogram is text; got {told(self.name)}")
         if self.replicates is not None:
             shape = (len(self.replicates), bands, steps)
             object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, self.size))
+            if shape[0] < 2:
+                raise ValueError(f"a chromatogram has two or more replicates, or None; got {shape[0]}")
+        if self.source is not None:
+            _check_source(self.source, bands, steps)
 
     @classmethod
     def from_signal(
@@ -117,7 +125,7 @@ class Chromatogram:
         The rates are its loss per unit of time, so they integrate to the signal exactly, whatever the grid. The signal,
         shape (levels + 1, steps + 1), and its bootstrap replicates never rise from image to noise, else ValueError.
         """
-        edges = _time_grid(edges)
+        edges, signal = time_grid(edges), numpy_array(signal)
         if signal.shape[1:] != edges.shape:
             raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
         again = None if replicates is None else -np.diff(replicates) / np.diff(edges)
@@ -188,7 +196,7 @@ class Chromatogram:
             if not np.isfinite(schedule.end):
                 raise ValueError(f"the {schedule.name} schedule has no last time: give the edges of the time grid")
             edges = np.linspace(schedule.start, schedule.end, 1001)
-        edges = _time_grid(edges)
+        edges = time_grid(edges)
         return cls._of_alphas(schedule.alpha(edges), edges, size, spectrum, name)
 
     @classmethod
@@ -288,11 +296,14 @@ class Chromatogram:
 
         Raises ValueError for other bands or another time grid.
         """
+        if not isinstance(other, Chromatogram):
+            raise TypeError(f"a chromatogram is compared with another; got {type(other).__name__}")
         if self.size != other.size or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
-            raise ValueError(
-                f"two chromatograms are compared on the same bands and the same time grid; got {self._grid()} "
-                f"and {other._grid()}"
-            )
+            grids = f"{self._grid()} and {other._grid()}"
+            if self._grid() == other._grid():
+                step = int(np.argmax(~np.isclose(self.edges, other.edges)))
+                grids = f"the edge number {step} at {self.edges[step]:.9g} and {other.edges[step]:.9g}"
+            raise ValueError(f"two chromatograms are compared on the same bands and the same time grid; got {grids}")
         p, q = self.shares, other.shares
         middle = (p + q) / 2
         jensen_shannon = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
@@ -340,17 +351,16 @@ class Chromatogram:
     def load(cls, path: str | Path) -> "Chromatogram":
         """Read a chromatogram that `save` wrote. Raises ValueError for any other file."""
         extension = _extension(path)
-        try:
-            with open(path, "rb") as file:
-                content = _nested(np.load(file, allow_pickle=False)) if extension == ".npz" else json.load(file)
-            arrays = {key: np.array(content[key], dtype=np.float64) for key in ("rates", "edges")}
+        with refusing(path, "does not hold a chromatogram"):
+            content = _nested(arrays_in(path)) if extension == ".npz" else json_in(path)
+            arrays = {"rates": numbers(content["rates"], "the rates of a chromatogram must be numbers")}
+            arrays["edges"] = numbers(content["edges"], "the edges of a chromatogram must rise")
             if "replicates" in content:
-                arrays["replicates"] = np.array(content["replicates"], dtype=np.float64)
-            size, name = (np.asarray(content[key]).tolist() for key in ("size", "name"))
-            size, about = tuple(size) if isinstance(size, list) else size, dict(content.get("about", {}))
+                arrays["replicates"] = numbers(content["replicates"], "replicates must be numbers")
+            size = np.asarray(content["size"]).tolist()
+            size, about = tuple(size) if isinstance(size, list) else size, texts(content.get("about", {}), "about")
+            name = text(content["name"], "name")
             return cls(size=size, name=name, source=_source(content), about=about, **arrays)
-        except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} does not hold a chromatogram: {error}") from error
 
     def _generates(self) -> Bool[np.ndarray, " steps"]:
         """Tell at which steps more is generated than rounding leaves, whose shares differ between processors."""
@@ -374,6 +384,11 @@ def never_rising(
     The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
     precision: the weight of each time; None for equal ones.
     """
+    if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
+        raise ValueError(
+            "the signal at a time counts by its precision, which is positive; got 0 or none: where alpha = 0, pure "
+            "noise, a prediction of the noise tells nothing of the image"
+        )
     from scipy.optimize import isotonic_regression
 
     rows = signal.reshape(-1, signal.shape[-1])
@@ -381,9 +396,11 @@ def never_rising(
     return np.stack(fitted).reshape(signal.shape)
 
 
-def _time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
-    edges = np.asarray(edges, dtype=np.float64)
-    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.isfinite(edges)) or not np.all(np.diff(edges) > 0):
+def time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
+    """Return the edges of a time grid in double precision, after checking that they rise, else ValueError."""
+    edges = numpy_array(edges).astype(np.float64, copy=False)
+    within = np.abs(edges) <= _LARGEST  # NaN fails the comparison
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(within) or not np.all(np.diff(edges) > 0):
         raise ValueError(
             f"the edges of a chromatogram must rise, from image to noise; got {' '.join(str(edges).split())}"
         )
@@ -403,10 +420,29 @@ def _settings(one: Chromatogram, two: Chromatogram) -> list[tuple[str, Any, Any]
 def _source(content: dict[str, Any]) -> Source | None:
     if "source" not in content:
         return None
-    precision = content["source"].get("precision")
-    precision = None if precision is None else np.array(precision, dtype=np.float64)
-    alphas = np.array(content["source"]["alphas"], dtype=np.float64)
-    return Source(StreamingMean.from_state(content["source"]), alphas, precision)
+    held = content["source"]
+    precision = numbers(held["precision"], "the precision must be numbers") if "precision" in held else None
+    energies = StreamingMean.from_state(held)
+    if precision is None and (np.any(energies.mean < 0) or np.any(energies.replicates < 0)):
+        raise ValueError("the energies of a source are not negative")
+    return Source(energies, numbers(held["alphas"], "the alphas must be numbers"), precision)
+
+
+def _check_source(source: Source, bands: int, steps: int) -> None:
+    """Refuse a source of another grid, whose merged chromatogram would be wrong."""
+    energies, alphas, precision = source.energies.mean, source.alphas, source.precision
+    shape = (bands, steps) if precision is None else (bands, steps + 1)
+    if energies.shape != shape or {np.shape(each) for each in (alphas, precision) if each is not None} != {
+        (steps + 1,)
+    }:
+        raise ValueError(
+            f"a chromatogram of {bands} bands on {steps} steps has a source of as many; got energies of the shape "
+            f"{energies.shape} and {np.size(alphas)} alphas"
+        )
+    if not np.all((alphas >= 0) & (alphas <= 1)) or np.any(np.diff(alphas) > 0):
+        raise ValueError("the alphas of a source fall from image to noise within [0, 1]")
+    if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
+        raise ValueError("the precision of a source is positive and finite")
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
@@ -417,14 +453,14 @@ def _flat(content: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _nested(file: Any) -> dict[str, Any]:
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    for key in file:
+    for key, value in flat.items():
         outer, _, inner = key.partition("/")
         if inner:
-            content.setdefault(outer, {})[inner] = file[key].item() if outer == "about" else file[key]
+            content.setdefault(outer, {})[inner] = value
         else:
-            content[key] = file[key]
+            content[key] = value
     return content
 
 
@@ -441,13 +477,14 @@ def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: Size) -> np.ndarray:
-    rates = np.asarray(rates, dtype=np.float64)
+    rates = numpy_array(rates).astype(np.float64, copy=False)
     if rates.shape != shape:
         raise ValueError(
             f"a chromatogram of size {size} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
         )
-    if not np.all(np.isfinite(rates)) or np.any(rates < 0):
-        wrong = rates[~((rates >= 0) & np.isfinite(rates))]
+    right = (rates >= 0) & (rates <= _LARGEST)
+    if not np.all(right):
+        wrong = rates[~right]
         raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
     return rates
 

@@ -5,9 +5,12 @@ By Theorem 1 the noise schedule enters only through alpha, so the functions here
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, floating, like, signal_power, whole_level
+from reschrom._arrays import Array, Number, floating, like, narrowed, real_number, signal_power, whole_level, widened
 from reschrom.theory.bands import Size, band_names, band_sizes, sides
 from reschrom.theory.spectrum import MeasuredSpectrum, Spectrum, loaded, variances
+
+# Rates have the squares of variances in them. With these limits none of them leaves the range of a double.
+_GREATEST, _DEEPEST = 1e100, 250
 
 
 def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Array, "*shape"]:
@@ -17,9 +20,11 @@ def wiener_gain(alpha: Num[Array, "*shape"] | Number, power: float) -> Float[Arr
     power: the coefficient's variance S. With S = 4^m this is alpha at tau_m, Eq. (16).
     """
     alpha, _ = signal_power(alpha)
-    if not 0 < power < float("inf"):
+    power = real_number("the variance of a coefficient", power)
+    if power <= 0:
         raise ValueError(f"the variance of a coefficient must be positive; got {power}")
-    return alpha * power / (alpha * power + (1 - alpha))
+    wide = widened(alpha, [power])
+    return narrowed(wide * power / (wide * power + (1 - wide)), alpha.dtype)
 
 
 def chromatography(
@@ -58,9 +63,10 @@ def chromatography(
     """
     alpha, xp = signal_power(alpha)
     powers, weights = powers_and_weights(whole_level(levels), spectrum, size)
-    rates = [w * p / (p * alpha + (1 - alpha)) ** 2 for p, w in zip(powers, weights, strict=True)]
+    wide = _wide(alpha, powers, weights)
+    rates = [w * p / (p * wide + (1 - wide)) ** 2 for p, w in zip(powers, weights, strict=True)]
     total = sum(rates[1:], start=rates[0])
-    return xp.stack([rate / total for rate in rates])
+    return narrowed(xp.stack([rate / total for rate in rates]), alpha.dtype)
 
 
 def generated_signal(
@@ -77,14 +83,19 @@ def generated_signal(
     with a spectrum. It loses nothing to rounding when `since` is close to alpha.
     """
     alpha, xp = signal_power(alpha)
-    since = like(signal_power(since)[0], alpha)
     powers, weights = powers_and_weights(whole_level(levels), spectrum, size)
-    return xp.stack(
-        [
-            w * p * (alpha - since) / ((p * alpha + (1 - alpha)) * (p * since + (1 - since)))
-            for p, w in zip(powers, weights, strict=True)
-        ]
-    )
+    wide = _wide(alpha, powers, weights)
+    since = like(signal_power(since)[0], wide)
+    signals = [
+        w * p * (wide - since) / ((p * wide + (1 - wide)) * (p * since + (1 - since)))
+        for p, w in zip(powers, weights, strict=True)
+    ]
+    return narrowed(xp.stack(signals), alpha.dtype)
+
+
+def _wide(alpha: Array, powers: list[float], weights: list[float]) -> Array:
+    """Return the signal power in a dtype that holds all that the rates of these bands are made of."""
+    return widened(alpha, [f for p, w in zip(powers, weights, strict=True) for f in (p * p, w * p)])
 
 
 def powers_and_weights(
@@ -92,6 +103,8 @@ def powers_and_weights(
 ) -> tuple[list[float], list[float]]:
     """Return the variance of every band and what its share of held variance counts, both finest first."""
     if spectrum is None:
+        if levels > _DEEPEST:
+            raise ValueError(f"the rates of at most {_DEEPEST} halvings are numbers; got {levels} levels")
         return [4.0**m for m in range(levels + 1)], [1.0] * (levels + 1)
     spectrum = loaded(spectrum)
     array, _ = floating(variances(spectrum))
@@ -100,6 +113,11 @@ def powers_and_weights(
     powers = [float(power) for power in array]
     if len(powers) != levels + 1 or not all(0 < power < float("inf") for power in powers):
         raise ValueError(f"spectrum must hold {levels + 1} positive variances, finest first; got {powers}")
+    if not all(1 / _GREATEST <= power <= _GREATEST for power in powers):
+        raise ValueError(
+            f"the variances of a spectrum must lie between {1 / _GREATEST:g} and {_GREATEST:g}, in other units of the "
+            f"images where they do not; got {powers}"
+        )
     known = spectrum.size if isinstance(spectrum, MeasuredSpectrum) else size
     if known is None:
         known = 2**levels

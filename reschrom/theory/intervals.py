@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from reschrom._arrays import finite, whole_number
+from reschrom._reading import numbers, whole
+
 REPLICATES = 200
 # Numbers of images: (first, after the last) of each stretch.
 Ranges = tuple[tuple[int, int], ...]
@@ -40,6 +43,8 @@ def interval_around(
     """
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval is a probability between 0 and 1; got {level:g}")
+    if len(replicates) < 2:
+        raise ValueError(f"an interval needs two or more replicates; got {len(replicates)}")
     spread = replicates.std(axis=0, ddof=1)
     distance = np.abs(replicates - centre) / np.where(spread > 0, spread, np.inf)
     if simultaneous:
@@ -73,7 +78,7 @@ class StreamingMean:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+        self.seed = whole_number("the seed of the bootstrap", seed)
         self.count = 0
         self.numbers: Ranges = ()
         self.mean: Any = np.zeros(())
@@ -144,15 +149,14 @@ class StreamingMean:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "StreamingMean":
         """Return the mean whose `state` this is. Raises ValueError for arrays that do not belong together."""
-        mean = cls(int(state["seed"]))
-        ranges = np.asarray(state["numbers"], dtype=np.int64).reshape(-1, 2).tolist()
-        for first, last in ranges:
-            mean.numbers = joined(mean.numbers, ((first, last),))
-        mean.count = sum(last - first for first, last in ranges)
+        mean = cls(whole(state["seed"], "the seed of the bootstrap"))
+        mean.numbers = ranges_in(state["numbers"])
+        mean.count = sum(last - first for first, last in mean.numbers)
         names = ("mean", "squares", "weighted", "weights")
         mean.mean, mean._squares, mean._weighted, mean._weights = (
-            np.asarray(state[n], dtype=np.float64) for n in names
+            numbers(state[name], "sums over images are numbers") for name in names
         )
+        finite("sums over images", mean.mean, mean._squares, mean._weighted, mean._weights)
         shape = mean.mean.shape
         if (mean._squares.shape, mean._weighted.shape, mean._weights.shape) != (
             shape,
@@ -160,6 +164,12 @@ class StreamingMean:
             (REPLICATES,),
         ):
             raise ValueError(f"sums over images have one shape in all; got {shape} and {mean._weighted.shape}")
+        if not mean.count or np.any(mean._squares < 0) or not np.all(mean._weights > 0):
+            raise ValueError(
+                "sums over images are those of one or more, with squares and weights that are not negative"
+            )
+        with np.errstate(over="ignore"):
+            finite("the means of replicates", mean.replicates)
         return mean
 
     @property
@@ -171,6 +181,19 @@ class StreamingMean:
     def replicates(self) -> Float[np.ndarray, "replicates *shape"]:
         """The mean of every bootstrap replicate."""
         return self._weighted / self._weights.reshape(-1, *(1,) * self.mean.ndim)
+
+
+def ranges_in(value: Any) -> Ranges:
+    """Return ranges of image numbers from a file, pairs of whole numbers. Raises ValueError for anything else."""
+    pairs = np.asarray(value)
+    if not pairs.size:
+        return ()
+    if pairs.dtype.kind not in "iu" or pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError(f"the numbers of images come in pairs of whole numbers; got {pairs.dtype} {pairs.shape}")
+    ranges: list[tuple[int, int]] = [(first, last) for first, last in pairs.tolist()]
+    if not all(0 <= first < last for first, last in ranges):
+        raise ValueError("the numbers of images are 0 or more, and rise from the first to the one after the last")
+    return joined((), tuple(ranges))
 
 
 def joined(some: Ranges, others: Ranges) -> Ranges:

@@ -5,10 +5,11 @@ the result has exactly the distribution of a low-resolution image at signal powe
 """
 
 import math
+from typing import Any
 
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, signal_power, whole_level
+from reschrom._arrays import Array, Number, narrowed, signal_power, whole_level, widened
 from reschrom.theory.schedules import Schedule
 
 
@@ -28,8 +29,8 @@ def intensity_scale(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[A
     >>> round(float(intensity_scale(0.5, level=1)), 4)  # 2 / sqrt(4 alpha + 1 - alpha)
     1.2649
     """
-    alpha, xp = signal_power(alpha)
-    return 2.0 ** whole_level(level) / xp.sqrt(_total(alpha, level))
+    alpha, wide, xp = _held(alpha, level)
+    return narrowed(2.0**level / xp.sqrt(_total(wide, level)), alpha.dtype)
 
 
 def matched_alpha(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
@@ -50,14 +51,14 @@ def matched_alpha(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Arr
     >>> round(float(matched_alpha(0.5, level=1)), 4)  # 4 alpha / (4 alpha + 1 - alpha)
     0.8
     """
-    alpha, _ = signal_power(alpha)
-    return 4.0 ** whole_level(level) * alpha / _total(alpha, level)
+    alpha, wide, _ = _held(alpha, level)
+    return narrowed(4.0**level * wide / _total(wide, level), alpha.dtype)
 
 
 def matched_noise(alpha: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
     """Return `1 - matched_alpha(alpha, level)` to full relative precision: the noise power at tau_m (Eq. 16)."""
-    alpha, _ = signal_power(alpha)
-    return (1 - alpha) / _total(alpha, level)
+    alpha, wide, _ = _held(alpha, level)
+    return narrowed((1 - wide) / _total(wide, level), alpha.dtype)
 
 
 def matched_time(schedule: Schedule, t: Num[Array, "*shape"] | Number, level: int) -> Float[Array, "*shape"]:
@@ -79,6 +80,12 @@ def matched_time(schedule: Schedule, t: Num[Array, "*shape"] | Number, level: in
     0.2928
     """
     return schedule.time_at(schedule.log_snr(t) + whole_level(level) * math.log(4))
+
+
+def _held(alpha: Array, level: int) -> tuple[Array, Array, Any]:
+    """Return the signal power as it is, in a dtype that holds 4^level, and its namespace, after checking both."""
+    alpha, xp = signal_power(alpha)
+    return alpha, widened(alpha, [4.0 ** whole_level(level)]), xp
 
 
 def _total(alpha: Array, level: int) -> Array:

@@ -14,7 +14,18 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, Number, floating, like, signal_power
+from reschrom._arrays import (
+    Array,
+    Number,
+    floating,
+    like,
+    numpy_array,
+    real_number,
+    signal_power,
+    single,
+    told,
+    whole_number,
+)
 
 Curve = Callable[[Array, Any], Array]  # (values, their array namespace) -> values
 
@@ -70,20 +81,21 @@ class Schedule:
                 f"got times from {float(t.min()):g} to {float(t.max()):g}"
             )
         with np.errstate(divide="ignore"):  # the image has infinite signal-to-noise ratio
-            return self._log_snr(t, xp)
+            return xp.astype(self._log_snr(single(t), xp), t.dtype, copy=False)
 
     def time_at(self, log_snr: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the time at which the log signal-to-noise ratio has the given value: the inverse of `log_snr`."""
         log_snr, xp = floating(log_snr)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            t = self._time(log_snr, xp)
+            t = self._time(single(log_snr), xp)
         # Rounding may put the last time a little too late; NaN fails the comparison.
-        if not bool(xp.all(t <= self.end + 1e-5 * abs(self.end))):
+        beyond = max(1e-5, float(xp.finfo(log_snr.dtype).eps)) * abs(self.end)
+        if not bool(xp.all(t <= self.end + beyond)):
             raise ValueError(
                 f"the {self.name} schedule has log signal-to-noise ratios from {float(self.log_snr(self.end)):g} up; "
                 f"got values from {float(log_snr.min()):g} to {float(log_snr.max()):g}"
             )
-        return xp.clip(t, self.start, self.end)
+        return xp.astype(xp.clip(t, self.start, self.end), log_snr.dtype, copy=False)
 
     def snr(self, t: Num[Array, "*shape"] | Number) -> Float[Array, "*shape"]:
         """Return the signal-to-noise ratio at time t: Eq. (2)."""
@@ -251,7 +263,7 @@ class Schedule:
         >>> float(schedule.start), float(schedule.end), round(float(schedule.time(0.5)), 6)
         (-1.0, 2.0, 1.0)
         """
-        return _from_table(name, np.asarray(alphas, dtype=np.float64))
+        return _from_table(name, numpy_array(alphas).astype(np.float64))
 
     @staticmethod
     def from_diffusers(scheduler: Any) -> "Schedule":
@@ -280,14 +292,17 @@ class Schedule:
         if isinstance(scheduler, type):
             raise TypeError(f"a scheduler is needed, not its class; got {scheduler.__name__}")
         name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
+        if not hasattr(config, "get"):
+            raise TypeError(f"the config of a scheduler has names and values; that of {name} is {told(config)}")
         if is_flow(scheduler, config):
-            flow, steps = Schedule.flow_matching(), float(config["num_train_timesteps"])
-            told = _other_times(scheduler, steps)
-            if told is not None:
-                return told
+            steps = whole_number(f"num_train_timesteps of {name}", config.get("num_train_timesteps"), least=1)
+            flow = Schedule.flow_matching()
+            other = _other_times(scheduler, steps)
+            if other is not None:
+                return other
             return _stretched(name, flow, lambda t: t / steps, lambda t: t * steps, flow.start, flow.end * steps)
         if name.startswith("EDM"):  # Karras et al. (2022): the time is log(sigma) / 4
-            return _of_log_sigma(name, config["sigma_min"], config["sigma_max"], "preconditioned")
+            return _of_log_sigma(name, config.get("sigma_min"), config.get("sigma_max"), "preconditioned")
         if config.get("prediction_type") == "trigflow":  # x_t = cos(t) x_0 + sin(t) noise
             return Schedule(
                 name,
@@ -297,7 +312,9 @@ class Schedule:
                 lambda log_snr, xp: xp.atan(xp.exp(-log_snr / 2)),
             )
         if hasattr(scheduler, "_alpha_cumprod") and config.get("scaler") == 1:
-            return _stretched(name, Schedule.cosine(config["s"]), lambda t: t, lambda t: t, 0.0, 1.0)
+            return _stretched(
+                name, Schedule.cosine(real_number(f"s of {name}", config.get("s"))), lambda t: t, lambda t: t, 0.0, 1.0
+            )
         table = getattr(scheduler, "alphas_cumprod", None)
         if config.get("timestep_type") == "continuous" and None not in map(config.get, ("sigma_min", "sigma_max")):
             return _of_log_sigma(name, config["sigma_min"], config["sigma_max"])
@@ -308,29 +325,32 @@ class Schedule:
                 "straight path from image (sigma = 0) to noise (sigma = 1), or one of EDM, TrigFlow or Wuerstchen; "
                 f"got {name}"
             )
-        return Schedule.from_alphas(np.asarray(table, dtype=np.float64), name)
+        return Schedule.from_alphas(numpy_array(table).astype(np.float64), name)
 
 
-def _other_times(scheduler: Any, steps: float) -> "Schedule | None":
+def _other_times(scheduler: Any, steps: int) -> "Schedule | None":
     """Return the schedule of a flow that is told other timesteps than N sigma, as it is set; None where they agree.
 
     CogView4 shifts its sigmas and not its timesteps, for example. Between its timesteps sigma is linear.
     """
-    told, sigmas = (np.asarray(getattr(scheduler, name, ()), dtype=np.float64) for name in ("timesteps", "sigmas"))
-    sigmas = sigmas[: len(told)]
-    if len(told) != len(sigmas) or np.abs(told - steps * sigmas).max(initial=0) < _ROUNDED:
+    times, sigmas = (getattr(scheduler, name, None) for name in ("timesteps", "sigmas"))
+    if times is None or sigmas is None:
         return None
-    if not (np.all(np.diff(told) < 0) and np.all(np.diff(sigmas) < 0)):
+    times, sigmas = (numpy_array(each).astype(np.float64) for each in (times, sigmas))
+    sigmas = sigmas[: len(times)]
+    if len(times) != len(sigmas) or np.abs(times - steps * sigmas).max(initial=0) < _ROUNDED:
+        return None
+    if not (np.all(np.diff(times) < 0) and np.all(np.diff(sigmas) < 0)):
         return None
     name, flow = type(scheduler).__name__, Schedule.flow_matching()
-    times, noise = np.append(0.0, told[::-1]), np.append(0.0, sigmas[::-1])
+    rising, noise = np.append(0.0, times[::-1]), np.append(0.0, sigmas[::-1])
     return _stretched(
         name,
         flow,
-        lambda t: broken_line(t, times, noise, array_namespace(t)),
-        lambda sigma: broken_line(sigma, noise, times, array_namespace(sigma)),
+        lambda t: broken_line(t, rising, noise, array_namespace(t)),
+        lambda sigma: broken_line(sigma, noise, rising, array_namespace(sigma)),
         0.0,
-        float(told[0]),
+        float(times[0]),
     )
 
 
@@ -342,8 +362,13 @@ def is_flow(scheduler: Any, config: Any) -> bool:
     return plain and (named or bool(config.get("use_flow_sigmas", False)))
 
 
-def _of_log_sigma(name: str, least: float, greatest: float, path: str = "preserving") -> Schedule:
+def _of_log_sigma(name: str, least: Any, greatest: Any, path: str = "preserving") -> Schedule:
     """Return the schedule whose time is log(sigma) / 4, sigma the noise beside unit signal."""
+    least, greatest = (
+        real_number(f"the {end} sigma of {name}", each) for end, each in (("least", least), ("greatest", greatest))
+    )
+    if not 0 < least < greatest:
+        raise ValueError(f"the sigmas of {name} must be positive and grow; got {least:g} to {greatest:g}")
     start, end = (math.log(sigma) / 4 for sigma in (least, greatest))
     return Schedule(name, start, end, lambda t, xp: -8 * t, lambda log_snr, xp: -log_snr / 8, path)
 
@@ -418,8 +443,10 @@ def broken_line(x: Array, xs: np.ndarray, ys: np.ndarray, xp: Any) -> Array:
     """Return the broken line through (xs, ys) at x, its last piece prolonged, for any array namespace."""
     # One dimension and no gaps, because searchsorted in torch asks for that.
     flat = xp.reshape(xp.asarray(x, copy=True), (-1,))
+    if not bool(xp.all(xp.diff(like(xs, flat)) > 0)):  # where two knots are one number, in half precision
+        flat = xp.astype(flat, xp.float64)
     knots, values = like(xs, flat), like(ys, flat)
     right = xp.clip(xp.searchsorted(knots, flat), 1, len(xs) - 1)
     low, high = knots[right - 1], knots[right]
     share = (flat - low) / (high - low)
-    return xp.reshape(values[right - 1] * (1 - share) + values[right] * share, x.shape)
+    return xp.astype(xp.reshape(values[right - 1] * (1 - share) + values[right] * share, x.shape), x.dtype, copy=False)

@@ -5,12 +5,12 @@ diffusers). If x_0' is a draw of the posterior, then whatever the data, `E<b x_0
 every band b: what survives is what is decided. What a second prompt decides is what the first has left open.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images
+from reschrom._arrays import Images, finite, numpy_array, one_number, real_number, shape_told
 from reschrom.theory.bands import Size, band_names, bands, cell_pixels
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
@@ -33,6 +33,9 @@ class BandShare(NamedTuple):
         return interval_around(self.share, self.replicates, level)
 
 
+# Of the energy of all bands, what rounding may put into a band that holds nothing.
+_ROUNDING = 1e-28
+
 # What this type was called when it was two.
 Survival = BandShare
 DecidedShare = BandShare
@@ -49,14 +52,21 @@ def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int =
     seed: of the bootstrap over images.
     Raises ValueError for other shapes, and where the originals do not differ in a band.
     """
+    original, edited = numpy_array(original), numpy_array(edited)
     if original.shape != edited.shape or original.ndim != 4 or len(original) < 2:
         raise ValueError(
             "survival needs two or more images before and after, of one shape (N, C, H, W); got "
-            f"{original.shape} and {edited.shape}"
+            f"{original.shape} and {shape_told(edited)}"
         )
+    finite("the images before and after", original, edited)
     inner, norm = _products(edited - edited.mean(axis=0), original - original.mean(axis=0))
-    if not np.all(norm.sum(axis=0) > 0):
-        raise ValueError("the originals must differ in every band: what is the same in all cannot be seen to survive")
+    differ = _varies(norm)
+    if not np.all(differ):
+        same = band_names(original.shape[-2:])[int(np.argmin(differ))]
+        raise ValueError(
+            "the originals must differ in every band: what is the same in all cannot be seen to survive, as it is in "
+            f"{same}"
+        )
     return _ratio(inner, norm, seed)
 
 
@@ -68,7 +78,7 @@ def predicted_survival(
     times: in the units of the chromatogram; at its last, pure noise, nothing survives.
     Exact for images from the distribution that is generated, and results that are draws of the posterior.
     """
-    end = float(chromatogram.edges[-1])
+    end, times = float(chromatogram.edges[-1]), _line("times", times)
     return 1 - predicted_share(chromatogram, times / end, end)
 
 
@@ -82,8 +92,15 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
     seed: of the bootstrap over images.
     Raises ValueError where the pure images do not differ.
     """
+    switched, first, second = (numpy_array(each) for each in (switched, first, second))
+    if not switched.shape == first.shape == second.shape or first.ndim != 4 or not len(first):
+        raise ValueError(
+            "a share needs images made with both prompts and with each alone, of one shape (N, C, H, W); got "
+            f"{switched.shape}, {first.shape} and {shape_told(second)}"
+        )
+    finite("the images of the prompts", switched, first, second)
     inner, norm = _products(switched - first, second - first)
-    differ = norm.sum(axis=0) > 0
+    differ = _varies(norm)
     if not np.all(differ):
         same = band_names(first.shape[-2:])[int(np.argmin(differ))]
         raise ValueError(f"the images of the two prompts must differ in every band; they are the same in {same}")
@@ -99,6 +116,8 @@ def predicted_share(
     A band that never grows was there from the beginning: its share is 0.
     Raises ValueError for a switch outside [0, 1].
     """
+    end = real_number("the last time", end)
+    switch = _line("switches", switch)
     for each in switch:
         fraction("switch", float(each))
     return np.stack([np.interp(switch * end, chromatogram.edges, each) for each in chromatogram.gained_share])
@@ -112,6 +131,11 @@ def half_decided(
     switch: rising. share: for instance of `predicted_share`.
     Raises ValueError for a band that does not rise through one half.
     """
+    switch, share = _line("switches", switch), numpy_array(share)
+    if not len(switch) or not np.all(np.diff(switch) > 0) or share.ndim != 2 or share.shape[1] != len(switch):
+        raise ValueError(
+            f"switches must rise, with a share of every band at each; got {switch.shape} and {share.shape}"
+        )
     above = share >= 0.5
     after = above.argmax(axis=1)
     if not np.all(above.any(axis=1) & (after > 0)):
@@ -146,14 +170,24 @@ def switch_time(chromatogram: Chromatogram, band: Size, kept: float = 0.95) -> f
     name, names = band_names(band)[0], chromatogram.band_names
     if name not in names[:-1]:
         raise ValueError(f"the band must be one of {', '.join(names[:-1])}; got {name}")
+    real_number("kept", kept, 0, 1)
     coarser = chromatogram.gained_share[names.index(name) + 1 :]
     return float(chromatogram.edges[np.all(coarser <= 1 - kept, axis=0)].max())
 
 
 def fraction(name: str, value: float) -> None:
     """Raise ValueError for a value outside [0, 1]."""
-    if not 0 <= value <= 1:
+    if not 0 <= one_number(name, value) <= 1:
         raise ValueError(f"{name} is a fraction of the last time and lies in [0, 1]; got {value:g}")
+
+
+def _line(what: str, values: Any) -> np.ndarray:
+    """Return numbers along one axis, after checking that they are finite."""
+    values = numpy_array(values)
+    if values.ndim != 1:
+        raise ValueError(f"{what} have one axis; got the shape {values.shape}")
+    finite(what, values)
+    return values
 
 
 def _products(these: Images, those: Images) -> Float[np.ndarray, "2 images bands"]:
@@ -164,6 +198,12 @@ def _products(these: Images, those: Images) -> Float[np.ndarray, "2 images bands
         pixels = cell_pixels(these.shape[-2:], m)
         products.append((np.sum(pixels * a * b, axis=(1, 2, 3)), np.sum(pixels * b * b, axis=(1, 2, 3))))
     return np.stack(products, axis=-1)
+
+
+def _varies(norm: np.ndarray) -> np.ndarray:
+    """Tell in which bands there is more than what rounding leaves of the others."""
+    energies = norm.sum(axis=0)
+    return energies > _ROUNDING * energies.sum()
 
 
 def _ratio(inner: np.ndarray, norm: np.ndarray, seed: int) -> BandShare:

@@ -1,24 +1,25 @@
 """The band spectrum of a data set of any size, with intervals, and the small file that carries it to other commands."""
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, finite
+from reschrom._arrays import Array, finite, numpy_array, shape_told, whole_number
 from reschrom._files import replacing, shipped
-from reschrom.theory.bands import Size, band_energies, band_names, band_sizes, sides, size_of
-from reschrom.theory.intervals import Ranges, joined
+from reschrom._reading import arrays_in, json_in, numbers, parsed, refusing, text, texts, whole
+from reschrom.theory.bands import Size, band_energies, band_names, band_sizes, depth, sides, size_of
+from reschrom.theory.intervals import Ranges, joined, ranges_in
 
 # Two-sided 95 % point of the normal distribution.
 _NORMAL = 1.959963984540054
+# The squares of the energies of smaller numbers are finite.
+_LARGEST = 1e35
 # Images whose scatter is measured together: however many processes share the work, these stay the same.
 CHUNK = 64
 
@@ -42,6 +43,21 @@ class MeasuredSpectrum:
     size: Size
     about: dict[str, str] = field(default_factory=dict)
     sums: "SpectrumSums | None" = None
+
+    def __post_init__(self) -> None:
+        bands = depth(self.size) + 1
+        ends = [numpy_array(each) for each in (self.lower, self.variance, self.upper)]
+        if any(each.shape != (bands,) for each in ends):
+            raise ValueError(
+                f"a spectrum of {band_names(self.size)[0]} pixels has {bands} variances, each with an interval; "
+                f"got {[each.shape for each in ends]}"
+            )
+        lower, variance, upper = ends
+        if not np.all((lower >= 0) & (lower <= variance) & (variance <= upper) & (upper < np.inf)):
+            raise ValueError("the variances of a spectrum are finite, none negative, and each lies in its interval")
+        whole_number("the number of images of a spectrum", self.images, least=1)
+        if self.sums is not None and (self.sums.count, self.sums.mean.shape[-2:]) != (self.images, sides(self.size)):
+            raise ValueError(f"the sums of a spectrum are those of its {self.images} images; got {self.sums.count}")
 
     @classmethod
     def merge(cls, spectra: "Sequence[MeasuredSpectrum]") -> "MeasuredSpectrum":
@@ -88,30 +104,32 @@ class MeasuredSpectrum:
     @classmethod
     def load(cls, path: str | Path) -> "MeasuredSpectrum":
         """Read what `save` wrote. Raises ValueError, naming the file, for anything else."""
-        try:
+        with refusing(path, "holds no spectrum"):
             if Path(path).suffix.lower() == ".npz":
                 return cls._from_arrays(shipped(path))
-            content = json.loads(shipped(path).read_text(encoding="utf-8"))
+            content = json_in(shipped(path))
             bands = content["bands"]
             height, width = (int(side) for side in next(iter(bands), "").split("x"))  # of the finest
             if list(bands) != band_names((height, width)):
                 raise ValueError(f"its bands are {', '.join(bands)}")
             variance, lower, upper = (
-                np.array([float(band[key]) for band in bands.values()]) for key in ("variance", "lower", "upper")
+                numbers([band[key] for band in bands.values()], "the variances of a spectrum are numbers")
+                for key in ("variance", "lower", "upper")
             )
-            images, about = int(content["images"]), dict(content["about"])
+            images, about = whole(content["images"], "the number of images"), texts(content["about"], "about")
             return cls(variance, lower, upper, images, size_of(height, width), about)
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} holds no spectrum: {error}") from error
 
     @classmethod
     def _from_arrays(cls, path: Path) -> "MeasuredSpectrum":
-        with path.open("rb") as file:
-            held = dict(np.load(file, allow_pickle=False))
+        held = arrays_in(path)
         sums = SpectrumSums.from_state(held) if "mean" in held else None
-        variance, lower, upper = (held[key] for key in ("variance", "lower", "upper"))
-        size = tuple(held["size"].tolist())
-        return cls(variance, lower, upper, int(held["images"]), size_of(*size), json.loads(str(held["about"])), sums)
+        variance, lower, upper = (
+            numbers(held[key], "the variances of a spectrum are numbers") for key in ("variance", "lower", "upper")
+        )
+        if sums is not None and not np.allclose(sums.measured({}).variance, variance):
+            raise ValueError("its variances are not those of its sums over images")
+        size, images = size_of(*sides(tuple(held["size"].tolist()))), whole(held["images"], "the number of images")
+        return cls(variance, lower, upper, images, size, texts(parsed(text(held["about"], "about")), "about"), sums)
 
 
 # What tells the variance of every band: numbers, finest first, or a measurement, or the file that holds one.
@@ -160,6 +178,7 @@ def measure_spectrum(
     [1.0, 1.0, 1.0]
     """
     about = about or {}
+    whole_number("the number of the first image", first_image)
     batches: Iterable[Array] = [images] if hasattr(images, "shape") else images
     cut = enumerate(chunks(batches))
     sums = (SpectrumSums.of(chunk, first_image + CHUNK * number, about.get("source", "")) for number, chunk in cut)
@@ -197,8 +216,7 @@ class SpectrumSums:
         expected energy of the field, and these differences are uncorrelated (Helmert). So their energies sum to the
         unbiased variance, and their scatter is its error.
         """
-        _check_images(chunk)
-        chunk = np.asarray(chunk, dtype=np.float64)
+        chunk = _checked(chunk)
         numbers = np.arange(1, len(chunk) + 1)[:, None, None, None]
         means = np.cumsum(chunk, axis=0) / numbers
         differences = (chunk[1:] - means[:-1]) * np.sqrt((numbers[1:] - 1) / numbers[1:])
@@ -210,7 +228,11 @@ class SpectrumSums:
     @classmethod
     def merge(cls, sums: "Iterable[SpectrumSums]") -> "SpectrumSums":
         """Return the sums over the images of all these. Raises ValueError for images that two of them hold."""
-        return reduce(cls._with, sums)
+        each = iter(sums)
+        first = next(each, None)
+        if first is None:
+            raise ValueError("a spectrum needs two or more images; got none")
+        return reduce(cls._with, each, first)
 
     def _with(self, other: "SpectrumSums") -> "SpectrumSums":
         if self.mean.shape != other.mean.shape:
@@ -242,12 +264,22 @@ class SpectrumSums:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SpectrumSums":
         """Return the sums whose `state` this is."""
-        numbers = {
-            source: joined((), tuple((int(first), int(last)) for first, last in ranges))
-            for source, ranges in json.loads(str(state["numbers"])).items()
-        }
-        mean, energy, within, squares = (state[name] for name in ("mean", "energy", "within", "squares"))
-        return cls(numbers, mean, energy, within, squares, int(state["differences"]))
+        named = parsed(text(state["numbers"], "the numbers of images")).items()
+        images = {source: ranges_in(ranges) for source, ranges in named}
+        mean, *sums = (
+            numbers(state[name], "sums over images are numbers") for name in ("mean", "energy", "within", "squares")
+        )
+        energy, within, squares = sums
+        found = cls(images, mean, energy, within, squares, whole(state["differences"], "differences"))
+        finite("sums over images", mean, *sums)
+        if max(np.abs(each).max(initial=0) for each in (mean, *sums)) > _LARGEST**4:
+            raise ValueError("sums over images are too large")
+        if found.mean.ndim != 3 or not found.mean.size or not 0 < found.differences < found.count:
+            raise ValueError(f"sums over images have a mean image and fewer differences; got {found.mean.shape}")
+        bands = depth(size_of(*found.mean.shape[-2:])) + 1
+        if any(each.shape != (bands,) or np.any(each < 0) for each in sums):
+            raise ValueError(f"sums over images are those of {bands} bands, none negative")
+        return found
 
     def measured(self, about: dict[str, str]) -> MeasuredSpectrum:
         """Return the spectrum of these images, two or more."""
@@ -257,7 +289,8 @@ class SpectrumSums:
         scatter = np.maximum(self.squares / self.differences - typical**2, 0)
         scatter *= self.differences / max(self.differences - 1, 1)  # unbiased
         error = np.sqrt(scatter / (self.count - 1)) / np.where(variance > 0, variance, 1)
-        factor = np.exp(_NORMAL * error)
+        with np.errstate(over="ignore"):  # an interval without end is refused
+            factor = np.exp(_NORMAL * error)
         size = size_of(*self.mean.shape[-2:])
         return MeasuredSpectrum(variance, variance / factor, variance * factor, self.count, size, about, self)
 
@@ -265,12 +298,12 @@ class SpectrumSums:
 def chunks(batches: Iterable[Array]) -> Iterator[np.ndarray]:
     """Cut batches of images into chunks of CHUNK, the last of which may be smaller."""
     waiting: list[np.ndarray] = []
-    for batch in batches:
-        _check_images(batch)
+    for given in batches:
+        batch = _checked(given)
         if waiting and batch.shape[1:] != waiting[0].shape[1:]:
             wanted = ", ".join(map(str, waiting[0].shape[1:]))
             raise ValueError(f"a spectrum needs images of one size, shape (N, {wanted}); got {tuple(batch.shape)}")
-        waiting.append(np.asarray(batch, dtype=np.float64))
+        waiting.append(batch)
         while sum(map(len, waiting)) >= CHUNK:
             together = np.concatenate(waiting)
             yield together[:CHUNK]
@@ -279,10 +312,15 @@ def chunks(batches: Iterable[Array]) -> Iterator[np.ndarray]:
         yield np.concatenate(waiting)
 
 
-def _check_images(images: Array) -> None:
-    if images.ndim != 4:
-        raise ValueError(f"a spectrum needs images of one size, shape (N, C, H, W); got {tuple(images.shape)}")
+def _checked(images: Array) -> np.ndarray:
+    """Return images in double precision, after checking that they are finite and have four axes."""
+    images = numpy_array(images).astype(np.float64, copy=False)
+    if images.ndim != 4 or not images.shape[1]:
+        raise ValueError(f"a spectrum needs images of one size, shape (N, C, H, W); got {shape_told(images)}")
     finite("images", images)
+    if images.size and max(images.max(), -images.min()) > _LARGEST:
+        raise ValueError(f"a spectrum needs images whose squares are finite, values up to {_LARGEST:g}")
+    return images
 
 
 def _per_coefficient(images: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 
-from reschrom import Chromatogram, Schedule, band_energies, band_spectrum, bands, upsample
+from reschrom import Chromatogram, Schedule, band_energies, band_spectrum, bands, survival, upsample
 from reschrom.denoisers.finite import FiniteDataset
 from reschrom.denoisers.gaussian import GaussianField, GaussianMixture, channel_covariance
 from reschrom.denoisers.losses import band_losses, never_rising, rates_from_losses, rates_from_sampling
@@ -361,3 +362,19 @@ def test_bad_input_gives_one_clear_error(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.usefixtures("no_type_checks")
+def test_tensors_of_torch_are_taken_as_arrays(generator):
+    field = GaussianField([1.0, 4.0, 16.0], channels=1)
+    images = field.sample(6, generator)
+    tensors = torch.tensor(images, requires_grad=True)
+    for model in (field, FiniteDataset(images), FiniteDataset(tensors)):
+        np.testing.assert_array_equal(model.denoise(tensors, 0.5), model.denoise(images, 0.5))
+    np.testing.assert_array_equal(GaussianField.fit(tensors).spectrum, GaussianField.fit(images).spectrum)
+    half = torch.tensor(images, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(field.denoise(half, 0.5), field.denoise(half.double().numpy(), 0.5))
+    np.testing.assert_array_equal(survival(tensors, tensors).share, np.ones(3))
+    *_, last = ddim(field.denoise, tensors, torch.linspace(0, 1, 4, dtype=torch.float64))
+    *_, other = ddim(field.denoise, images, np.linspace(0, 1, 4))
+    np.testing.assert_allclose(last.x_t, other.x_t, atol=1e-12)

@@ -1,6 +1,7 @@
 """Every mistake gives one clear error: what was expected, and what came."""
 
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +11,60 @@ from doors.door import Row, refuse
 
 import reschrom
 from reschrom import (
+    AttenuatedProcess,
     Chromatogram,
+    Denoiser,
+    DVDPScheduler,
+    FiniteDataset,
+    GaussianField,
+    GaussianMixture,
+    MeasuredSpectrum,
+    NearestImage,
+    ScaleMixture,
     Schedule,
+    WindowMixture,
+    attenuation_within,
     band_energies,
+    band_losses,
     band_names,
     band_sizes,
     band_spectrum,
     bands,
+    by_band,
     chromatography,
+    ddim,
+    decided_share,
     depth,
+    designed_schedule,
+    designed_timesteps,
     downsample,
+    error_bound,
     estimate_at,
     from_bands,
+    gaussian_errors,
     generated_signal,
+    guidance_from_sampling,
+    half_decided,
+    heaviside,
     intensity_scale,
     matched_alpha,
     matched_noise,
     matched_time,
     measure_spectrum,
+    predicted_share,
+    rates_from_losses,
+    rates_from_sampling,
+    spectral_turning_points,
+    survival,
+    switch_time,
     threshold,
+    turning_points_within,
     upsample,
     wiener_gain,
 )
+from reschrom.design.schedules import discretised
+from reschrom.theory.chromatogram import never_rising
+from reschrom.theory.intervals import interval_around
 
 NAN, INF = float("nan"), float("inf")
 IMAGE = np.zeros((2, 3, 8, 8))
@@ -254,6 +287,581 @@ MISTAKES = {
     "no file": (lambda: Chromatogram.load(Path("nowhere.json")), FileNotFoundError, r"nowhere\.json"),
     # the package
     "no such name": (lambda: reschrom.chromatografy, AttributeError, r"^No reschrom attribute chromatografy$"),
+}
+
+FIELD = GaussianField([1.0, 4.0, 16.0, 64.0], channels=1)
+PICTURES = FIELD.sample(4, np.random.default_rng(0))
+TIMES = np.linspace(0, 1, 4)
+TABLE = Schedule.from_alphas(np.cumprod(1 - np.linspace(1e-4, 0.02, 1000)))
+PROCESS = AttenuatedProcess(COSINE, (0.3, 0.6))
+FLOW = Schedule.flow_matching()
+
+
+def flow(**config: object) -> object:
+    return scheduler(config={"use_flow_sigmas": True, **config})
+
+
+def continuous(**config: object) -> object:
+    return scheduler(config={"timestep_type": "continuous", **config})
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def without(band: str) -> np.ndarray:
+    """Return images that hold nothing in one band."""
+    pyramid = zip(band_names(8), bands(PICTURES), strict=True)
+    return from_bands([each * (name != band) for name, each in pyramid])
+
+
+def replicated(count: int) -> Chromatogram:
+    return Chromatogram(RATES, EDGES, 2, "made up", np.ones((count, 2, 2)))
+
+
+def network(returned: Callable[[np.ndarray], object], **settings: object) -> Callable[[], object]:
+    """Return the call of a network of one's own that returns something."""
+    denoiser = Denoiser(lambda x, t: returned(x), "x0", FLOW, **settings)
+    return lambda: denoiser(PICTURES, 0.5)
+
+
+def losses(denoise: Callable[..., object]) -> Callable[[], object]:
+    return lambda: band_losses(denoise, PICTURES, COSINE, np.array([0.5]), rng())
+
+
+def sampled(start: object, substeps: object = 1, edges: object = TIMES) -> Callable[[], object]:
+    return lambda: rates_from_sampling(FIELD.denoise, start, COSINE, edges, substeps, "a field")
+
+
+def designed(**changed: object) -> Callable[[], object]:
+    given = {"chromatogram": Chromatogram.predicted(TABLE, 8), "schedule": TABLE, "steps": 5, **changed}
+    return lambda: designed_timesteps(**given)
+
+
+MISTAKES |= {
+    # what an array of a narrow dtype cannot hold
+    "scale beyond half precision": (
+        lambda: intensity_scale(np.zeros(1, np.float16), 20),
+        ValueError,
+        r"too large for float16",
+    ),
+    "scale beyond single precision, torch": (
+        lambda: intensity_scale(torch.zeros(1), 130),
+        ValueError,
+        r"too large for torch\.float32",
+    ),
+    "signal beyond half precision": (
+        lambda: generated_signal(np.ones(1, np.float16), 1, [1e6, 1e6]),
+        ValueError,
+        r"too large for float16",
+    ),
+    "bands beyond half precision": (
+        lambda: band_spectrum(np.array([-6e4, 6e4], np.float16).reshape(2, 1, 1, 1)),
+        ValueError,
+        r"too large for float16",
+    ),
+    "squares beyond double precision": (
+        lambda: band_spectrum(NOISE * 1e200),
+        ValueError,
+        r"the squares of images must be finite",
+    ),
+    "measured squares beyond double precision": (
+        lambda: measure_spectrum(NOISE * 1e200),
+        ValueError,
+        r"images whose squares are finite",
+    ),
+    "variance near the end of all numbers": (
+        lambda: chromatography(0.5, 1, [1.0, 1e308]),
+        ValueError,
+        r"between 1e-100 and 1e\+100, .*got \[1\.0, 1e\+308\]",
+    ),
+    "variance near nothing": (lambda: generated_signal(0.5, 1, [1e-320, 1.0]), ValueError, r"between 1e-100 and 1e"),
+    "gain of words": (lambda: wiener_gain(0.5, "1"), TypeError, r"variance of a coefficient must be a number; got '1'"),
+    "gain without end": (
+        lambda: wiener_gain(0.5, INF),
+        ValueError,
+        r"variance of a coefficient must be finite; got inf",
+    ),
+    "gain of a truth": (lambda: wiener_gain(0.5, True), TypeError, r"must be a number; got True"),
+    "rates of more halvings than numbers": (lambda: chromatography(0.5, 300), ValueError, r"at most 250 .* got 300"),
+    "noise of a level in words": (lambda: matched_noise(0.5, "1"), ValueError, r"level counts halvings .* got '1'"),
+    "time of a level of NaN": (lambda: matched_time(COSINE, 0.5, NAN), ValueError, r"level counts halvings .* got nan"),
+    # no real numbers
+    "upsampled objects": (
+        lambda: upsample(np.array([[None]])),
+        TypeError,
+        r"real numbers is needed; got one of object",
+    ),
+    "upsampled complex": (lambda: upsample(IMAGE + 1j), TypeError, r"got one of complex128"),
+    "upsampled complex, torch": (
+        lambda: upsample(torch.zeros(2, 2, dtype=torch.complex64)),
+        TypeError,
+        r"got one of torch\.complex64",
+    ),
+    "upsampled dates": (lambda: upsample(np.zeros((2, 2), "M8[s]")), TypeError, r"got one of datetime64\[s\]"),
+    "upsampled spans of time": (lambda: upsample(np.zeros((2, 2), "m8[s]")), TypeError, r"got one of timedelta64\[s\]"),
+    "upsampled words": (lambda: upsample(np.array([["a"]])), TypeError, r"got one of <U1"),
+    "upsampled nothing": (lambda: upsample(None), TypeError, r"got NoneType"),
+    "bands of objects": (lambda: from_bands([np.array([[None]])]), TypeError, r"got one of object"),
+    "bands of words": (lambda: from_bands(["a"]), TypeError, r"got str"),
+    "bands of two libraries": (lambda: from_bands([np.zeros((2, 2)), torch.zeros(1, 1)]), TypeError, r"namespace"),
+    "energies of words": (lambda: band_energies("a"), TypeError, r"got str"),
+    "spectrum of words": (lambda: band_spectrum(np.full((2, 1, 2, 2), "a")), TypeError, r"got one of <U1"),
+    "spectrum of nothing": (lambda: band_spectrum(None), TypeError, r"got NoneType"),
+    "size of a truth": (lambda: depth(True), ValueError, r"a size is .*; got True"),
+    "sizes of truths": (lambda: band_sizes((True, 4)), ValueError, r"a size is .*; got \(True, 4\)"),
+    # images of one channel
+    "spectrum of three axes": (
+        lambda: band_spectrum(NOISE[:, 0]),
+        ValueError,
+        r"got \(3, 16, 16\); images of one channel are images\[:, None\]",
+    ),
+    "spectrum without channels": (lambda: band_spectrum(NOISE[:, :0]), ValueError, r"got \(3, 0, 16, 16\)"),
+    "measured three axes": (lambda: measure_spectrum(NOISE[:, 0]), ValueError, r"one channel are images\[:, None\]"),
+    "measured batches of three axes": (
+        lambda: measure_spectrum([NOISE[0], NOISE[1]]),
+        ValueError,
+        r"got \(1, 16, 16\); images of one channel are",
+    ),
+    "measured without channels": (lambda: measure_spectrum(NOISE[:, :0]), ValueError, r"got \(3, 0, 16, 16\)"),
+    "field of three axes": (
+        lambda: GaussianField.fit(PICTURES[:, 0]),
+        ValueError,
+        r"one channel are images\[:, None\]",
+    ),
+    "mixture of three axes": (
+        lambda: GaussianMixture.fit(PICTURES[:, 0], 2, rng()),
+        ValueError,
+        r"one channel are images\[:, None\]",
+    ),
+    "windows of three axes": (
+        lambda: WindowMixture(PICTURES[:, 0], rng()),
+        ValueError,
+        r"channel are images\[:, None\]",
+    ),
+    "nearest of three axes": (
+        lambda: NearestImage(PICTURES[:, 0], rng()),
+        ValueError,
+        r"channel are images\[:, None\]",
+    ),
+    "scales of three axes": (lambda: ScaleMixture(PICTURES[:, 0]), ValueError, r"channel are images\[:, None\]"),
+    "data set of three axes": (lambda: FiniteDataset(PICTURES[:, 0]), ValueError, r"channel are images\[:, None\]"),
+    "noised of three axes": (
+        lambda: FIELD.denoise(PICTURES[:, 0], 0.5),
+        ValueError,
+        r"\(N, 1, 8, 8\) are needed; got \(4, 8, 8\); images of one channel are",
+    ),
+    "losses of three axes": (
+        lambda: band_losses(FIELD.denoise, PICTURES[:, 0], COSINE, TIMES, rng()),
+        ValueError,
+        r"got \(4, 8, 8\); images of one channel are",
+    ),
+    "sampling from three axes": (sampled(PICTURES[:, 0]), ValueError, r"got \(4, 8, 8\); images of one channel are"),
+    "generation from three axes": (
+        lambda: next(ddim(FIELD.denoise, PICTURES[:, 0], TIMES)),
+        ValueError,
+        r"got \(4, 8, 8\); images of one channel are",
+    ),
+    "survival in three axes": (
+        lambda: survival(PICTURES[:, 0], PICTURES[:, 0]),
+        ValueError,
+        r"\(4, 8, 8\); images of one channel are",
+    ),
+    "decided in three axes": (
+        lambda: decided_share(*[PICTURES[:, 0]] * 3),
+        ValueError,
+        r"\(4, 8, 8\); images of one channel are",
+    ),
+    # measured spectra
+    "no images, measured": (lambda: measure_spectrum(iter([])), ValueError, r"two or more images; got none"),
+    "empty batches, measured": (lambda: measure_spectrum([NOISE[:0]]), ValueError, r"two or more images; got none"),
+    "first image below 0": (
+        lambda: measure_spectrum(NOISE, first_image=-1),
+        ValueError,
+        r"number of the first image must be 0 or more; got -1",
+    ),
+    "first image a truth": (lambda: measure_spectrum(NOISE, first_image=True), TypeError, r"whole number; got True"),
+    "interval upside down": (
+        lambda: MeasuredSpectrum(np.ones(2), np.full(2, 2.0), np.full(2, 3.0), 2, 2),
+        ValueError,
+        r"each lies in its interval",
+    ),
+    "variance NaN": (lambda: MeasuredSpectrum(*[np.full(2, NAN)] * 3, 2, 2), ValueError, r"variances .* are finite"),
+    "variance below 0": (lambda: MeasuredSpectrum(*[np.full(2, -1.0)] * 3, 2, 2), ValueError, r"none negative"),
+    "variances of another size": (
+        lambda: MeasuredSpectrum(*[np.ones(3)] * 3, 2, 2),
+        ValueError,
+        r"2x2 pixels has 2 variances, .* got \[\(3,\), \(3,\), \(3,\)\]",
+    ),
+    "half an image": (lambda: MeasuredSpectrum(*[np.ones(2)] * 3, 1.5, 2), TypeError, r"number of images .* got 1\.5"),
+    "no image in a spectrum": (lambda: MeasuredSpectrum(*[np.ones(2)] * 3, 0, 2), ValueError, r"1 or more; got 0"),
+    # chromatograms
+    "no replicates": (lambda: replicated(0), ValueError, r"two or more replicates, or None; got 0"),
+    "one replicate": (lambda: replicated(1), ValueError, r"two or more replicates, or None; got 1"),
+    "interval of no replicates": (
+        lambda: interval_around(np.ones(2), np.ones((0, 2))),
+        ValueError,
+        r"two or more replicates; got 0",
+    ),
+    "name of a number": (lambda: Chromatogram(RATES, EDGES, 2, 3), TypeError, r"name of a chromatogram is text; got 3"),
+    "rates in words": (lambda: chromatogram(np.full((2, 2), "a")), TypeError, r"got one of <U1"),
+    "rates complex": (lambda: chromatogram(RATES * 1j), TypeError, r"got one of complex128"),
+    "edges in words": (lambda: chromatogram(edges=["a", "b"]), TypeError, r"got one of <U1"),
+    "two grids with the same ends": (
+        lambda: chromatogram().compare(chromatogram(edges=EDGES**2)),
+        ValueError,
+        r"same time grid; got the edge number 1 at 0\.5 and 0\.25",
+    ),
+    "compared with numbers": (lambda: chromatogram().compare(RATES), TypeError, r"compared with another; got ndarray"),
+    "a spectrum that no edges fall on": (
+        lambda: never_rising(RATES, np.array([1.0, 0.0])),
+        ValueError,
+        r"precision, which is positive; .* alpha = 0, pure noise",
+    ),
+    "prompts of no bands": (lambda: by_band([]), ValueError, r"prompt of every band is needed, .*; got none"),
+    "prompts below 0": (lambda: by_band([-1]), ValueError, r"prompt of a band must be 0 or more; got -1"),
+    "prompts in parts": (lambda: by_band([0.5]), TypeError, r"prompt of a band must be a whole number; got 0\.5"),
+    "prompts of truths": (lambda: by_band([True]), TypeError, r"prompt of a band must be a whole number; got True"),
+    "a switch in words": (lambda: heaviside("half"), TypeError, r"switch must be a number; got 'half'"),
+    "a switch NaN": (lambda: heaviside(NAN), ValueError, r"switch .* lies in \[0, 1\]; got nan"),
+    "estimate of words": (lambda: estimate_at("x", IMAGE, 0.5), TypeError, r"got str"),
+    "threshold of complex": (lambda: threshold(IMAGE + 1j, IMAGE, 0.5), TypeError, r"got one of complex128"),
+    # shares
+    "kept twice": (lambda: switch_time(chromatogram(), 2, kept=2), ValueError, r"kept must lie in \[0, 1\]; got 2"),
+    "kept NaN": (lambda: switch_time(chromatogram(), 2, kept=NAN), ValueError, r"kept must lie in \[0, 1\]; got nan"),
+    "kept in words": (
+        lambda: switch_time(chromatogram(), 2, kept="all"),
+        TypeError,
+        r"kept must be a number; got 'all'",
+    ),
+    "band beyond all": (lambda: switch_time(chromatogram(), 1), ValueError, r"band must be one of 2x2; got 1x1"),
+    "survival of images that are one in a coarse band": (
+        lambda: survival(without("4x4"), PICTURES),
+        ValueError,
+        r"originals must differ in every band: .* as it is in 4x4",
+    ),
+    "seed below 0": (lambda: survival(PICTURES, PICTURES, -1), ValueError, r"seed of the bootstrap must be 0 or more"),
+    "seed in parts": (lambda: survival(PICTURES, PICTURES, 0.5), TypeError, r"must be a whole number; got 0\.5"),
+    "seed in words": (lambda: survival(PICTURES, PICTURES, "a"), TypeError, r"must be a whole number; got 'a'"),
+    "seed a truth": (lambda: survival(PICTURES, PICTURES, True), TypeError, r"must be a whole number; got True"),
+    "survival of NaN": (lambda: survival(PICTURES, PICTURES * NAN), ValueError, r"before and after must be finite"),
+    "survival of words": (lambda: survival("a", PICTURES), TypeError, r"got str"),
+    "decided of two shapes": (
+        lambda: decided_share(PICTURES, PICTURES, PICTURES[:1]),
+        ValueError,
+        r"of one shape .* got \(4, 1, 8, 8\), \(4, 1, 8, 8\) and \(1, 1, 8, 8\)",
+    ),
+    "decided of images that are one in a coarse band": (
+        lambda: decided_share(PICTURES, PICTURES, PICTURES + without("2x2")),
+        ValueError,
+        r"must differ in every band; they are the same in 2x2",
+    ),
+    "switch beyond the end": (
+        lambda: predicted_share(chromatogram(), np.array([1.5]), 1.0),
+        ValueError,
+        r"switch .* lies in \[0, 1\]; got 1\.5",
+    ),
+    "switches in two axes": (
+        lambda: predicted_share(chromatogram(), np.zeros((1, 1)), 1.0),
+        ValueError,
+        r"switches have one axis; got the shape \(1, 1\)",
+    ),
+    "end of time NaN": (
+        lambda: predicted_share(chromatogram(), np.array([0.5]), NAN),
+        ValueError,
+        r"the last time must be finite; got nan",
+    ),
+    "switches that fall": (
+        lambda: half_decided(np.array([1.0, 0.0]), RATES),
+        ValueError,
+        r"switches must rise, with a share of every band at each",
+    ),
+    # denoisers
+    "alphas that rest": (
+        lambda: next(ddim(FIELD.denoise, PICTURES, [0.2, 0.5, 0.5])),
+        ValueError,
+        r"alphas must rise; got array\(\[0\.2, 0\.5, 0\.5\]\)",
+    ),
+    "alphas of none": (lambda: next(ddim(FIELD.denoise, PICTURES, [])), ValueError, r"alphas must rise"),
+    "alphas of one number": (lambda: next(ddim(FIELD.denoise, PICTURES, 0.5)), ValueError, r"alphas must rise"),
+    "alphas of two axes": (lambda: next(ddim(FIELD.denoise, PICTURES, RATES)), ValueError, r"alphas must rise"),
+    "generation from NaN": (lambda: next(ddim(FIELD.denoise, PICTURES * NAN, [0.5])), ValueError, r"must be finite"),
+    "generation from words": (lambda: next(ddim(FIELD.denoise, "noise", [0.5])), TypeError, r"got str"),
+    "no noise to sample from": (sampled(iter([])), ValueError, r"starts from one or more images of noise; got none"),
+    "empty noise": (sampled(PICTURES[:0]), ValueError, r"batches of one or more, .* got \(0, 1, 8, 8\)"),
+    "noise NaN": (sampled(PICTURES * NAN), ValueError, r"images must be finite"),
+    "noise of two sizes": (sampled([PICTURES, PICTURES[..., :4]]), ValueError, r"must have one shape"),
+    "no substeps": (sampled(PICTURES, 0), ValueError, r"one or more steps of DDIM; got 0"),
+    "substeps in parts": (sampled(PICTURES, 1.5), TypeError, r"steps of DDIM must be a whole number; got 1\.5"),
+    "substeps a truth": (sampled(PICTURES, True), TypeError, r"must be a whole number; got True"),
+    "sampled edges that fall": (sampled(PICTURES, 1, TIMES[::-1]), ValueError, r"must rise, from image to noise"),
+    "sampled edges NaN": (sampled(PICTURES, 1, TIMES * NAN), ValueError, r"must rise, from image to noise"),
+    "losses at no times": (
+        lambda: band_losses(FIELD.denoise, PICTURES, COSINE, np.zeros(0), rng()),
+        ValueError,
+        r"one or more times, shape \(times,\); got \(0,\)",
+    ),
+    "losses at one time": (
+        lambda: band_losses(FIELD.denoise, PICTURES, COSINE, 0.5, rng()),
+        ValueError,
+        r"one or more times, .* got \(\)",
+    ),
+    "losses of a seed": (
+        lambda: band_losses(FIELD.denoise, PICTURES, COSINE, TIMES, 0),
+        TypeError,
+        r"np\.random\.default_rng\(seed\); got 0",
+    ),
+    "losses on NaN": (
+        lambda: band_losses(FIELD.denoise, PICTURES * NAN, COSINE, TIMES, rng()),
+        ValueError,
+        r"images must be finite",
+    ),
+    "rates on edges that rest": (
+        lambda: rates_from_losses(FIELD.denoise, PICTURES, COSINE, np.array([0.5, 0.5]), rng(), "a field"),
+        ValueError,
+        r"must rise, from image to noise",
+    ),
+    "a denoiser of t": (losses(lambda x, t: x), TypeError, r"takes 't'\. Wrap a network"),
+    "a denoiser of sigma": (losses(lambda x, sigma: x), TypeError, r"takes 'sigma'\. Wrap a network"),
+    "a denoiser of images alone": (losses(lambda x: x), TypeError, r"this one failed: .* Wrap a network"),
+    "a denoiser of nothing": (losses(lambda: IMAGE), TypeError, r"this one failed: .* Wrap a network"),
+    "a denoiser that is a word": (losses("field"), TypeError, r"this one failed: 'str' object is not callable"),
+    "estimate of nothing": (losses(lambda x, a: None), TypeError, r"this one returned NoneType"),
+    "estimate in a tuple": (losses(lambda x, a: (x,)), TypeError, r"this one returned tuple"),
+    "estimate in a list": (losses(lambda x, a: list(x)), TypeError, r"this one returned list"),
+    "estimate in a dict": (losses(lambda x, a: {"sample": x}), TypeError, r"this one returned dict"),
+    "estimate as a tensor": (losses(lambda x, a: torch.tensor(x)), TypeError, r"this one returned Tensor"),
+    "estimate in an output": (
+        losses(lambda x, a: scheduler(sample=x)),
+        TypeError,
+        r"this one returned SimpleNamespace",
+    ),
+    "estimate complex": (losses(lambda x, a: x + 0j), TypeError, r"this one returned an array of complex128"),
+    "estimate of objects": (losses(lambda x, a: x.astype(object)), TypeError, r"returned an array of object"),
+    "estimate of another shape": (losses(lambda x, a: x[:1]), ValueError, r"got the shape \(1, 1, 8, 8\), at alpha"),
+    "estimate NaN": (losses(lambda x, a: x * NAN), ValueError, r"must return finite images"),
+    "a field of words": (lambda: GaussianField(["a"]), TypeError, r"got one of <U1"),
+    "a field of half a channel": (lambda: GaussianField([1, 4], channels=1.5), TypeError, r"whole number; got 1\.5"),
+    "a field of no channel": (lambda: GaussianField([1, 4], channels=0), ValueError, r"must be 1 or more; got 0"),
+    "images below 0": (lambda: FIELD.sample(-1, rng()), ValueError, r"number of images must be 0 or more; got -1"),
+    "half an image drawn": (lambda: FIELD.sample(1.5, rng()), TypeError, r"number of images .* got 1\.5"),
+    "images of a seed": (lambda: FIELD.sample(1, 0), TypeError, r"np\.random\.default_rng\(seed\); got 0"),
+    "data of a seed": (lambda: FiniteDataset(PICTURES).sample(1, None), TypeError, r"default_rng\(seed\); got None"),
+    "mixture of a truth": (lambda: GaussianMixture.fit(PICTURES, True, rng()), TypeError, r"classes .* got True"),
+    "mixture of a seed": (lambda: GaussianMixture.fit(PICTURES, 2, 0), TypeError, r"default_rng\(seed\); got 0"),
+    "class of a truth": (
+        lambda: GaussianMixture([FIELD, FIELD]).guidance(PICTURES, 0.5, True),
+        ValueError,
+        r"the classes 0 to 1; got True",
+    ),
+    "windows of a seed": (lambda: WindowMixture(PICTURES, 0), TypeError, r"default_rng\(seed\); got 0"),
+    "windows in parts": (lambda: WindowMixture(PICTURES, rng(), 1.5), TypeError, r"components and windows .* got 1\.5"),
+    "nearest of a seed": (lambda: NearestImage(PICTURES, 0), TypeError, r"default_rng\(seed\); got 0"),
+    "empty data set": (lambda: FiniteDataset(PICTURES[:, :0]), ValueError, r"one or more finite images"),
+    # networks of one's own
+    "network returns a tuple": (network(lambda x: (x, x)), TypeError, r"its prediction alone; got tuple"),
+    "network returns a list": (network(lambda x: [x, x]), TypeError, r"its prediction alone; got list"),
+    "network returns a dict": (network(lambda x: {"sample": x}), TypeError, r"its prediction alone; got dict"),
+    "network returns nothing": (network(lambda x: None), TypeError, r"its prediction alone; got NoneType"),
+    "network returns an odd output": (network(lambda x: scheduler(eps=x)), TypeError, r"got SimpleNamespace"),
+    "network returns complex": (network(lambda x: x + 0j), TypeError, r"got an array of complex128"),
+    "network returns complex tensors": (network(lambda x: torch.tensor(x) + 0j), TypeError, r"an array of complex128"),
+    "network returns whole numbers": (network(lambda x: x.astype(int)), TypeError, r"got an array of int64"),
+    "network returns another shape": (network(lambda x: x[..., :1]), ValueError, r"got \(1, 1, 8, 1\)"),
+    "network returns NaN": (network(lambda x: x * NAN), ValueError, r"finite numbers; got NaN or infinity at its time"),
+    "network of images alone": (
+        lambda: Denoiser(lambda x: x, "x0", FLOW)(PICTURES, 0.5),
+        TypeError,
+        r"fn failed for one image, called with the shapes",
+    ),
+    "network given a word": (lambda: Denoiser(lambda x, t: x, "x0", FLOW)("x", 0.5), TypeError, r"got str"),
+    "network given one channel": (
+        lambda: Denoiser(lambda x, t: x, "x0", FLOW)(PICTURES[:, 0], 0.5),
+        ValueError,
+        r"one channel are images\[:, None\]",
+    ),
+    "network of half a batch": (
+        lambda: Denoiser(lambda x, t: x, "x0", FLOW, batch=1.5),
+        TypeError,
+        r"images of a batch must be a whole number; got 1\.5",
+    ),
+    "network of a truth of channels": (
+        lambda: Denoiser(lambda x, t: x, "x0", FLOW, channels=True),
+        TypeError,
+        r"number of channels must be a whole number; got True",
+    ),
+    "range of words": (
+        lambda: Denoiser(lambda x, t: x, "x0", FLOW, value_range=("a", "b")),
+        TypeError,
+        r"an end of value_range must be a number; got 'a'",
+    ),
+    "prediction of a list": (
+        lambda: Denoiser(lambda x, t: x, ["x0"], FLOW),
+        ValueError,
+        r"a network predicts .* \['x0'\]",
+    ),
+    "guidance of two functions": (
+        lambda: guidance_from_sampling(FIELD.denoise, FIELD.denoise, PICTURES, COSINE, TIMES, 1, "a field"),
+        TypeError,
+        r"each a Denoiser; got",
+    ),
+    # designs
+    "steps in parts": (designed(steps=1.5), TypeError, r"number of steps must be a whole number; got 1\.5"),
+    "steps a truth": (designed(steps=True), TypeError, r"must be a whole number; got True"),
+    "steps in words": (designed(steps="5"), TypeError, r"must be a whole number; got '5'"),
+    "no steps at all": (designed(steps=0), ValueError, r"got 0 steps"),
+    "more steps than timesteps": (designed(steps=1001), ValueError, r"there are 1000 timesteps .* got 1001 steps"),
+    "weights NaN": (designed(weights=[1, 1, 1, NAN]), ValueError, r"4 weights are needed"),
+    "weights below 0": (designed(weights=[1, 1, 1, -1]), ValueError, r"none negative"),
+    "weights all 0": (designed(weights=[0, 0, 0, 0]), ValueError, r"not all 0"),
+    "weights of other bands": (designed(weights=[1, 1]), ValueError, r"4 weights are needed"),
+    "weights in words": (designed(weights=["1"] * 4), TypeError, r"got one of <U1"),
+    "equal in nothing": (designed(equal="time"), ValueError, r"equal in error, variance, signal; got 'time'"),
+    "chromatogram of times from 0 to 1": (
+        designed(chromatogram=Chromatogram.predicted(COSINE, 8)),
+        ValueError,
+        r"units of the schedule is needed, whose times run from -1 to 999; got one from 0 to 1",
+    ),
+    "chromatogram of timesteps for times": (
+        designed(schedule=COSINE),
+        ValueError,
+        r"whose times run from 0 to 1; got one from -1 to 999",
+    ),
+    "chromatogram of sigmas": (
+        designed(chromatogram=Chromatogram.predicted(Schedule.edm(), 8)),
+        ValueError,
+        r"from -1 to 999; got one from 0 to 80",
+    ),
+    "scheduler of one timestep": (lambda: discretised(COSINE, 1), ValueError, r"timesteps must be 2 or more; got 1"),
+    "scheduler of half a timestep": (
+        lambda: discretised(COSINE, 2.5),
+        TypeError,
+        r"timesteps .* whole number; got 2\.5",
+    ),
+    "errors of steps that rise": (
+        lambda: gaussian_errors([0, 500], TABLE, [1.0]),
+        ValueError,
+        r"timesteps must fall from noise to image; got \[0\.0, 500\.0\]",
+    ),
+    "errors of no steps": (lambda: gaussian_errors([], TABLE, [1.0]), ValueError, r"timesteps must fall"),
+    "errors of no variance": (lambda: gaussian_errors([500], TABLE, [0.0]), ValueError, r"positive variances"),
+    "designed weights of words": (lambda: designed_schedule(2, weights=["a", "b"]), TypeError, r"got one of <U1"),
+    # the process whose images shrink
+    "eta of 2": (lambda: PROCESS.posterior(0.1, 0.2, eta=2), ValueError, r"eta must lie in \[0, 1\]; got 2"),
+    "eta below 0": (lambda: PROCESS.posterior(0.1, 0.2, eta=-1), ValueError, r"eta must lie in \[0, 1\]; got -1"),
+    "eta NaN": (lambda: PROCESS.posterior(0.1, 0.2, eta=NAN), ValueError, r"eta must lie in \[0, 1\]; got nan"),
+    "eta in words": (lambda: PROCESS.posterior(0.1, 0.2, eta="1"), TypeError, r"eta must be a number; got '1'"),
+    "eta through a turning point": (
+        lambda: PROCESS.reverse(IMAGE, IMAGE, 0.4, 0.2, np.zeros, eta=2),
+        ValueError,
+        r"eta must lie in \[0, 1\]; got 2",
+    ),
+    "eta of doubling": (lambda: PROCESS.double(IMAGE, IMAGE, 1, np.zeros, eta=2), ValueError, r"eta must lie"),
+    "transition backwards": (lambda: PROCESS.transition(0.2, 0.1), ValueError, r"s <= t; got s = 0\.2, t = 0\.1"),
+    "posterior backwards": (lambda: PROCESS.posterior(0.2, 0.1), ValueError, r"s <= t; got s = 0\.2, t = 0\.1"),
+    "forward backwards": (lambda: PROCESS.forward(IMAGE, 0.2, 0.1, np.zeros), ValueError, r"s <= t; got s = 0\.2"),
+    "reverse forwards": (
+        lambda: PROCESS.reverse(IMAGE, IMAGE, 0.1, 0.2, np.zeros),
+        ValueError,
+        r"s <= t; got s = 0\.2",
+    ),
+    "posterior of the image": (lambda: PROCESS.posterior(0, 0), ValueError, r"needs noise at the later of its times"),
+    "transition from NaN": (lambda: PROCESS.transition(NAN, 0.2), ValueError, r"a time must be finite; got nan"),
+    "transition in words": (lambda: PROCESS.transition("a", 0.2), TypeError, r"a time must be a number; got 'a'"),
+    "stage of a time after the end": (lambda: PROCESS.stage(1.5), ValueError, r"stages 0 to 2 last .* got 1\.5"),
+    "stage of no time": (lambda: PROCESS.stage(np.zeros(0)), ValueError, r"stages 0 to 2 last .* got \[\]"),
+    "stage below 0": (lambda: PROCESS.gains(0.1, -1), ValueError, r"a stage must be 0 or more; got -1"),
+    "stage beyond all": (lambda: PROCESS.gains(0.9, 3), ValueError, r"stages 0 to 2 last"),
+    "stage in parts": (lambda: PROCESS.gains(0.1, 0.5), TypeError, r"a stage must be a whole number; got 0\.5"),
+    "halving into the first stage": (
+        lambda: PROCESS.halve(IMAGE, 0, np.zeros),
+        ValueError,
+        r"stages 1 to 2 begin at a turning point; got 0",
+    ),
+    "doubling out of no stage": (
+        lambda: PROCESS.double(IMAGE, IMAGE, 3, np.zeros),
+        ValueError,
+        r"stages 1 to 2 begin at a turning point; got 3",
+    ),
+    "turning point in words": (lambda: AttenuatedProcess(COSINE, ("a",)), TypeError, r"turning point must be a number"),
+    "attenuation in words": (
+        lambda: AttenuatedProcess(COSINE, (), "0.1"),
+        TypeError,
+        r"attenuation must be a number; got '0\.1'",
+    ),
+    "attenuation a truth": (lambda: AttenuatedProcess(COSINE, (), True), TypeError, r"must be a number; got True"),
+    "bound of endless energy": (
+        lambda: error_bound(PROCESS, np.full(2, INF)),
+        ValueError,
+        r"a positive number is needed",
+    ),
+    "budget in words": (lambda: attenuation_within(PROCESS, np.ones(2), "1"), TypeError, r"budget must be a number"),
+    "turning points of attenuation 0": (
+        lambda: turning_points_within(COSINE, np.ones(2), 1.0, 0.0, 2),
+        ValueError,
+        r"attenuation must lie in \(0, 1\]; got 0\.0",
+    ),
+    "half a turning point": (
+        lambda: turning_points_within(COSINE, np.ones(2), 1.0, 0.1, 1.5),
+        TypeError,
+        r"number of turning points .* got 1\.5",
+    ),
+    "turning points below 0": (
+        lambda: spectral_turning_points(COSINE, np.ones(2), 0.1, -1),
+        ValueError,
+        r"number of turning points must be 0 or more; got -1",
+    ),
+    "steps of a scheduler in parts": (
+        lambda: DVDPScheduler().set_timesteps(1.5),
+        TypeError,
+        r"num_inference_steps must be a whole number; got 1\.5",
+    ),
+    "steps of a scheduler a truth": (lambda: DVDPScheduler().set_timesteps(True), TypeError, r"got True"),
+    "no steps of a scheduler": (lambda: DVDPScheduler().set_timesteps(0), ValueError, r"between 1 and 1000; got 0"),
+    # schedulers whose settings are wrong
+    "scheduler without a config": (
+        lambda: Schedule.from_diffusers(scheduler(config=None, alphas_cumprod=[0.9, 0.5])),
+        TypeError,
+        r"config of a scheduler has names and values; that of SimpleNamespace is None",
+    ),
+    "alphas in words": (
+        lambda: Schedule.from_diffusers(scheduler(alphas_cumprod=["a", "b"])),
+        TypeError,
+        r"got one of <U1",
+    ),
+    "alphas of objects": (lambda: Schedule.from_alphas([0.9, None]), TypeError, r"got one of object"),
+    "alphas of a number": (lambda: Schedule.from_alphas(0.9), ValueError, r"alphas_cumprod must fall"),
+    "flow of no timesteps": (
+        lambda: Schedule.from_diffusers(flow(num_train_timesteps=0)),
+        ValueError,
+        r"num_train_timesteps of SimpleNamespace must be 1 or more; got 0",
+    ),
+    "flow of timesteps in parts": (
+        lambda: Schedule.from_diffusers(flow(num_train_timesteps=1.5)),
+        TypeError,
+        r"num_train_timesteps of SimpleNamespace must be a whole number; got 1\.5",
+    ),
+    "flow that does not say": (lambda: Schedule.from_diffusers(flow()), TypeError, r"a whole number; got None"),
+    "sigmas that fall": (
+        lambda: Schedule.from_diffusers(continuous(sigma_min=2.0, sigma_max=1.0)),
+        ValueError,
+        r"sigmas of SimpleNamespace must be positive and grow; got 2 to 1",
+    ),
+    "sigmas of zero": (
+        lambda: Schedule.from_diffusers(continuous(sigma_min=0.0, sigma_max=1.0)),
+        ValueError,
+        r"must be positive and grow; got 0 to 1",
+    ),
+    "sigmas in words": (
+        lambda: Schedule.from_diffusers(continuous(sigma_min="a", sigma_max=1.0)),
+        TypeError,
+        r"least sigma of SimpleNamespace must be a number; got 'a'",
+    ),
+    "sigmas NaN": (
+        lambda: Schedule.from_diffusers(continuous(sigma_min=NAN, sigma_max=1.0)),
+        ValueError,
+        r"least sigma of SimpleNamespace must be finite; got nan",
+    ),
 }
 
 

@@ -362,3 +362,15 @@ def test_what_is_no_process_is_refused(settings, message):
 def test_bad_arguments_are_refused(no_type_checks, call, message):
     with pytest.raises(ValueError, match=message):
         call(process(), X_0)
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+@pytest.mark.parametrize("points", [(), (0.3, 0.6)])
+def test_a_step_that_takes_no_time_changes_nothing(treatment, points):
+    p = process(treatment, points=points)
+    for t in np.linspace(0, 1, 101):
+        decay, image, deviation = p.transition(t, t)
+        assert (decay, image, deviation) == ((1, 1), (0, 0), (0, 0))
+        if t:
+            kept, taken, added = p.posterior(t, t, eta=1)
+            np.testing.assert_allclose((*kept, *taken, *added), (1, 1, 0, 0, 0, 0), atol=1e-12)

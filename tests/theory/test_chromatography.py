@@ -235,3 +235,26 @@ def test_natural_schedule_has_the_form_of_equation_33():
     tau = np.stack([matched_time(Schedule.natural(), t, m) for m in range(7)])
     rates = np.exp(-tau) / ((4.0 ** np.arange(7)[:, None] - 1) * np.exp(-t) + 1)
     np.testing.assert_allclose(rates / rates.sum(0), chromatography(np.exp(-t), 6), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("spectrum", [None, [1e-12, 1.0, 1e9], [1e30, 1e-30, 1.0]], ids=["paper", "wide", "wider"])
+def test_rates_beyond_a_dtype_are_right_in_it(dtype, spectrum):
+    alphas, levels = np.array([0.0, 0.25, 0.5, 1.0]), 12 if spectrum is None else 2
+    found = chromatography(alphas.astype(dtype), levels, spectrum)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, chromatography(alphas, levels, spectrum), rtol=2e-3, atol=3e-8)
+
+
+@pytest.mark.parametrize("power", [5e-324, 1e-320, 1e-300, 1e300, 1.7e308])
+def test_a_gain_near_the_ends_of_all_numbers_is_right(power):
+    assert wiener_gain(0.5, power) == pytest.approx(power if power < 1 else 1.0)
+    assert wiener_gain(np.float16(0.5), power) == pytest.approx(0.0 if power < 1 else 1.0)
+    assert (wiener_gain(0.0, power), wiener_gain(1.0, power)) == (0, 1)
+
+
+@pytest.mark.parametrize("levels", [60, 250])
+def test_the_rates_of_many_levels_are_shares(levels):
+    alphas = np.array([0.0, 1e-300, 1e-100, 1e-20, 0.5, 1.0])
+    np.testing.assert_allclose(chromatography(alphas, levels).sum(axis=0), 1)
+    assert np.all(np.isfinite(generated_signal(alphas, levels)))

@@ -80,3 +80,20 @@ def test_dtype_library_and_shape_are_kept(function):
     assert function(1, 3).shape == function(0.5, 3).shape == ()
     assert function(torch.tensor([0, 1]), 3).dtype == torch.float32
     assert function(np.empty((0, 2)), 1).shape == (0, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("level", [5, 8, 9, 20, 70, 500])
+def test_levels_beyond_a_dtype_are_right_in_it(dtype, level):
+    alphas = [0.0, 0.125, 0.5, 0.75, 1.0]  # numbers of every dtype
+    given = torch.tensor(alphas, dtype=dtype) if isinstance(dtype, torch.dtype) else np.array(alphas, dtype)
+    step = torch.finfo(dtype).eps if isinstance(dtype, torch.dtype) else np.finfo(dtype).eps
+    for function in (matched_alpha, matched_noise):
+        found = function(given, level)
+        assert found.dtype == given.dtype
+        told = found.double().numpy() if isinstance(found, torch.Tensor) else found.astype(float)
+        # Half of the least number of half precision, below which there is nothing.
+        np.testing.assert_allclose(told, function(np.array(alphas), level), rtol=4 * float(step), atol=3e-8)
+    scale = intensity_scale(given[1:], level)
+    told = scale.double().numpy() if isinstance(scale, torch.Tensor) else scale.astype(float)
+    np.testing.assert_allclose(told, intensity_scale(np.array(alphas[1:]), level), rtol=4 * float(step))

@@ -453,3 +453,12 @@ def test_a_continuous_schedule_is_the_limit_of_its_scheduler(limit, settings, to
     assert distance(1000) < 0.01 * tolerance + 1e-5
     # First order: half the step, half the distance, unless only the float32 of the table is left.
     assert distance(1000) < max(0.6 * distance(500), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_table_whose_knots_are_one_number_in_half_precision_is_read(dtype):
+    schedule = Schedule.from_alphas(np.cumprod(1 - np.linspace(1e-4, 0.02, 1000)))
+    alpha = torch.tensor([0.99, 0.5, 0.01, 1e-4], dtype=dtype)
+    found = schedule.time(alpha)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.double(), schedule.time(alpha.double()), rtol=0.02, atol=2)
