@@ -274,15 +274,11 @@ COMMANDS = {
     "all but one broken": Command("spectrum one --size 8 --skip-broken", r"needs two or more images; got 1"),
     "all the same": Command("spectrum same --size 8", r"the 3 pictures of same are all the same"),
     "no picture": Command("spectrum none --size 8", r"none holds no pictures: .*; there are 2 \.txt, 1 \.heic"),
-    "images": Command("spectrum pictures --size 8 --images 0", r"--images: must be a whole number, 2 or more; got 0"),
-    "images below 0": Command(
-        "spectrum pictures --size 8 --images -3", r"--images: must be a whole number, 2 or more; got -3"
-    ),
-    "workers below 0": Command(
-        "spectrum pictures --size 8 --workers -1", r"--workers: must be a whole number, 1 or more; got -1"
-    ),
+    "images": Command("spectrum pictures --size 8 --images 0", r"--images: .* 2 or more; got 0"),
+    "images below 0": Command("spectrum pictures --size 8 --images -3", r"--images: .* 2 or more; got -3"),
+    "workers below 0": Command("spectrum pictures --size 8 --workers -1", r"--workers: .* 1 or more; got -1"),
     "workers without end": Command(
-        "spectrum pictures --size 8 --workers 1000000", r"--workers: must be .* and at most 1024; got 1000000"
+        "spectrum pictures --size 8 --workers 1000000", r"--workers: .* at most 1024; got 1000000"
     ),
     "an empty part": Command(
         "spectrum pictures --size 8 --shard 1/2 --out p.npz",

@@ -88,11 +88,15 @@ def said_by(line: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 COMMANDS = {
-    "no steps": Command(f"{LINE} --steps 0", r"recipe\.yaml: steps of a recipe: .* got 0"),
-    "fewer than no steps": Command(f"{LINE} --steps -1", r"steps of a recipe: .* got -1"),
-    "steps without end": Command(f"{LINE} --steps {10**12}", r"steps of a recipe: .* less than or equal to 9999999"),
-    "no checkpoints": Command(f"{LINE} --save-every 0", r"save_every and show_every must be 1 or more; got 0 and 5"),
-    "fewer than no samples": Command(f"{LINE} --show-every -3", r"must be 1 or more; got 4 and -3"),
+    "no steps": Command(f"{LINE} --steps 0", r"--steps: must be a whole number, 1 or more; got 0"),
+    "fewer than no steps": Command(f"{LINE} --steps -1", r"--steps: must be a whole number, 1 or more; got -1"),
+    "steps without end": Command(
+        f"{LINE} --steps {10**12}", r"--steps: must be .* at most 4294967295; got 1000000000000"
+    ),
+    "no checkpoints": Command(f"{LINE} --save-every 0", r"--save-every: must be a whole number, 1 or more; got 0"),
+    "fewer than no samples": Command(
+        f"{LINE} --show-every -3", r"--show-every: must be a whole number, 1 or more; got -3"
+    ),
     "no recipe": Command(LINE.replace("recipe.yaml", "nowhere.yaml"), r"nowhere\.yaml"),
     "a folder of recipes": Command(LINE.replace("recipe.yaml", "."), r"Is a directory"),
     "no YAML": Command(LINE.replace("recipe.yaml", "torn.yaml"), r"torn\.yaml is not YAML"),
