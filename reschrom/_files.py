@@ -32,7 +32,7 @@ def opened_tensors(path: str | Path, missing: str) -> Iterator[Any]:
     try:
         with safe_open(shipped(path), framework="numpy") as file:
             yield file
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds {missing}: {error}") from error
 
 

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import importlib.metadata
 import inspect
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from reschrom.pipelines.adapter import denoiser_of
 from reschrom.pipelines.chromatograph import Chromatograph, Record
 from reschrom.pipelines.latents import pictured
 from reschrom.plots.report import Sample, png
+from reschrom.plots.words import MOST_NATS
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.spectrum import Spectrum
@@ -172,6 +174,7 @@ def _about(arguments: argparse.Namespace, pipeline: Any, prompts: list[str | Non
         "pipeline": type(pipeline).__name__,
         "weights": _fingerprint(denoiser_of(pipeline)),
         "prompt": "\n".join(prompt for prompt in prompts if prompt is not None) or None,
+        MOST_NATS: _most_nats(pipeline, prompts),
         "images of each prompt": arguments.images if len(prompts) > 1 else None,
         "negative prompt": arguments.negative_prompt,
         "guidance": arguments.guidance if arguments.guidance is not None else usual and usual.default,
@@ -189,6 +192,17 @@ def _about(arguments: argparse.Namespace, pipeline: Any, prompts: list[str | Non
         + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("diffusers", "torch")),
     }
     return {key: str(value) for key, value in asked.items() if value is not None}
+
+
+def _most_nats(pipeline: Any, prompts: list[str | None]) -> str | None:
+    """Return what a prompt can say at most, as its shortest code of tokens does; the mean over prompts."""
+    tokenizers = [part for name, part in pipeline.components.items() if name.startswith("tokenizer") and part]
+    if prompts[0] is None or not tokenizers:
+        return None
+    codes = [
+        [len(tokens) * math.log(len(tokenizer)) for tokens in tokenizer(prompts).input_ids] for tokenizer in tokenizers
+    ]
+    return f"{np.mean(np.min(codes, axis=0)):.1f}"
 
 
 def _fingerprint(network: Any) -> str:

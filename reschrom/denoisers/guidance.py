@@ -60,5 +60,5 @@ def guidance_from_sampling(
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
     if not energies.count:
         raise ValueError("sampling starts from one or more images of noise; got none")
-    source = Source(energies, schedule.alpha(edges))
+    source = Source(energies, schedule.alpha(edges), guidance=True)
     return Chromatogram.measured(source, edges, size_of(*x_t.shape[-2:]), name)

@@ -165,7 +165,7 @@ class Chromatograph:
         middle = schedule.alpha((edges[1:] + edges[:-1]) / 2)
         to_noise = np.array(runs.to_noise[::-1])[cells]
         gain = np.square([here or self._to_noise(alpha) for here, alpha in zip(to_noise, middle, strict=True)])
-        source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges))
+        source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges), guidance=not self._decoded)
         return Chromatogram.measured(source, edges, runs.size, "guidance")
 
     @property

@@ -26,6 +26,10 @@ _MEANING = {
 }
 
 
+# Under this name a measurement holds the log of the number of all prompts of as many tokens.
+MOST_NATS = "nats of the prompt, at most"
+
+
 class Words(NamedTuple):
     """What a measurement says.
 
@@ -84,7 +88,36 @@ def paragraph(chromatogram: Chromatogram, expected: Chromatogram | None = None) 
         theirs = expected.centroids()
         text += f" The paper's formula expects {expected.band_names[-1]} at {theirs[-1]:.0f} and "
         text += f"{expected.band_names[0]} at {theirs[0]:.0f}."
+    return " ".join(filter(None, [text, nats(chromatogram)]))
+
+
+def nats(chromatogram: Chromatogram) -> str:
+    """Say what the guidance of a measurement adds up to, and whether a prompt can say so much; "" for no guidance."""
+    if chromatogram.source is None or not chromatogram.source.guidance:
+        return ""
+    told = chromatogram.information()
+    low, high = (bound[-1] for bound in told.gained_interval())
+    halfway = _time(chromatogram, told.reaches(told.total / 2))
+    text = (
+        f"Half the energy of guidance adds up to {_few(told.total)} ± {_few((high - low) / 2)} nats, half of them by "
+    )
+    text += f"timestep {halfway:.0f}."
+    if MOST_NATS in chromatogram.about:
+        most = float(chromatogram.about[MOST_NATS])
+        text += f" The tokens of the prompt say {_few(most)} nats at most"
+        passed = _time(chromatogram, told.reaches(most))
+        text += f"; what guidance does after timestep {passed:.0f} is not the prompt." if passed < np.inf else "."
     return text
+
+
+def _few(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _time(chromatogram: Chromatogram, log_snr: float) -> float:
+    """Return the timestep of a log SNR, between the edges of a measurement; NaN where that is NaN."""
+    assert chromatogram.source is not None
+    return float(np.interp(1 / (1 + np.exp(-log_snr)), chromatogram.source.alphas[::-1], chromatogram.edges[::-1]))
 
 
 def _ends(chromatogram: Chromatogram) -> tuple[str, str]:

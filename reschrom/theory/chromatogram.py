@@ -15,6 +15,7 @@ from reschrom._files import replacing
 from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts
 from reschrom.theory.bands import Size, band_names, depth, sides, size_of
 from reschrom.theory.chromatography import generated_signal
+from reschrom.theory.information import Information
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.spectrum import Spectrum
@@ -52,11 +53,14 @@ class Source:
     alphas: signal power at every edge, by which theory predicts the same chromatogram (`Chromatogram.expected`).
     precision: of growth, the weight of each edge in the fit that never rises; None for energies that are shown as they
         are.
+    guidance: whether the energies are those of a difference of two predictions of the noise, Eq. (19), summed over the
+        coefficients of an image: half of them are nats (`Chromatogram.information`).
     """
 
     energies: StreamingMean
     alphas: Float[np.ndarray, " edges"]
     precision: Float[np.ndarray, " edges"] | None = None
+    guidance: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +220,24 @@ class Chromatogram:
             raise ValueError(f"only a measurement of a Chromatograph knows the noise of its times; {self.name} is none")
         return self._of_alphas(self.source.alphas, self.edges, self.size, spectrum, None)
 
+    def information(self) -> Information:
+        """Return how fast guidance tells the condition, in nats per unit of log SNR: half the energy of Eq. (19).
+
+        They are nats of the condition as far as the predictions are exact and the images are those of the condition:
+        generated with guidance scale 1. Steps that end in the image itself or in pure noise, where the log SNR has no
+        end, are left out. Raises ValueError for what is no energy of guidance in units of the noise.
+        """
+        if self.source is None or not self.source.guidance:
+            raise ValueError(
+                f"only the energy of guidance of two noise predictions is in nats; {self.name} is not that"
+            )
+        with np.errstate(divide="ignore"):
+            log_snr = np.log(self.source.alphas) - np.log1p(-self.source.alphas)
+        first, last = np.flatnonzero(np.isfinite(log_snr))[[0, -1]]
+        steps = slice(first, last)
+        again = None if self.replicates is None else self.replicates[:, :, steps][..., ::-1] / 2
+        return Information(self.rates[:, steps][:, ::-1] / 2, log_snr[first : last + 1][::-1], self.size, again)
+
     @property
     def times(self) -> Float[np.ndarray, " steps"]:
         """The middle of every step."""
@@ -340,6 +362,8 @@ class Chromatogram:
             content["source"] = {**self.source.energies.state(), "alphas": self.source.alphas}
             if self.source.precision is not None:
                 content["source"]["precision"] = self.source.precision
+            if self.source.guidance:
+                content["source"]["guidance"] = 1
         extension = _extension(path)
         with replacing(path) as temporary:
             if extension == ".npz":
@@ -425,7 +449,8 @@ def _source(content: dict[str, Any]) -> Source | None:
     energies = StreamingMean.from_state(held)
     if precision is None and (np.any(energies.mean < 0) or np.any(energies.replicates < 0)):
         raise ValueError("the energies of a source are not negative")
-    return Source(energies, numbers(held["alphas"], "the alphas must be numbers"), precision)
+    guidance = numbers(held.get("guidance", 0), "guidance must be a number")
+    return Source(energies, numbers(held["alphas"], "the alphas must be numbers"), precision, bool(guidance == 1))
 
 
 def _check_source(source: Source, bands: int, steps: int) -> None:

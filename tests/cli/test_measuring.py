@@ -13,10 +13,11 @@ import tiny
 import torch
 from PIL import Image
 
-from reschrom import Chromatogram, MeasuredSpectrum
+from reschrom import Chromatogram, MeasuredSpectrum, load_pipeline
 from reschrom.cli import drawing, measuring
 from reschrom.cli.commands import main
 from reschrom.pipelines.chromatograph import Chromatograph
+from reschrom.plots.words import MOST_NATS
 from reschrom.train.models import build
 from reschrom.train.recipe import Recipe
 
@@ -136,6 +137,9 @@ def test_two_prompts_are_measured_together(command, capsys):
     both = Chromatogram.load("both.json")
     assert both.images == 4
     assert both.about["prompt"] == f"{PROMPT}\na cat"
+    tokenizer = load_pipeline(command[2]).tokenizer
+    lengths = [len(tokenizer(text).input_ids) for text in (PROMPT, "a cat")]
+    assert float(both.about[MOST_NATS]) == pytest.approx(np.mean(lengths) * np.log(len(tokenizer)), abs=0.05)
     assert f"4 images of “{PROMPT}” and 1 more" in " ".join(capsys.readouterr().out.split())
     Path("empty.txt").write_text("\n \n")
     assert main([*command[:-2], "--prompts", "empty.txt", "--out", "r.json"]) == 2

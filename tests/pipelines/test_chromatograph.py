@@ -229,6 +229,10 @@ def test_decoded_bands_are_those_of_the_images_that_the_latents_stand_for():
     ):
         run("stable_diffusion", pipeline)
     assert (latent.growth.size, decoded.growth.size) == (8, 16)
+    assert latent.guidance.information().total > 0
+    for other in (decoded.guidance, latent.growth, latent.changes):  # in no unit of the noise
+        with pytest.raises(ValueError, match="only the energy of guidance of two noise predictions is in nats"):
+            other.information()
 
     def decode(latents):
         return pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor + 0.1).sample

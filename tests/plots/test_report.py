@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from reschrom import Chromatogram, Schedule, plots
 from reschrom.plots.report import png
 from reschrom.plots.ridges import scaled_shares
-from reschrom.plots.words import paragraph, short, words
+from reschrom.plots.words import MOST_NATS, paragraph, short, words
 from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean
 
@@ -119,6 +120,19 @@ def test_words_name_the_model_the_measurement_and_the_prompt(measured, name, sta
     assert "\n" not in text
     assert "The paper's formula expects 1x1 at" in text
     assert short("x" * 80 + "\nb\nc") == f"“{'x' * 59}…” and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("most", "end"), [(None, "nats, half of them by timestep 0."), (0.1, "is not the prompt."), (1e6, "at most.")]
+)
+def test_guidance_is_told_in_nats_beside_what_the_prompt_can_say(measured, most, end):
+    about = measured.about if most is None else {**measured.about, MOST_NATS: str(most)}
+    guided = replace(measured, source=replace(measured.source, guidance=True), about=about)
+    text = paragraph(guided)
+    assert f"adds up to {guided.information().total:.0f} ± " in text
+    assert text.endswith(end)
+    assert ("The tokens of the prompt say" in text) == (most is not None)
+    assert "nats" not in paragraph(measured)
 
 
 def test_the_figure_has_a_title_that_says_something_one_colour_bar_and_no_label_outside(measured, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from reschrom import Chromatogram, Schedule, chromatography, generated_signal, matched_alpha
+from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import REPLICATES, StreamingMean
 
 EDGES = np.linspace(0, 1, 2001)
@@ -291,6 +292,24 @@ def test_a_saved_measurement_comes_back_to_the_last_bit(tmp_path, name):
         back.save(tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", [None, "c.json", "c.npz"])
+def test_half_the_energy_of_guidance_over_log_snr_is_in_nats(tmp_path, name):
+    """Steps that end in the image or in pure noise, at an infinite log SNR, are left out; time runs the other way."""
+    alphas = np.array([1.0, 0.9, 0.5, 0.2, 0.0])
+    energies = StreamingMean()
+    energies.add(np.array([[[1.0, 2.0, 3.0, 4.0], [0.0, 6.0, 1.0, 8.0]]] * 3), 0)
+    guided = Chromatogram.measured(Source(energies, alphas, guidance=True), np.arange(5.0), 2, "guidance")
+    if name:
+        guided.save(tmp_path / name)
+        guided = Chromatogram.load(tmp_path / name)
+    told = guided.information()
+    np.testing.assert_allclose(told.log_snr, [np.log(1 / 4), 0, np.log(9)])
+    np.testing.assert_allclose(told.rates, [[1.5, 1.0], [0.5, 3.0]])
+    np.testing.assert_allclose(told.replicates, np.broadcast_to(told.rates, (200, 2, 2)))
+    with pytest.raises(ValueError, match=r"only the energy of guidance .*; x is not that"):
+        replace(guided, name="x", source=Source(energies, alphas)).information()
 
 
 def broken_archives() -> dict[str, bytes]:
