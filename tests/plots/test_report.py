@@ -123,14 +123,15 @@ def test_words_name_the_model_the_measurement_and_the_prompt(measured, name, sta
 
 
 @pytest.mark.parametrize(
-    ("most", "end"), [(None, "nats, half of them by timestep 0."), (0.1, "is not the prompt."), (1e6, "at most.")]
+    ("most", "end"),
+    [(None, r"nats, half of them by timestep [01]\.$"), (0.1, r"is not the prompt\.$"), (1e6, r"at most\.$")],
 )
 def test_guidance_is_told_in_nats_beside_what_the_prompt_can_say(measured, most, end):
     about = measured.about if most is None else {**measured.about, MOST_NATS: str(most)}
     guided = replace(measured, source=replace(measured.source, guidance=True), about=about)
     text = paragraph(guided)
     assert f"adds up to {guided.information().total:.0f} ± " in text
-    assert text.endswith(end)
+    assert re.search(end, text)
     assert ("The tokens of the prompt say" in text) == (most is not None)
     assert "nats" not in paragraph(measured)
 
