@@ -4,6 +4,7 @@ from .denoisers.finite import FiniteDataset as FiniteDataset
 from .denoisers.gaussian import GaussianField as GaussianField
 from .denoisers.gaussian import GaussianMixture as GaussianMixture
 from .denoisers.guidance import guidance_from_sampling as guidance_from_sampling
+from .denoisers.information import band_information as band_information
 from .denoisers.losses import BandLosses as BandLosses
 from .denoisers.network import Denoiser as Denoiser
 from .denoisers.sampling import ddim as ddim
@@ -58,6 +59,7 @@ from .theory.chromatogram import Comparison as Comparison
 from .theory.chromatography import chromatography as chromatography
 from .theory.chromatography import generated_signal as generated_signal
 from .theory.chromatography import wiener_gain as wiener_gain
+from .theory.information import Information as Information
 from .theory.matching import intensity_scale as intensity_scale
 from .theory.matching import matched_alpha as matched_alpha
 from .theory.matching import matched_noise as matched_noise

@@ -53,8 +53,7 @@ def band_information(
     Examples
     --------
     >>> import numpy as np
-    >>> from reschrom import GaussianField, GaussianMixture
-    >>> from reschrom.denoisers.information import band_information
+    >>> from reschrom import GaussianField, GaussianMixture, band_information
     >>> fields = [GaussianField([1.0, 4.0, 16.0], mean=m, channels=1) for m in (-3.0, 3.0)]
     >>> rng, mixture = np.random.default_rng(0), GaussianMixture(fields)
     >>> images, log_snr = fields[0].sample(400, rng), np.linspace(-12, 12, 97)
