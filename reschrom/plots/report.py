@@ -155,9 +155,8 @@ def _ticks(chromatogram: Chromatogram) -> str:
 
 
 def _legend(chromatogram: Chromatogram, theories: Sequence[Chromatogram]) -> str:
-    names = {
-        "measured": "measured: mean resolution" + (", 95 % interval" if chromatogram.replicates is not None else "")
-    }
+    interval = "" if chromatogram.replicates is None else ", 95 % interval"
+    names = {"measured": f"measured: mean {chromatogram.band_kind}{interval}"}
     names |= dict(
         zip(("paper", "spectrum"), ("the paper's formula", "a Gaussian field with the spectrum"), strict=True)
     )

@@ -69,7 +69,7 @@ def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ())
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
         handles[::-1],
-        [f"{label}: mean resolution" if label == "measured" else label for label in labels[::-1]],
+        [f"{label}: mean {chromatogram.band_kind}" if label == "measured" else label for label in labels[::-1]],
         loc="outside lower center",
         ncols=3,
         handlelength=3,

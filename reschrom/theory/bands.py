@@ -227,7 +227,7 @@ def frame_names(frames: int) -> list[str]:
     """
     if isinstance(frames, bool) or not isinstance(frames, Integral) or frames < 1:
         raise ValueError(f"a video has a whole number of frames, one or more; got {frames!r}")
-    counts = [-(-frames >> level) for level in range(depth(int(frames)) + 1)]
+    counts = [-(-int(frames) >> level) for level in range(depth(int(frames)) + 1)]
     return [f"{count} frame{'s' * (count != 1)}" for count in counts]
 
 

@@ -111,6 +111,7 @@ def test_figures_and_words_name_the_bands():
     assert "each temporal resolution" in words(video).facts
     page = report(video, [video.expected()])
     assert "↑ temporal resolution" in page
+    assert "measured: mean temporal resolution, 95 % interval" in page
     assert re.search(r"<th scope=\"row\">5 frames</th>", page)
     assert list(video.to_dataframe()) == ["time", "5 frames", "3 frames", "2 frames", "1 frame"]
 
