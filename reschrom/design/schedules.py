@@ -15,7 +15,7 @@ from jaxtyping import Float
 from reschrom._arrays import Array, whole_number
 from reschrom._extras import naming_extra
 from reschrom.design.timesteps import band_weights
-from reschrom.theory.bands import Size, band_names, depth, sides
+from reschrom.theory.bands import Size, band_names, depth
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.chromatography import generated_signal, powers_and_weights
 from reschrom.theory.schedules import Schedule, broken_line
@@ -45,7 +45,7 @@ def designed_schedule(
     log_snr, time = _clock(np.log(strengths), shares)
     if wanted is None:
         return Schedule("designed", 0.0, 1.0, log_snr, time)
-    if sides(wanted.size) != sides(size):
+    if wanted.band_names != band_names(size):
         raise ValueError(f"a chromatogram of {band_names(size)[0]} pixels is wanted; got one of {wanted.band_names[0]}")
     lost = shares @ wanted.gained_share
     if not np.all(np.diff(lost) > 0):

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,10 @@ from jaxtyping import Float
 from reschrom._arrays import whole_number
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
-from reschrom.theory.bands import band_energies, band_names, size_of
+from reschrom.theory.bands import Size, band_energies, band_names, frame_names, size_of, temporal_bands
 from reschrom.theory.chromatogram import Chromatogram, Source
 from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.matching import matched_alpha
 
 # Every step records these energies, in this order; that of guidance is NaN where guidance was off.
 _SIGNAL, _CHANGE, _GUIDANCE = range(3)
@@ -42,11 +43,12 @@ class Chromatograph:
     ----------
     pipeline : diffusers pipeline
         Of images or videos, in pixels, latents or tokens of any size: with a denoiser, and a scheduler whose
-        signal-to-noise ratio is known (`Schedule.from_diffusers`). Of a video the bands are those of its frames.
+        signal-to-noise ratio is known (`Schedule.from_diffusers`). Of a video the bands are those of its frames, and
+        `temporal` gives those along time.
     keep : {None, "bands"}
         None keeps only means over images; "bands" keeps all images of all steps too, in `kept`.
     decoded : bool
-        Of a latent model measure the decoded images instead of the latents.
+        Of a latent model of images measure the decoded images instead of the latents.
     seed : int
         Of the bootstrap over images.
     guidance : sequence of str, optional
@@ -146,7 +148,60 @@ class Chromatograph:
         The guidance term is the conditional noise prediction minus the unconditional one; decoded, it is the decoded
         conditional estimate minus the decoded unconditional one. It covers the timesteps at which guidance was on.
         """
+        return self._guidance_of(self._measured().spatial)
+
+    @property
+    def growth(self) -> Chromatogram:
+        """The generation rate: growth of the band energy of E[x_0 | x_t] between timesteps, mean over images.
+
+        It needs no guidance. The energy of an exact estimate never falls during generation. Where the measured one
+        does, the nearest energies that do not are taken: by least squares, with the weight 1 / (1 + s^2)^2 at a
+        timestep where an error e of the network makes an error s e of the estimate.
+        """
+        return self._growth_of(self._measured().spatial)
+
+    @property
+    def changes(self) -> Chromatogram:
+        """The energy of each band of the change of E[x_0 | x_t] between timesteps, mean over images (Paper Fig. 1)."""
+        return self._changes_of(self._measured().spatial)
+
+    def temporal(self, quantity: str | None = None, resolution: str | None = None) -> Chromatogram:
+        """Return the same of videos by their temporal bands: "5 frames" is the change from frame to frame.
+
+        They halve the frames of a video, in its latents if it has these, as resolutions halve its pixels: "3 frames"
+        is the change between the means of neighbouring frames, and "1 frame" the mean of all. The energies of all
+        temporal bands sum to those of all resolutions.
+
+        Parameters
+        ----------
+        quantity : {"guidance", "growth", "changes"}, optional
+            What is measured; that of `chromatogram` unless given.
+        resolution : str, optional
+            One band of `chromatogram`, such as "8x8", to tell apart the frames of this part of the videos alone.
+
+        Raises
+        ------
+        ValueError
+            For images, and for another quantity or resolution.
+        """
+        of = {"guidance": self._guidance_of, "growth": self._growth_of, "changes": self._changes_of}
+        if quantity is None:
+            quantity = "guidance" if self._guided else "growth"
+        if quantity not in [*of]:
+            raise ValueError(f"the quantity of temporal bands is guidance, growth or changes; got {quantity!r}")
         runs = self._measured()
+        if runs.frames is None:
+            raise ValueError(f"only videos have temporal bands; {type(self._pipeline).__name__} makes images")
+        chromatogram = of[quantity](runs.temporal(resolution))
+        if resolution is None:
+            return chromatogram
+        # What theory expects of means of 4^m pixels, it expects at the signal power that these have, Eq. (16).
+        assert chromatogram.source is not None
+        alphas = matched_alpha(chromatogram.source.alphas, band_names(runs.size).index(resolution))
+        source = replace(chromatogram.source, alphas=alphas)
+        return replace(chromatogram, name=f"{chromatogram.name} of {resolution}", source=source)
+
+    def _guidance_of(self, runs: "_Runs") -> Chromatogram:
         times, energies = runs.times, runs.energies[_GUIDANCE, :, ::-1]
         on = np.isfinite(energies.mean).all(axis=0)
         if not on.any():
@@ -165,28 +220,21 @@ class Chromatograph:
         middle = schedule.alpha((edges[1:] + edges[:-1]) / 2)
         to_noise = np.array(runs.to_noise[::-1])[cells]
         gain = np.square([here or self._to_noise(alpha) for here, alpha in zip(to_noise, middle, strict=True)])
-        source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges), guidance=not self._decoded)
-        return Chromatogram.measured(source, edges, runs.size, "guidance")
+        # Of temporal bands half the energies are nats too, but not by resolution.
+        in_nats = not self._decoded and runs.frames is None
+        source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges), guidance=in_nats)
+        return Chromatogram.measured(source, edges, runs.size, "guidance", frames=runs.frames)
 
-    @property
-    def growth(self) -> Chromatogram:
-        """The generation rate: growth of the band energy of E[x_0 | x_t] between timesteps, mean over images.
-
-        It needs no guidance. The energy of an exact estimate never falls during generation. Where the measured one
-        does, the nearest energies that do not are taken: by least squares, with the weight 1 / (1 + s^2)^2 at a
-        timestep where an error e of the network makes an error s e of the estimate.
-        """
-        runs = self._two_or_more()
+    def _growth_of(self, runs: "_Runs") -> Chromatogram:
+        _two_or_more(runs)
         precision = 1 / (1 + np.square(runs.reach[::-1])) ** 2
         source = Source(runs.energies[_SIGNAL, :, ::-1], self._reader.schedule.alpha(runs.times), precision)
-        return Chromatogram.measured(source, runs.times, runs.size, "growth")
+        return Chromatogram.measured(source, runs.times, runs.size, "growth", frames=runs.frames)
 
-    @property
-    def changes(self) -> Chromatogram:
-        """The energy of each band of the change of E[x_0 | x_t] between timesteps, mean over images (Paper Fig. 1)."""
-        runs = self._two_or_more()
+    def _changes_of(self, runs: "_Runs") -> Chromatogram:
+        _two_or_more(runs)
         source = Source(runs.energies[_CHANGE, :, ::-1][:, :-1], self._reader.schedule.alpha(runs.times))
-        return Chromatogram.measured(source, runs.times, runs.size, "squared change")
+        return Chromatogram.measured(source, runs.times, runs.size, "squared change", frames=runs.frames)
 
     def _so_far(self) -> "_Runs":
         """Return what was measured, with the run in progress, which goes on unharmed."""
@@ -204,12 +252,6 @@ class Chromatograph:
         runs = self._so_far()
         if not runs.grid:
             raise ValueError("nothing was measured: no image was generated inside the block")
-        return runs
-
-    def _two_or_more(self) -> "_Runs":
-        runs = self._measured()
-        if len(runs.grid) < 2:
-            raise ValueError(f"growth and change need two or more timesteps; got {len(runs.grid)}")
         return runs
 
     @property
@@ -253,9 +295,9 @@ class Chromatograph:
             self._run.pop()  # the last evaluation at a time counts
         for past in self._run[:-1]:
             past.estimate = None  # only the last two are needed
-        size = tuple(estimate.shape[-2:])
+        size, frames = size_of(*estimate.shape[-2:]), estimate.shape[1] if estimate.ndim == 5 else None
         self._run.append(
-            _Moment(step.time, to_noise, step.reach, energies, record if self._keep else None, estimate, size)
+            _Moment(step.time, to_noise, step.reach, energies, record if self._keep else None, estimate, size, frames)
         )
 
     def _as_measured(self, estimate: Any) -> Any:
@@ -264,6 +306,10 @@ class Chromatograph:
         estimate = estimate.clip(-furthest, furthest)
         if not self._decoded:
             return estimate
+        if estimate.ndim == 5:
+            raise ValueError(
+                f"only images are decoded, not the videos of {type(self._pipeline).__name__}; leave out decoded"
+            )
         vae = self._pipeline.vae
         latents = estimate / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
@@ -271,7 +317,7 @@ class Chromatograph:
 
 @dataclass
 class _Moment:
-    """What one step of the run in progress left: band energies, shape (images, quantities, bands), and the estimate."""
+    """What one step of the run in progress left: energies, shape (images, quantities, bands), and the estimate."""
 
     time: float
     to_noise: float
@@ -279,19 +325,24 @@ class _Moment:
     energies: Float[np.ndarray, "images quantities bands"]
     record: Record | None
     estimate: Any
-    size: tuple[int, int]
+    size: Size
+    frames: int | None
 
 
 @dataclass
 class _Runs:
-    """All runs that ended: their energies, shape (quantities, bands, steps), and what is the same in all of them."""
+    """All runs that ended: their energies, shape (quantities, bands, steps), and what is the same in all of them.
+
+    frames: of videos, None of images; the bands are those of `_energies`.
+    """
 
     energies: StreamingMean
     first_image: int = 0
     grid: list[float] = field(default_factory=list)
     to_noise: list[float] = field(default_factory=list)
     reach: list[float] = field(default_factory=list)
-    size: Any = 0
+    size: Size = 0
+    frames: int | None = None
     records: list[Record] = field(default_factory=list)
 
     @property
@@ -299,27 +350,39 @@ class _Runs:
         """From image to noise."""
         return np.array(self.grid[::-1])
 
+    @property
+    def spatial(self) -> "_Runs":
+        """The same with the energies of every resolution alone."""
+        return replace(self, energies=self.energies[:, : len(band_names(self.size))], frames=None)
+
+    def temporal(self, resolution: str | None) -> "_Runs":
+        """Return the same with the energies of every temporal band alone, of one resolution or of all."""
+        assert self.frames is not None
+        names, count = band_names(self.size), len(frame_names(self.frames))
+        if resolution is not None and resolution not in names:
+            raise ValueError(f"a resolution of these videos is one of {', '.join(names)}; got {resolution!r}")
+        first = len(names) + count * (0 if resolution is None else 1 + names.index(resolution))
+        return replace(self, energies=self.energies[:, first : first + count])
+
     def add(self, run: list[_Moment]) -> None:
         """Count one more run. A run that was broken off, before others went further, is not counted."""
         if not run:
             return
         grid = [moment.time for moment in run]
         energies = np.stack([moment.energies for moment in run], axis=-1)
-        size = size_of(*run[0].size)
+        size, frames = run[0].size, run[0].frames
         if self.grid and len(grid) < len(self.grid) and grid == self.grid[: len(grid)]:
             return
         if self.grid and len(grid) > len(self.grid) and self.grid == grid[: len(self.grid)]:
             self.energies, self.records, self.grid = StreamingMean(self.energies.seed), [], []
+        if self.grid and (size, frames) != (self.size, self.frames):
+            raise ValueError(
+                "all runs inside one block must have the same size; got "
+                f"{_shape(size, frames)} after {_shape(self.size, self.frames)}"
+            )
         guided = np.isfinite(energies).all(axis=(0, 2))
-        if self.grid and (
-            grid != self.grid
-            or size != self.size
-            or energies.shape[1:] != self.energies.mean.shape
-            or (guided != np.isfinite(self.energies.mean).all(axis=1)).any()
-        ):
-            if size != self.size:
-                got = f"{band_names(size)[0]} pixels after {band_names(self.size)[0]}"
-            elif grid == self.grid:
+        if self.grid and (grid != self.grid or (guided != np.isfinite(self.energies.mean).all(axis=1)).any()):
+            if grid == self.grid:
                 got = "guidance after none" if guided.all() else "no guidance after some"
             elif (len(grid), grid[0], grid[-1]) == (len(self.grid), self.grid[0], self.grid[-1]):
                 got = next(f"{a:g} after {b:g}" for a, b in zip(grid, self.grid, strict=True) if a != b)
@@ -328,20 +391,37 @@ class _Runs:
                     f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self.grid)} from "
                     f"{self.grid[0]:g} to {self.grid[-1]:g}"
                 )
-            raise ValueError(
-                "all runs inside one block must have the same timesteps, the same guidance and the same size; got "
-                f"{got}"
-            )
+            raise ValueError(f"all runs inside one block must have the same timesteps and the same guidance; got {got}")
         self.energies.add(energies, self.first_image + self.energies.count)
         self.records += [moment.record for moment in run if moment.record]
-        self.grid, self.size = grid, size
+        self.grid, self.size, self.frames = grid, size, frames
         self.to_noise, self.reach = [moment.to_noise for moment in run], [moment.reach for moment in run]
 
 
+def _shape(size: Size, frames: int | None) -> str:
+    return band_names(size)[0] if frames is None else f"{frame_names(frames)[0]} of {band_names(size)[0]}"
+
+
+def _two_or_more(runs: _Runs) -> None:
+    if len(runs.grid) < 2:
+        raise ValueError(f"growth and change need two or more timesteps; got {len(runs.grid)}")
+
+
 def _energies(images: Any) -> Float[np.ndarray, "images bands"]:
-    """Return the band energies of images (N, C, H, W), or of videos (N, F, C, H, W), summed over their frames."""
-    energies = band_energies(images).double()
-    return (energies.sum(dim=2) if images.ndim == 5 else energies).cpu().numpy().T
+    """Return the energies of images (N, C, H, W) by resolution, or those of videos (N, F, C, H, W) by all their bands.
+
+    Of a video they are those of every resolution, summed over frames; then of every temporal band, first at all
+    resolutions together and then at each.
+    """
+    import torch
+
+    spatial = band_energies(images).double()
+    if images.ndim == 4:
+        return spatial.cpu().numpy().T
+    pyramid = temporal_bands(images)
+    coefficients = band_energies(torch.cat(pyramid, dim=1)).double().split([band.shape[1] for band in pyramid], dim=2)
+    temporal = torch.stack([each.sum(dim=2) for each in coefficients], dim=1)  # (resolutions, temporal bands, N)
+    return torch.cat([spatial.sum(dim=2), temporal.sum(dim=0), temporal.flatten(0, 1)]).cpu().numpy().T
 
 
 def _plain(images: Any) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Colours and axes of the book's visual grammar: noise at the left, coarse at the bottom, one colour a resolution."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +11,11 @@ from reschrom.theory.bands import Size, band_names
 
 def band_colours(size: Size) -> list[tuple[float, float, float, float]]:
     """Return one colour for each resolution of images of a size, finest first: coarse is dark, fine is light."""
-    count = len(band_names(size))
+    return shades(len(band_names(size)))
+
+
+def shades(count: int) -> list[tuple[float, float, float, float]]:
+    """Return the colours of so many bands, finest first."""
     return [matplotlib.colormaps["viridis"](0.86 * (1 - m / max(count - 1, 1))) for m in range(count)]
 
 
@@ -21,12 +27,16 @@ def time_axis(axes: Axes, start: float, end: float, label: str | None = None) ->
 
 def resolution_axis(axes: Axes, size: Size) -> None:
     """Label heat map rows with resolutions in their colours, the coarsest at the bottom and the finest at the top."""
-    names = band_names(size)[::-1]
-    axes.set_yticks(np.arange(len(names)), names)
-    for label, colour in zip(axes.get_yticklabels(), band_colours(size)[::-1], strict=True):
+    band_axis(axes, band_names(size), "resolution")
+
+
+def band_axis(axes: Axes, names: Sequence[str], kind: str) -> None:
+    """Label heat map rows with bands in their colours, as `resolution_axis` does; `kind` says what a band is."""
+    axes.set_yticks(np.arange(len(names)), names[::-1])
+    for label, colour in zip(axes.get_yticklabels(), shades(len(names))[::-1], strict=True):
         label.set_color(colour)
         label.set_fontweight("bold")
-    axes.set_ylabel("resolution")
+    axes.set_ylabel(kind)
     axes.tick_params(axis="y", length=0)
 
 

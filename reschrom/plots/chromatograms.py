@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
-from reschrom.plots._axes import band_colours, resolution_axis, time_axis
+from reschrom.plots._axes import band_axis, shades, time_axis
 from reschrom.plots._figure import WIDTH, Figure, styled
 from reschrom.theory.chromatogram import Chromatogram
 
@@ -21,7 +21,7 @@ def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> QuadM
         vmax=peak,
         rasterized=True,
     )
-    resolution_axis(axes, chromatogram.size)
+    band_axis(axes, chromatogram.band_names, chromatogram.band_kind)
     return mesh
 
 
@@ -32,9 +32,8 @@ def share_lines(axes: Axes, chromatogram: Chromatogram, style: object = "-") -> 
     """
     span = chromatogram.edges[-1] - chromatogram.edges[0]
     last, height, step = -np.inf, 0.0, 0.11 * float(chromatogram.shares.max())
-    for share, colour, name in zip(
-        chromatogram.shares, band_colours(chromatogram.size), chromatogram.band_names, strict=True
-    ):
+    colours = shades(len(chromatogram.shares))
+    for share, colour, name in zip(chromatogram.shares, colours, chromatogram.band_names, strict=True):
         axes.plot(chromatogram.times, share, color=colour, linestyle=style)
         thin = slice(None, None, max(len(share) // 200, 1))  # a pale fill needs no more points, and SVG keeps them all
         axes.fill_between(chromatogram.times[thin], share[thin], color=colour, alpha=0.07, linewidth=0)

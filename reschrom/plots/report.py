@@ -65,6 +65,7 @@ def report(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = (), sa
         "heading": html.escape(said.times),
         "strip": "" if sample is None else _strip(sample),
         "bands": "".join(f"<span>{name}</span>" for name in chromatogram.band_names),
+        "kind": chromatogram.band_kind,
         "rows": str(len(chromatogram.rates)),
         "map": _map(chromatogram, theories),
         "label": html.escape(_spoken(chromatogram, theories)),
@@ -154,9 +155,8 @@ def _ticks(chromatogram: Chromatogram) -> str:
 
 
 def _legend(chromatogram: Chromatogram, theories: Sequence[Chromatogram]) -> str:
-    names = {
-        "measured": "measured: mean resolution" + (", 95 % interval" if chromatogram.replicates is not None else "")
-    }
+    interval = "" if chromatogram.replicates is None else ", 95 % interval"
+    names = {"measured": f"measured: mean {chromatogram.band_kind}{interval}"}
     names |= dict(
         zip(("paper", "spectrum"), ("the paper's formula", "a Gaussian field with the spectrum"), strict=True)
     )
@@ -167,7 +167,8 @@ def _legend(chromatogram: Chromatogram, theories: Sequence[Chromatogram]) -> str
 
 def _times(chromatogram: Chromatogram, theories: Sequence[Chromatogram]) -> str:
     """Return the table of the mean timestep of every resolution, coarse first."""
-    heads = ["resolution", "mean timestep", "95 % interval", *("the paper's", "the spectrum's")[: len(theories)]]
+    theirs = ("the paper's", "the spectrum's")[: len(theories)]
+    heads = [chromatogram.band_kind, "mean timestep", "95 % interval", *theirs]
     rows = ["".join(f'<th scope="col">{head}</th>' for head in heads)]
     means = chromatogram.centroids()
     low, high = (
@@ -195,8 +196,8 @@ def _spoken(chromatogram: Chromatogram, theories: Sequence[Chromatogram]) -> str
     course = ", ".join(f"{name} at timestep {time:.0f}" for time, name in at)
     lines = " Dashed: the paper's formula." if theories else ""
     return (
-        f"Heat map of the share of each resolution over time, noise on the left. The largest share is that of {course}."
-        f" A solid line shows the mean resolution.{lines}"
+        f"Heat map of the share of each {chromatogram.band_kind} over time, noise on the left. "
+        f"The largest share is that of {course}. A solid line shows the mean {chromatogram.band_kind}.{lines}"
     )
 
 
@@ -223,14 +224,15 @@ def _hover(chromatogram: Chromatogram) -> str:
 def _plain(chromatogram: Chromatogram) -> str:
     """Return the chromatogram as its JSON file holds it, without replicates."""
     keys = {"name": chromatogram.name, "size": chromatogram.size, "about": chromatogram.about}
-    return json.dumps({**keys, "edges": chromatogram.edges.tolist(), "rates": chromatogram.rates.tolist()})
+    frames = {} if chromatogram.frames is None else {"frames": chromatogram.frames}
+    return json.dumps({**keys, **frames, "edges": chromatogram.edges.tolist(), "rates": chromatogram.rates.tolist()})
 
 
 def _table(chromatogram: Chromatogram) -> str:
     low, high = _bounds(chromatogram)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["timestep", "resolution", "share", "lower", "upper"])
+    table.writerow(["timestep", chromatogram.band_kind, "share", "lower", "upper"])
     for m, name in enumerate(chromatogram.band_names):
         for step, time in enumerate(chromatogram.times):
             table.writerow([time, name, chromatogram.shares[m, step], low[m, step], high[m, step]])

@@ -54,7 +54,7 @@ def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ())
         rasterized=True,
     )
     axes.set_yticks(np.arange(top + 1), chromatogram.band_names[::-1])
-    axes.set_ylabel("resolution")
+    axes.set_ylabel(chromatogram.band_kind)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.5, top + 0.5)
     if chromatogram.replicates is not None:
@@ -69,7 +69,7 @@ def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ())
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
         handles[::-1],
-        [f"{label}: mean resolution" if label == "measured" else label for label in labels[::-1]],
+        [f"{label}: mean {chromatogram.band_kind}" if label == "measured" else label for label in labels[::-1]],
         loc="outside lower center",
         ncols=3,
         handlelength=3,

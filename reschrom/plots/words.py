@@ -6,22 +6,22 @@ import numpy as np
 
 from reschrom.theory.chromatogram import Chromatogram
 
-# What is measured: what it is called, what the model does by it, and what a mean time of a resolution is the time of.
+# What is measured: what it is called, what the model does by it, and what a mean time of a band is the time of.
 _MEANING = {
     "guidance": (
-        "the energy of guidance in each resolution, Eq. (19)",
+        "the energy of guidance in each {band}, Eq. (19)",
         "The prompt steers {model}",
-        "When guidance acts on each resolution",
+        "When guidance acts on each {band}",
     ),
     "growth": (
-        "the growth of the model's estimate in each resolution",
+        "the growth of the model's estimate in each {band}",
         "{model} generates",
-        "When each resolution is generated",
+        "When each {band} is generated",
     ),
     "squared change": (
-        "the squared change of the model's estimate in each resolution",
+        "the squared change of the model's estimate in each {band}",
         "The estimate of {model} changes",
-        "When each resolution changes",
+        "When each {band} changes",
     ),
 }
 
@@ -58,12 +58,13 @@ def words(chromatogram: Chromatogram) -> Words:
     images = chromatogram.images
     of = f" of {short(about['prompt'])}" if "prompt" in about else ""
     facts = [
-        quantity,
+        quantity.replace("{band}", chromatogram.band_kind),
         "" if images is None else f"mean over {images} image{'s' * (images != 1)}{of}",
         f"{about['steps']} steps" if "steps" in about else "",
         f"guidance {about['guidance']}" if "guidance" in about else "",
     ]
-    return Words(f"{does.format(model=model)} {course}", ", ".join(filter(None, facts)), acts)
+    headline, said = f"{does.replace('{model}', model)} {course}", ", ".join(filter(None, facts))
+    return Words(headline, said, acts.replace("{band}", chromatogram.band_kind))
 
 
 def short(prompts: str, length: int = 60) -> str:
@@ -82,7 +83,7 @@ def paragraph(chromatogram: Chromatogram, expected: Chromatogram | None = None) 
         for name, time, below, above in zip(chromatogram.band_names, times, low, high, strict=True)
         if np.isfinite(time)
     ]
-    text = f"{said.headline}. Measured: {said.facts}. Mean timestep of each resolution, 95 % interval: "
+    text = f"{said.headline}. Measured: {said.facts}. Mean timestep of each {chromatogram.band_kind}, 95 % interval: "
     text += ", ".join(reversed(when)) + "."
     if expected is not None:
         theirs = expected.centroids()

@@ -13,7 +13,7 @@ from reschrom._arrays import numpy_array, told
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts
-from reschrom.theory.bands import Size, band_names, depth, sides, size_of
+from reschrom.theory.bands import Size, band_names, depth, frame_names, sides, size_of
 from reschrom.theory.chromatography import generated_signal
 from reschrom.theory.information import Information
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
@@ -83,6 +83,8 @@ class Chromatogram:
         What `merge` needs of a measurement; the Chromatograph gives it.
     about : dict
         What was measured and how, in words, for files and reports.
+    frames : int, optional
+        Of a video whose bands are temporal: how many frames the finest one tells apart. None for bands of resolutions.
 
     Examples
     --------
@@ -99,17 +101,20 @@ class Chromatogram:
     replicates: Float[np.ndarray, "replicates bands steps"] | None = None
     source: Source | None = None
     about: dict[str, str] = field(default_factory=dict)
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_of(*sides(self.size)))
         object.__setattr__(self, "edges", time_grid(self.edges))
-        bands, steps = len(band_names(self.size)), len(self.edges) - 1
-        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), self.size))
+        bands, steps = len(self.band_names), len(self.edges) - 1
+        object.__setattr__(self, "frames", None if self.frames is None else int(self.frames))
+        what = f"size {self.size}" if self.frames is None else self.band_names[0]
+        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), what))
         if not isinstance(self.name, str):
             raise TypeError(f"the name of a chromatogram is text; got {told(self.name)}")
         if self.replicates is not None:
             shape = (len(self.replicates), bands, steps)
-            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, self.size))
+            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, what))
             if shape[0] < 2:
                 raise ValueError(f"a chromatogram has two or more replicates, or None; got {shape[0]}")
         if self.source is not None:
@@ -123,6 +128,7 @@ class Chromatogram:
         size: Size,
         name: str,
         replicates: Float[np.ndarray, "replicates bands edges"] | None = None,
+        frames: int | None = None,
     ) -> "Chromatogram":
         """Build a chromatogram from the signal that each resolution holds at each time of `edges`.
 
@@ -133,7 +139,7 @@ class Chromatogram:
         if signal.shape[1:] != edges.shape:
             raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
         again = None if replicates is None else -np.diff(replicates) / np.diff(edges)
-        return cls(-np.diff(signal) / np.diff(edges), edges, size, name, again)
+        return cls(-np.diff(signal) / np.diff(edges), edges, size, name, again, frames=frames)
 
     @classmethod
     def measured(
@@ -143,13 +149,14 @@ class Chromatogram:
         size: Size,
         name: str,
         about: dict[str, str] | None = None,
+        frames: int | None = None,
     ) -> "Chromatogram":
         """Build the chromatogram of energies that were measured image by image, with its replicates."""
         energies, precision = source.energies, source.precision
         if precision is None:
-            return cls(energies.mean, edges, size, name, energies.replicates, source, about or {})
+            return cls(energies.mean, edges, size, name, energies.replicates, source, about or {}, frames)
         signal, again = (never_rising(each, precision) for each in (energies.mean, energies.replicates))
-        return replace(cls.from_signal(signal, edges, size, name, again), source=source, about=about or {})
+        return replace(cls.from_signal(signal, edges, size, name, again, frames), source=source, about=about or {})
 
     @classmethod
     def merge(cls, chromatograms: "Sequence[Chromatogram]") -> "Chromatogram":
@@ -169,7 +176,7 @@ class Chromatogram:
                     values = "" if isinstance(one, np.ndarray) else f": {one} and {two}"
                     raise ValueError(f"only measurements with the same settings merge; {what} differs{values}")
         source = replace(sources[0], energies=StreamingMean.merge([each.energies for each in sources]))
-        return cls.measured(source, first.edges, first.size, first.name, first.about)
+        return cls.measured(source, first.edges, first.size, first.name, first.about, first.frames)
 
     @classmethod
     def predicted(
@@ -214,11 +221,23 @@ class Chromatogram:
     def expected(self, spectrum: Spectrum | None = None) -> "Chromatogram":
         """Return what theory expects in the place of this measurement, on its time grid: `predicted`.
 
-        Raises ValueError for what was not measured by a Chromatograph.
+        Of temporal bands it is the paper's argument along time: the mean of n frames has n times less noise, so that a
+        halving counts 2 where one of both sides of an image counts 4.
+
+        Raises ValueError for what was not measured by a Chromatograph, and for a spectrum of temporal bands.
         """
         if self.source is None:
             raise ValueError(f"only a measurement of a Chromatograph knows the noise of its times; {self.name} is none")
-        return self._of_alphas(self.source.alphas, self.edges, self.size, spectrum, None)
+        alphas = self.source.alphas
+        if self.frames is None:
+            return self._of_alphas(alphas, self.edges, self.size, spectrum, None)
+        if spectrum is not None:
+            raise ValueError("a spectrum of images does not say how frames change; expect temporal bands without one")
+        levels = len(self.band_names) - 1
+        powers = 2.0 ** np.arange(levels + 1)
+        # Of its own signal, as the paper counts it.
+        share = generated_signal(alphas[:-1], levels, powers, alphas[1:]) / generated_signal(np.ones(1), levels, powers)
+        return Chromatogram(share / np.diff(self.edges), self.edges, self.size, "paper's $r_m$", frames=self.frames)
 
     def information(self) -> Information:
         """Return how fast guidance tells the condition, in nats per unit of log SNR: half the energy of Eq. (19).
@@ -245,8 +264,13 @@ class Chromatogram:
 
     @property
     def band_names(self) -> list[str]:
-        """The resolutions, finest first, as rows x columns: "64x64", ..., "1x1"."""
-        return band_names(self.size)
+        """The bands, finest first: as rows x columns, "64x64", ..., "1x1", or in time, "5 frames", ..., "1 frame"."""
+        return band_names(self.size) if self.frames is None else frame_names(self.frames)
+
+    @property
+    def band_kind(self) -> str:
+        """What one band is, in words."""
+        return "resolution" if self.frames is None else "temporal resolution"
 
     @property
     def shares(self) -> Float[np.ndarray, "bands steps"]:
@@ -320,7 +344,8 @@ class Chromatogram:
         """
         if not isinstance(other, Chromatogram):
             raise TypeError(f"a chromatogram is compared with another; got {type(other).__name__}")
-        if self.size != other.size or self.edges.shape != other.edges.shape or not np.allclose(self.edges, other.edges):
+        same_times = self.edges.shape == other.edges.shape and np.allclose(self.edges, other.edges)
+        if self.band_names != other.band_names or not same_times:
             grids = f"{self._grid()} and {other._grid()}"
             if self._grid() == other._grid():
                 step = int(np.argmax(~np.isclose(self.edges, other.edges)))
@@ -338,7 +363,7 @@ class Chromatogram:
 
     @naming_extra("Chromatogram.to_dataframe")
     def to_dataframe(self) -> "pandas.DataFrame":
-        """Return the shares as a table, one row per time and one column per resolution."""
+        """Return the shares as a table, one row per time and one column per band."""
         import pandas
 
         table = pandas.DataFrame(self.shares.T, columns=self.band_names)
@@ -354,6 +379,8 @@ class Chromatogram:
     def save(self, path: str | Path) -> None:
         """Write the chromatogram to a JSON or NPZ file, by its extension, every number in full precision."""
         content: dict[str, Any] = {"name": self.name, "size": self.size, "edges": self.edges, "rates": self.rates}
+        if self.frames is not None:
+            content["frames"] = self.frames
         if self.about:
             content["about"] = self.about
         if self.replicates is not None:
@@ -383,8 +410,9 @@ class Chromatogram:
                 arrays["replicates"] = numbers(content["replicates"], "replicates must be numbers")
             size = np.asarray(content["size"]).tolist()
             size, about = tuple(size) if isinstance(size, list) else size, texts(content.get("about", {}), "about")
+            frames = np.asarray(content["frames"]).tolist() if "frames" in content else None
             name = text(content["name"], "name")
-            return cls(size=size, name=name, source=_source(content), about=about, **arrays)
+            return cls(size=size, name=name, source=_source(content), about=about, frames=frames, **arrays)
 
     def _generates(self) -> Bool[np.ndarray, " steps"]:
         """Tell at which steps more is generated than rounding leaves, whose shares differ between processors."""
@@ -433,10 +461,11 @@ def time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]
 
 def _settings(one: Chromatogram, two: Chromatogram) -> list[tuple[str, Any, Any]]:
     """Return all that two measurements must share to be merged: what it is, of the one and of the other."""
-    shared = [(each.name, each.size, each.edges, each.source and each.source.precision) for each in (one, two)]
-    fixed = zip(
-        ("what is measured", "the size", "the time grid", "the prediction of the network"), *shared, strict=True
-    )
+    shared = [
+        (each.name, each.size, each.frames, each.edges, each.source and each.source.precision) for each in (one, two)
+    ]
+    named = ("what is measured", "the size", "the number of frames", "the time grid", "the prediction of the network")
+    fixed = zip(named, *shared, strict=True)
     words = [(key, one.about.get(key), two.about.get(key)) for key in {**one.about, **two.about}]
     return [*words, *fixed]
 
@@ -501,12 +530,10 @@ def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return rel_entr(p, q).sum(axis=0)
 
 
-def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], size: Size) -> np.ndarray:
+def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
     rates = numpy_array(rates).astype(np.float64, copy=False)
     if rates.shape != shape:
-        raise ValueError(
-            f"a chromatogram of size {size} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}"
-        )
+        raise ValueError(f"a chromatogram of {what} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}")
     right = (rates >= 0) & (rates <= _LARGEST)
     if not np.all(right):
         wrong = rates[~right]

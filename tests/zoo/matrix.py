@@ -5,7 +5,7 @@ import functools
 import re
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 import reschrom
 from reschrom import Chromatograph, Schedule
 from zoo import CASES, VARIATIONS
-from zoo.truth import Moment, Truth, band_energies, recorded
+from zoo.truth import Moment, Truth, band_energies, recorded, temporal_parts
 
 RIGHT = "right"
 WRONG, CRASHED = "wrong: ", "crashed: "
@@ -55,17 +55,22 @@ def recording(name: str) -> list[Moment]:
 @functools.cache
 def verdict(name: str, variation: str) -> str:
     """Run one variation of a case with and without the instrument: RIGHT, one line of refusal, WRONG or CRASHED."""
+    case = CASES[name]
+    return judged(name, lambda: case.variation(variation), case.other if VARIATIONS[variation][1] else case.size)
+
+
+def judged(name: str, arguments: Callable[[], dict[str, Any]], size: tuple[int, int]) -> str:
+    """Do the same with any arguments of a call, of pictures of a size."""
     case, pipeline = CASES[name], _pipeline(name)
-    size = case.other if VARIATIONS[variation][1] else case.size
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         with recorded(pipeline, case, size) as truth:
-            without = outputs(pipeline(**case.variation(variation)))
+            without = outputs(pipeline(**arguments()))
         torch.manual_seed(0)
         try:
             with Chromatograph(pipeline, keep="bands") as meter:
-                inside = outputs(pipeline(**case.variation(variation)))
+                inside = outputs(pipeline(**arguments()))
             differs = difference(meter, truth, pipeline) if not case.refused else ""
         except (TypeError, ValueError) as error:
             return _refusal(error)
@@ -128,7 +133,8 @@ def difference(meter: Any, truth: Truth, pipeline: Any) -> str:
             if not apart <= (PRECISION if what != "alpha" else 1e-5):
                 return f"{what} at step {index} is off by {apart:.2g}"
     guided = all(step.guidance is not None for step in steps)
-    return (_of_shares(meter, steps) if guided else "") or _of_growth(meter, steps)
+    said = (_of_shares(meter, steps) if guided else "") or _of_growth(meter, steps)
+    return said or (_of_frames(meter, steps, guided) if steps[0].x_t.ndim == 5 else _of_images(meter))
 
 
 def _of_growth(meter: Any, steps: Any) -> str:
@@ -156,6 +162,40 @@ def _of_shares(meter: Any, steps: Any) -> str:
         apart = np.abs(meter.guidance.shares[:, ::-1] - _parts(energies)).max()
         if not apart <= PRECISION:
             return f"a share of guidance is off by {apart:.2g}"
+    return ""
+
+
+def _of_images(meter: Any) -> str:
+    try:
+        meter.temporal()
+    except ValueError as error:
+        return "" if re.fullmatch(r"only videos have temporal bands; \w+ makes images", str(error)) else str(error)
+    return "images have temporal bands"
+
+
+def _of_frames(meter: Any, steps: Any, guided: bool) -> str:
+    """Say in what the energies of temporal bands differ, at every resolution and at all."""
+    resolutions, quantities = meter.chromatogram.band_names, {}
+    if len(steps) > 1:
+        quantities["changes"] = [after.clipped - before.clipped for before, after in pairwise(steps)]
+    if guided:
+        quantities["guidance"] = [step.guidance for step in steps]
+    for quantity, videos in quantities.items():
+        spatial, temporal = getattr(meter, quantity), meter.temporal(quantity)
+        every = np.stack([meter.temporal(quantity, each).rates for each in resolutions])
+        scale = spatial.rates.sum(axis=0)
+        if not np.abs(every.sum(axis=0) - temporal.rates).max() <= 1e-12 * scale.max():
+            return f"the temporal bands of {quantity} at all resolutions are not those of the videos"
+        if not (np.abs(every.sum(axis=1) - spatial.rates) <= 1e-5 * scale).all():
+            return f"the temporal bands of {quantity} at a resolution do not sum to its energy"
+        # Shape (resolutions, temporal bands, steps); of one resolution where the truth knows no more.
+        true = np.array([[band_energies(part) for part in temporal_parts(video)] for video in videos]).T
+        told = (every if len(true) == len(resolutions) else temporal.rates[None])[..., ::-1]
+        totals = true.sum(axis=(0, 1))
+        known = totals > 1e-12 * totals.max()  # as of shares
+        apart = np.abs(told / told.sum(axis=(0, 1)) - true / np.where(known, totals, np.inf))[..., known].max()
+        if not apart <= 1e-3:
+            return f"a temporal band of {quantity} is off by {apart:.2g}"
     return ""
 
 

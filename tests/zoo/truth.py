@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,29 @@ def band_energies(images: np.ndarray) -> np.ndarray:
         energies.append(pixels * total(x) - 4 * pixels * total(mean))
         x, pixels = mean, 4 * pixels
     return np.array([*energies, pixels * total(x)])
+
+
+def temporal_parts(videos: np.ndarray) -> list[np.ndarray]:
+    """Split videos (N, F, C, H, W) into the parts of their temporal bands, finest first, which sum to the videos.
+
+    Cells of frames are joined in pairs, until there is one; of an odd number the larger of the two ends stays alone, or
+    the last. A part is the difference of the means of two such levels.
+    """
+
+    def mean(cells: list[list[int]]) -> np.ndarray:
+        each = [np.broadcast_to(videos[:, cell].mean(axis=1, keepdims=True), videos[:, cell].shape) for cell in cells]
+        return np.concatenate(each, axis=1)
+
+    cells, parts = [[frame] for frame in range(videos.shape[1])], []
+    fine = mean(cells)
+    while len(cells) > 1:
+        alone = len(cells) % 2 == 1 and len(cells[0]) > len(cells[-1])
+        pairs = cells[alone:]
+        cells = cells[:alone] + [[*chain(*pairs[i : i + 2])] for i in range(0, len(pairs), 2)]
+        coarse = mean(cells)
+        parts.append(fine - coarse)
+        fine = coarse
+    return [*parts, fine]
 
 
 @contextmanager

@@ -379,4 +379,32 @@ VIDEOS: dict[str, Case] = {
         folded=True,
     ),
 }
-__all__ = ["VIDEOS", "conditional_unet", "words"]
+# What counts the pictures of a video, and how many of them are one frame of its latents; the first is one picture.
+LENGTHS: dict[str, tuple[str, int]] = {
+    "LTXPipeline": ("num_frames", 8),
+    "MochiPipeline": ("num_frames", 6),
+    "AllegroPipeline": ("num_frames", 4),
+    "LattePipeline": ("video_length", 1),
+    "AnimateDiffPipeline": ("num_frames", 1),
+    "AnimateDiffSDXLPipeline": ("num_frames", 1),
+    "StableVideoDiffusionPipeline": ("num_frames", 1),
+    "TextToVideoSDPipeline": ("num_frames", 1),
+}
+
+
+# Numbers of frames that a class itself refuses, takes for a picture, or guides in a way that tells no branches.
+REFUSED_FRAMES: dict[str, tuple[int, ...]] = {
+    "LattePipeline": (2, 5, 8),
+    "StableVideoDiffusionPipeline": (1, 2),
+    "TextToVideoSDPipeline": (1,),
+    "LTXImageToVideoPipeline": (1, 2, 5, 8),
+}
+
+
+def of_frames(name: str, frames: int) -> dict[str, int]:
+    """Return the argument that asks a case for so many frames of its latents."""
+    argument, pictures = LENGTHS.get(name, ("num_frames", 4))
+    return {argument: 1 + pictures * (frames - 1)}
+
+
+__all__ = ["REFUSED_FRAMES", "VIDEOS", "conditional_unet", "of_frames", "words"]
