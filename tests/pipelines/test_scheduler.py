@@ -167,6 +167,28 @@ def test_before_the_first_step_the_scheduler_is_told_where_it_begins():
     assert upcoming(flow, 0.0)[0].noise == pytest.approx(sigmas[2])
 
 
+# Half precision rounds a time by 1/256 of its size, and one below 1 by as much as 1.
+@pytest.mark.parametrize(
+    ("second", "told", "index"),
+    [
+        (1.5, 1.5058, 1),
+        (1.5, 1.5065, 0),  # in other units, and so at the first
+        (1.0, 1.0, 1),
+        (0.8, 0.8035, 1),
+        (0.8, 0.8045, 0),
+        (0.8, 1000.0, 0),  # N sigma of the first
+    ],
+)
+def test_a_run_that_is_near_its_image_is_told_its_time_as_closely(second, told, index):
+    flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    flow.set_timesteps(sigmas=[1.0, second / 1000])
+    mixture, time = upcoming(flow, told)
+    assert time == pytest.approx([1000, second][index])
+    assert mixture.noise == pytest.approx([1, second / 1000][index])
+    flow.step(M, flow.timesteps[0], X)  # from now on it counts itself
+    assert upcoming(flow, told)[1] == pytest.approx(second)
+
+
 def test_a_table_is_read_where_a_network_is_called_outside_a_run():
     scheduler = diffusers.DDIMScheduler()
     scheduler.set_timesteps(4)
