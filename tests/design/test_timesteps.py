@@ -126,6 +126,9 @@ def test_the_lists_of_others_are_those_of_diffusers():
     stable = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     expected = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
     np.testing.assert_allclose(usual_timesteps(stable, 10)["AYS"], expected, atol=2)
+    karras = EulerDiscreteScheduler.from_config(stable.config, use_karras_sigmas=True)
+    karras.set_timesteps(10)
+    np.testing.assert_allclose(usual_timesteps(stable, 10)["Karras"], karras.timesteps, atol=0.6)  # whole numbers
 
 
 @pytest.mark.parametrize("steps", [10, 20])
