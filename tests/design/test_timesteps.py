@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import math
 import re
 
 import numpy as np
@@ -244,6 +245,13 @@ def test_the_command_measures_a_model(tmp_path, capsys):
     assert chosen == sorted(set(chosen), reverse=True)
 
 
+@pytest.mark.parametrize(("start", "end", "last"), [(-1.0, 6.0, 6), (-0.5, 6.5, 6), (0.0, 6.0, 6)])
+def test_steps_begin_at_the_last_whole_time_of_a_schedule(start, end, last):
+    schedule = Schedule("made up", start, end, lambda t, xp: 3 - t, lambda log_snr, xp: 3 - log_snr)
+    every = designed_timesteps(predicted(schedule), schedule, last - math.ceil(start))
+    assert every == list(range(last, math.ceil(start), -1))
+
+
 @pytest.mark.parametrize(
     ("scheduler", "taken"),
     [
@@ -257,6 +265,7 @@ def test_the_command_measures_a_model(tmp_path, capsys):
 def test_a_scheduler_arrives_at_the_timesteps_in_the_form_that_it_takes(scheduler, taken):
     given = as_given(scheduler, [900, 500, 20])
     assert list(given) == [taken]
+    assert given[taken] == [round(value, 6) for value in given[taken]]  # as they are printed
     scheduler.set_timesteps(**given)
     np.testing.assert_allclose(scheduler.timesteps[:3], [900, 500, 20], atol=0.01 if taken == "timesteps" else 1)
 

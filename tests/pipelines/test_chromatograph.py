@@ -341,6 +341,32 @@ def test_runs_that_differ_in_more_than_their_images_are_refused(change, settings
             _ = meter.images
 
 
+def test_runs_with_and_without_guidance_are_refused():
+    pipeline = tiny.deepfloyd()
+    with Chromatograph(pipeline) as meter:
+        run("deepfloyd", pipeline)
+        run("deepfloyd", pipeline, guidance_scale=1.0)
+        with pytest.raises(ValueError, match="the same timesteps, the same guidance"):
+            _ = meter.images
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_a_run_that_is_broken_off_is_not_counted_whenever_it_is(broken):
+    def stop(step, *_):
+        if step == 1:
+            raise RuntimeError("stop")
+
+    pipeline = tiny.deepfloyd()
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for number in range(3):
+            if number == broken:
+                with pytest.raises(RuntimeError, match="stop"):
+                    run("deepfloyd", pipeline, callback=stop)
+            else:
+                run("deepfloyd", pipeline)
+    assert (meter.images, len(meter.kept)) == (2, 6)
+
+
 def test_images_are_counted_from_0_unless_told():
     with Chromatograph(tiny.ddim()) as meter:
         run("ddim", meter._pipeline)
