@@ -36,7 +36,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("theory", "denoisers", "design", "dvdp", "pipelines")
-TESTS = [*(f"tests/{room}" for room in ROOMS), "tests/doors", "tests/cli"]
+TESTS = [*(f"tests/{room}" for room in ROOMS), "tests/doors"]
 # Imported once: what the tests load that is neither the package nor a plugin of pytest.
 HEAVY = {
     "accelerate",

@@ -12,6 +12,7 @@ import torch
 from tiny import embedded, generators
 
 from reschrom import Chromatogram, GaussianField, Schedule, band_energies
+from reschrom.pipelines.adapter import estimate_precision
 from reschrom.pipelines.chromatograph import Chromatograph
 
 # Some schedulers of diffusers turn tensors into arrays in the old way.
@@ -365,6 +366,13 @@ def test_a_run_that_is_broken_off_is_not_counted_whenever_it_is(broken):
             else:
                 run("deepfloyd", pipeline)
     assert (meter.images, len(meter.kept)) == (2, 6)
+
+
+def test_growth_weighs_a_time_by_what_an_error_of_the_network_does_there():
+    with Chromatograph(tiny.ddim()) as meter:
+        run("ddim", meter._pipeline)
+    source = meter.growth.source
+    np.testing.assert_allclose(source.precision, estimate_precision(source.alphas, "epsilon"), rtol=1e-6)
 
 
 def test_images_are_counted_from_0_unless_told():
