@@ -80,8 +80,13 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
 
     switched: images, or latents, made with both prompts. first, second: with one of them alone, from the same noise.
     seed: of the bootstrap over images.
-    Raises ValueError where the pure images do not differ.
+    Raises ValueError for images of several shapes, and where the pure images do not differ.
     """
+    if not (switched.shape == first.shape == second.shape and first.ndim == 4):
+        raise ValueError(
+            "images with both prompts, the first and the second are needed, of one shape (N, C, H, W); got "
+            f"{switched.shape}, {first.shape} and {second.shape}"
+        )
     inner, norm = _products(switched - first, second - first)
     differ = norm.sum(axis=0) > 0
     if not np.all(differ):

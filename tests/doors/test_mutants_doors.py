@@ -6,6 +6,7 @@ from doors.door import Row, refuse
 
 from reschrom import Chromatogram, Schedule
 from reschrom.denoisers.losses import band_losses
+from reschrom.theory.shares import decided_share
 from reschrom.theory.spectrum import SpectrumSums
 
 EDGES = np.array([0.0, 0.5, 1.0])
@@ -36,6 +37,11 @@ MISTAKES = {
     "one power above 1": Row(lambda: Schedule.from_alphas([1.2, 0.5, 0.1]), ValueError, r"fall .* within \[0, 1\]"),
     "one power below 0": Row(lambda: Schedule.from_alphas([0.9, 0.5, -0.1]), ValueError, r"fall .* within \[0, 1\]"),
     "a power twice": Row(lambda: Schedule.from_alphas([0.9, 0.5, 0.5]), ValueError, r"fall from timestep to timestep"),
+    "images of two prompts of other sizes": Row(
+        lambda: decided_share(np.zeros((2, 1, 4, 4)), np.zeros((2, 1, 1, 1)), np.ones((2, 1, 1, 1))),
+        ValueError,
+        r"of one shape \(N, C, H, W\); got \(2, 1, 4, 4\), \(2, 1, 1, 1\) and \(2, 1, 1, 1\)",
+    ),
     "a chunk of NaN": Row(
         lambda: SpectrumSums.of(np.full((2, 3, 4, 4), np.nan), 0, ""), ValueError, r"images must be finite; got NaN"
     ),
