@@ -79,7 +79,8 @@ def test_rows_are_whole_batches_in_the_order_of_the_calls():
 def test_frames_that_are_stepped_one_by_one_are_a_video_where_videos_are_predicted():
     video = torch.randn(2, 3, 5, 4, 6, generator=torch.Generator().manual_seed(3))
     frames = video.movedim(1, 2).flatten(0, 1)
-    torch.testing.assert_close(as_videos([called(video)], frames), video)
+    for calls in ([called(video)], [called(video), called(frames)]):  # the first tells
+        torch.testing.assert_close(as_videos(calls, frames), video)
     for predictions, stepped in ((video[:, :, :1], X), (X, X), (video, video)):
         assert as_videos([called(predictions)], stepped) is stepped
 
