@@ -116,3 +116,5 @@ def test_what_is_told_for_each_frame_is_cut_with_its_video():
     video, told = torch.zeros(4, 3, 5, 2, 2), torch.arange(20)[:, None]
     assert conditions_of([called(video, told=told)], images=2) == [[0, 0], [0, 1]]
     assert conditions_of([called(video, told=told % 10)], images=2) == [[0, 0], [0, 0]]
+    for rows in (torch.zeros(4, 3, 2, 2), torch.zeros(4, 5, 3)):  # these have no frames
+        assert conditions_of([called(rows, told=torch.arange(8))], images=2) == [[0, 0], [0, 0]]
