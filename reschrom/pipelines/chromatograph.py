@@ -212,7 +212,7 @@ class Chromatograph:
             # A cell reaches half way to the next timestep, the first and the last as far on their other side.
             around = np.concatenate([[2 * times[0] - times[1]], times, [2 * times[-1] - times[-2]]])
             edges = np.clip((around[1:] + around[:-1]) / 2, schedule.start, schedule.end)
-        if np.diff(np.flatnonzero(on)).max(initial=1) > 1:
+        if np.any(np.diff(np.flatnonzero(on)) > 1):
             raise ValueError("guidance was switched off and on again; measure each part by itself")
         first, last = np.flatnonzero(on)[[0, -1]]
         edges, cells = edges[first : last + 2], slice(first, last + 1)

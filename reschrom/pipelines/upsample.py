@@ -151,11 +151,11 @@ class UpsampleGuidance:
     ) -> Any:
         import torch
 
-        if sample.ndim != 4 or any(each.ndim > 3 for each in tensors_in([args, kwargs])):
+        shown = [sample, *(each for each in tensors_in([args, kwargs]) if each.ndim > 3)]
+        if sample.ndim != 4 or len(shown) > 1:
             raise ValueError(
                 "a network is needed that is shown one image, (N, C, H, W); this one is shown the shapes "
-                f"{[tuple(each.shape) for each in tensors_in([sample, args, kwargs]) if each.ndim > 3]}, such as a "
-                "video, a hint, or the residuals of a ControlNet"
+                f"{[tuple(each.shape) for each in shown]}, such as a video, a hint, or the residuals of a ControlNet"
             )
         if self._pipeline.scheduler is not self._scheduler:
             raise ValueError("the scheduler was exchanged after UpsampleGuidance was made: make it anew")

@@ -90,7 +90,7 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
 
     switched: images, or latents, made with both prompts. first, second: with one of them alone, from the same noise.
     seed: of the bootstrap over images.
-    Raises ValueError where the pure images do not differ.
+    Raises ValueError for images of several shapes, and where the pure images do not differ.
     """
     switched, first, second = (numpy_array(each) for each in (switched, first, second))
     if not switched.shape == first.shape == second.shape or first.ndim != 4 or not len(first):

@@ -209,7 +209,7 @@ class SpectrumSums:
         return sum(last - first for ranges in self.numbers.values() for first, last in ranges)
 
     @classmethod
-    def of(cls, chunk: Array, first_image: int = 0, source: str = "") -> "SpectrumSums":
+    def of(cls, chunk: Array, first_image: int, source: str) -> "SpectrumSums":
         """Sum up one chunk of images, shape (N, C, H, W).
 
         The difference of each image from the mean of those before it, the k-th scaled by (k - 1) / k in energy, has the

@@ -259,6 +259,8 @@ def test_labels_are_a_condition_of_all_images_or_of_each():
         one = Denoiser(network, "flow", FLOW, condition=label)(x_t, 0.3)
         np.testing.assert_allclose(one, fields[label].denoise(x_t, 0.3), rtol=0, atol=1e-12)
         np.testing.assert_allclose(each[labels == label], one[labels == label], rtol=0, atol=1e-12)
+    two = Denoiser(network, "flow", FLOW, condition=labels[:2])(x_t[:2], 0.3)
+    np.testing.assert_allclose(two, each[:2], rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match="for all images or one for each is needed; got 5 for 3 images"):
         Denoiser(network, "flow", FLOW, condition=labels)(x_t[:3], 0.3)
 

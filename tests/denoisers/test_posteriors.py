@@ -94,6 +94,12 @@ def test_finite_dataset_is_the_direct_softmax(generator, alpha):
     np.testing.assert_allclose(FiniteDataset(images).denoise(x_t, alpha), expected, atol=1e-12)
 
 
+def test_a_mixture_of_one_field_is_that_field(field, generator):
+    x_t, alone = field.sample(3, generator), GaussianMixture([field])
+    np.testing.assert_allclose(alone.denoise(x_t, 0.3), field.denoise(x_t, 0.3), rtol=1e-12)
+    np.testing.assert_allclose(alone.guidance(x_t, 0.3, 0), 0, atol=1e-12)
+
+
 def test_a_mixture_of_point_masses_is_a_finite_dataset(generator):
     images = generator.standard_normal((4, CHANNELS, SIDE, SIDE))
     points = GaussianMixture([GaussianField(np.zeros(3), image) for image in images])

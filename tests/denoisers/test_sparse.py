@@ -34,6 +34,20 @@ def test_blocks_are_orthonormal_coordinates_of_a_band():
         np.testing.assert_allclose(np.square(blocks).sum(axis=(1, 2, 3)), band_energies(images)[m])
 
 
+def test_every_band_may_have_25_scales_over_six_decades_whose_mean_is_1(model):
+    for scales, weights in zip(model.scales, model.weights, strict=True):
+        np.testing.assert_allclose(np.diff(np.log10(scales)), 6 / 24)
+        assert (len(scales), weights @ scales) == (25, pytest.approx(1))
+
+
+def test_scales_that_no_block_has_stay_possible():
+    """Blocks of many channels tell their scale so well that the likelihood of others is 0 in double precision."""
+    model = ScaleMixture(np.random.default_rng(0).standard_normal((50, 16, 4, 4)))
+    for weights in model.weights:
+        assert 0 < weights.min() < 1e-10
+        assert weights.max() > 0.5
+
+
 @pytest.mark.parametrize("alpha", [0.1, 0.7])
 def test_estimate_is_the_direct_sum_over_scales(model, alpha):
     """One block of the coarsest detail band, by Bayes' rule with dense covariance matrices."""

@@ -1,5 +1,7 @@
 """Denoisers fitted to clean images: mixtures of windows, and the nearest image of a set."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -97,6 +99,17 @@ def test_copies_are_known_by_their_neighbour_in_a_mirror_too(generator):
     assert np.square(found - new).mean() < 0.1 * np.square(alone - new).mean()
     # nothing beyond the set is known of a picture that is in no way like it
     assert NearestImage(generator.standard_normal((60, 1, 16, 16)), generator, 1).shares[0] < 0.3
+
+
+def test_the_nearest_image_is_at_the_least_distance_whatever_its_size(generator):
+    sizes = np.linspace(0.2, 3, 12)[:, None, None, None]
+    images = sizes * (1 + 0.1 * generator.standard_normal((12, 1, 4, 4)))
+    nearest, alpha, left = NearestImage(images, generator, 1, 40), 0.6, []
+    x_t = np.sqrt(alpha) * images + 0.1 * generator.standard_normal(images.shape)
+    nearest.rest = SimpleNamespace(denoise=lambda rest, _: left.append(rest) or rest)
+    nearest.denoise(x_t, alpha)
+    every = x_t[:, None] - np.sqrt(alpha) * (nearest.mean + nearest._scaled)
+    np.testing.assert_allclose(np.square(left[0]).sum((1, 2, 3)), np.square(every).sum((2, 3, 4)).min(1))
 
 
 def test_an_image_is_not_its_own_neighbour(generator):

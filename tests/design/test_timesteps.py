@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import math
 import re
 
 import numpy as np
@@ -126,6 +127,9 @@ def test_the_lists_of_others_are_those_of_diffusers():
     stable = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     expected = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
     np.testing.assert_allclose(usual_timesteps(stable, 10)["AYS"], expected, atol=2)
+    karras = EulerDiscreteScheduler.from_config(stable.config, use_karras_sigmas=True)
+    karras.set_timesteps(10)
+    np.testing.assert_allclose(usual_timesteps(stable, 10)["Karras"], karras.timesteps, atol=0.6)  # whole numbers
 
 
 @pytest.mark.parametrize("steps", [10, 20])
@@ -241,6 +245,13 @@ def test_the_command_measures_a_model(tmp_path, capsys):
     assert chosen == sorted(set(chosen), reverse=True)
 
 
+@pytest.mark.parametrize(("start", "end", "last"), [(-1.0, 6.0, 6), (-0.5, 6.5, 6), (0.0, 6.0, 6)])
+def test_steps_begin_at_the_last_whole_time_of_a_schedule(start, end, last):
+    schedule = Schedule("made up", start, end, lambda t, xp: 3 - t, lambda log_snr, xp: 3 - log_snr)
+    every = designed_timesteps(predicted(schedule), schedule, last - math.ceil(start))
+    assert every == list(range(last, math.ceil(start), -1))
+
+
 @pytest.mark.parametrize(
     ("scheduler", "taken"),
     [
@@ -254,6 +265,7 @@ def test_the_command_measures_a_model(tmp_path, capsys):
 def test_a_scheduler_arrives_at_the_timesteps_in_the_form_that_it_takes(scheduler, taken):
     given = as_given(scheduler, [900, 500, 20])
     assert list(given) == [taken]
+    assert given[taken] == [round(value, 6) for value in given[taken]]  # as they are printed
     scheduler.set_timesteps(**given)
     np.testing.assert_allclose(scheduler.timesteps[:3], [900, 500, 20], atol=0.01 if taken == "timesteps" else 1)
 

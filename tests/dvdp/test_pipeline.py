@@ -156,6 +156,15 @@ def test_a_pipeline_is_called_like_others(capsys):
     assert "4/4" in capsys.readouterr().err
 
 
+def test_what_is_not_set_is_as_in_the_scheduler_of_ddpm():
+    ours, theirs = DVDPScheduler(), DDPMScheduler()
+    np.testing.assert_array_equal(ours.alphas_cumprod, theirs.alphas_cumprod)
+    for name in {name for name in {*ours.config} & {*theirs.config} if not name.startswith("_")}:
+        assert ours.config[name] == theirs.config[name], name
+    ours.set_timesteps(7)
+    assert ours.num_inference_steps == len(ours.timesteps) == 7
+
+
 def test_noise_is_added_at_the_resolution_of_the_timesteps():
     scheduler = DVDPScheduler(**STAGED, beta_schedule="squaredcos_cap_v2")
     x_0, noise, t = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 4, 4), torch.tensor([300, 610])

@@ -134,6 +134,16 @@ def test_a_pipeline_that_must_be_told_more_is_refused():
         network_denoiser(tiny.stable_diffusion_xl())
 
 
+@pytest.mark.parametrize(
+    "told", [{"class_embed_type": "timestep"}, {"num_class_embeds": 3}, {"out_channels": 9}], ids=str
+)
+def test_a_network_that_is_told_a_class_or_sees_other_channels_is_refused(told):
+    pipeline = tiny.ddim()
+    pipeline.unet.register_to_config(**told)
+    with pytest.raises(TypeError, match=r"the time and at most a prompt, .* got DDIMPipeline"):
+        network_denoiser(pipeline)
+
+
 @pytest.mark.parametrize("build", [tiny.pixart, tiny.stable_diffusion_3, tiny.flux])
 def test_a_pipeline_without_a_unet_is_refused(build):
     pipeline = build()

@@ -67,6 +67,15 @@ def test_an_estimate_that_is_made_a_velocity_afterwards_is_told_by_the_image_in_
     np.testing.assert_allclose(found.weights, [-2, 3], rtol=1e-3)
 
 
+@pytest.mark.parametrize("factor", [1.0, -1.0, 2.5, -0.4])
+def test_one_prediction_is_converted_by_any_factor_and_a_sum_of_two_by_its_sign(factor):
+    one, two = predictions(2, apart=0.5)
+    assert combination(factor * one, [one], STEPPED).scale == pytest.approx(factor)
+    guided = combination(factor * (3 * two - 2 * one), [one, two], STEPPED)
+    assert guided.scale == np.sign(factor)
+    np.testing.assert_allclose(guided.weights, [-2, 3], rtol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_leaves_the_branches_as_they_are(dtype):
     rows = [row.to(dtype) for row in predictions(2, apart=0.3)]

@@ -12,6 +12,7 @@ import torch
 from tiny import embedded, generators
 
 from reschrom import Chromatogram, GaussianField, Schedule, band_energies
+from reschrom.pipelines.adapter import estimate_precision
 from reschrom.pipelines.chromatograph import Chromatograph
 
 # Some schedulers of diffusers turn tensors into arrays in the old way.
@@ -322,13 +323,66 @@ def test_nothing_stays_behind_a_run_that_fails():
     assert len(meter.kept) == 3
 
 
-def test_runs_on_different_timesteps_are_refused():
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (lambda pipeline: None, {"num_inference_steps": 4}, "got 4 timesteps from 750 to 0 after 3 from 666 to 0"),
+        (
+            lambda pipeline: pipeline.scheduler.register_to_config(timestep_spacing="trailing"),
+            {},
+            "got 3 timesteps from 999 to 332 after 3 from 666 to 0",
+        ),
+        (lambda pipeline: pipeline.unet.register_to_config(sample_size=(8, 12)), {}, "and the same size; got 3 "),
+    ],
+    ids=["other steps", "as many other timesteps", "another size of as many bands"],
+)
+def test_runs_that_differ_in_more_than_their_images_are_refused(change, settings, message):
     pipeline = tiny.ddim()
     with Chromatograph(pipeline) as meter:
         run("ddim", pipeline)
-        run("ddim", pipeline, num_inference_steps=4)
-        with pytest.raises(ValueError, match="got 4 timesteps from 750 to 0 after 3 from 666 to 0"):
+        change(pipeline)
+        run("ddim", pipeline, **settings)
+        with pytest.raises(ValueError, match=message):
             _ = meter.images
+
+
+def test_runs_with_and_without_guidance_are_refused():
+    pipeline = tiny.deepfloyd()
+    with Chromatograph(pipeline) as meter:
+        run("deepfloyd", pipeline)
+        run("deepfloyd", pipeline, guidance_scale=1.0)
+        with pytest.raises(ValueError, match="the same timesteps, the same guidance"):
+            _ = meter.images
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_a_run_that_is_broken_off_is_not_counted_whenever_it_is(broken):
+    def stop(step, *_):
+        if step == 1:
+            raise RuntimeError("stop")
+
+    pipeline = tiny.deepfloyd()
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for number in range(3):
+            if number == broken:
+                with pytest.raises(RuntimeError, match="stop"):
+                    run("deepfloyd", pipeline, callback=stop)
+            else:
+                run("deepfloyd", pipeline)
+    assert (meter.images, len(meter.kept)) == (2, 6)
+
+
+def test_growth_weighs_a_time_by_what_an_error_of_the_network_does_there():
+    with Chromatograph(tiny.ddim()) as meter:
+        run("ddim", meter._pipeline)
+    source = meter.growth.source
+    np.testing.assert_allclose(source.precision, estimate_precision(source.alphas, "epsilon"), rtol=1e-6)
+
+
+def test_images_are_counted_from_0_unless_told():
+    with Chromatograph(tiny.ddim()) as meter:
+        run("ddim", meter._pipeline)
+    assert meter.growth.source.energies.numbers == ((0, meter.growth.images),)
 
 
 def test_what_cannot_be_measured_is_refused_with_what_was_looked_for():

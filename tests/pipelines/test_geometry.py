@@ -130,6 +130,12 @@ REFUSED = {
         torch.zeros(1, 16, 7),
         "packs its 16 tokens of 7 numbers",
     ),
+    "a packing that asks for something else": (
+        SimpleNamespace(_pack_latents=lambda latents, batch_size, num_channels_latents, height, width, order: latents),
+        {"img_ids": ids(4, 4)},
+        torch.zeros(1, 16, 8),
+        "packs its 16 tokens of 8 numbers",
+    ),
     "layers": (
         pipeline(diffusers.QwenImageLayeredPipeline),
         {"img_shapes": [(1, 4, 4)]},

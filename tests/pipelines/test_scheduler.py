@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from reschrom import Schedule
 from reschrom.pipelines.scheduler import (
     PREDICTIONS,
     Mixture,
@@ -167,6 +168,28 @@ def test_before_the_first_step_the_scheduler_is_told_where_it_begins():
     assert upcoming(flow, 0.0)[0].noise == pytest.approx(sigmas[2])
 
 
+# Half precision rounds a time by 1/256 of its size, and one below 1 by as much as 1.
+@pytest.mark.parametrize(
+    ("second", "told", "index"),
+    [
+        (1.5, 1.5058, 1),
+        (1.5, 1.5065, 0),  # in other units, and so at the first
+        (1.0, 1.0, 1),
+        (0.8, 0.8035, 1),
+        (0.8, 0.8045, 0),
+        (0.8, 1000.0, 0),  # N sigma of the first
+    ],
+)
+def test_a_run_that_is_near_its_image_is_told_its_time_as_closely(second, told, index):
+    flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    flow.set_timesteps(sigmas=[1.0, second / 1000])
+    mixture, time = upcoming(flow, told)
+    assert time == pytest.approx([1000, second][index])
+    assert mixture.noise == pytest.approx([1, second / 1000][index])
+    flow.step(M, flow.timesteps[0], X)  # from now on it counts itself
+    assert upcoming(flow, told)[1] == pytest.approx(second)
+
+
 def test_a_table_is_read_where_a_network_is_called_outside_a_run():
     scheduler = diffusers.DDIMScheduler()
     scheduler.set_timesteps(4)
@@ -198,7 +221,7 @@ def test_wuerstchen_and_trigflow_have_functions_for_tables():
     middle = mixture_at(sprint, 1, torch.tensor(0.5))
     assert middle.alpha == pytest.approx(np.cos(0.5) ** 2)
     assert middle.size == pytest.approx(sprint.config.sigma_data)
-    assert shown_scales(sprint, middle)[0] == pytest.approx(2.0)
+    assert shown_scales(sprint, middle) == pytest.approx((2.0, 2 / (np.cos(0.5) + np.sin(0.5))))
 
 
 def test_a_flow_that_counts_from_the_noise_is_turned_round():
@@ -245,6 +268,9 @@ def test_a_flow_does_not_go_beyond_its_noise():
 def test_the_share_of_time_runs_from_noise_to_image():
     table = diffusers.DDIMScheduler()
     assert share_of_time(table, schedule_of(table), 250.0) == 0.25
+    for end, share in ((999.0, 0.25), (1000.0, 0.25), (998.5, 251 / 999.5), (1001.0, 251 / 1002)):
+        schedule = Schedule("a table or not", -1.0, end, lambda t, xp: -t, lambda log_snr, xp: -log_snr)
+        assert share_of_time(table, schedule, 250.0) == share
     edm = diffusers.EDMEulerScheduler()
     schedule = schedule_of(edm)
     assert [share_of_time(edm, schedule, t) for t in (schedule.start, schedule.end)] == [0, 1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import embedded
 
-from reschrom.pipelines.texts import Found, encoding_of
+from reschrom.pipelines.texts import Found, Part, _beside, _shaped, encoding_of
 
 
 def encoded(*texts, called=0):
@@ -62,6 +62,20 @@ def test_encodings_of_other_lengths_stand_alone_or_not_at_all():
     for told in ([4], 4, torch.zeros(4, 3)):
         with pytest.raises(ValueError, match="the denoiser is told the length apart from them"):
             exchanged(encoding, 1, states=encoding.shown, length=told)
+
+
+def test_a_mask_with_fewer_rows_than_marks_is_not_found():
+    mask = torch.tensor([[1, 1, 0, 0]])
+    whole = torch.cat([mask, mask])
+    places = _beside(whole, Part(mask, [], marked=False), [(2, {1: 0})])
+    assert [(place.there, place.here) for place in places] == [((slice(1, 2),), (slice(0, 1),))]
+    for count, rows in ((2, {1: 1}), (3, {1: 0})):
+        assert _beside(whole, Part(mask, [], marked=False), [(count, rows)]) == []
+
+
+def test_axes_of_one_element_are_given_back_where_they_were():
+    for like in ((1, 1, 4, 8), (1, 4, 1, 8), (1, 4, 8, 1), (1, 4, 8)):
+        assert _shaped(torch.zeros(2, 4, 8), torch.zeros(like)).shape == (2, *like[1:])
 
 
 def test_encodings_that_are_built_differently_are_refused():

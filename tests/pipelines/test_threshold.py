@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, IPNDMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -173,6 +173,11 @@ def test_nothing_is_left_of_a_threshold_after_an_error():
         (lambda x: thresholded(tiny.ddim()).__enter__(), ValueError, "needs clip_sample=False"),
         (lambda x: thresholded(tiny.deepfloyd()).__enter__(), TypeError, "unconditional.*got IFPipeline"),
         (lambda x: thresholded(tiny.flux()).__enter__(), TypeError, "got FluxPipeline"),
+        (
+            lambda x: thresholded(tiny.ddpm(scheduler=IPNDMScheduler())).__enter__(),
+            TypeError,
+            "alphas_cumprod.* got IPNDMScheduler",
+        ),
     ],
 )
 def test_what_cannot_be_thresholded_is_refused(attempt, error, message):

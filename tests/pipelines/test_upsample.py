@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 
 import diffusers
 import numpy as np
@@ -298,13 +299,18 @@ def test_networks_that_predict_a_flow_or_see_more_than_the_image_are_refused():
         UpsampleGuidance(tiny.ddpm(scheduler=learned))
 
 
-@pytest.mark.parametrize("scale", [3, 5, 16])
-def test_images_that_do_not_divide_are_refused(scale):
-    with (
-        pytest.raises(ValueError, match=rf"blocks of {scale}x{scale} pixels; got \(2, 3, 8, 8\)"),
-        UpsampleGuidance(made("ddim"), scale),
-    ):
-        run("ddim")
+@pytest.mark.parametrize(
+    ("shape", "scale"),
+    [((2, 3, 8, 8), 3), ((2, 3, 8, 8), 16), ((1, 3, 8, 12), 3), ((1, 3, 12, 8), 3), ((3, 8, 8), 2)],
+    ids=["neither side", "a block larger than the image", "height alone", "width alone", "no batch"],
+)
+@pytest.mark.usefixtures("no_type_checks")
+def test_images_that_do_not_divide_are_refused(shape, scale):
+    x = torch.zeros(shape)
+    with pytest.raises(ValueError, match=rf"blocks of {scale}x{scale} pixels; got {re.escape(str(shape))}"):
+        coarse_correction(lambda low, alpha: low, x, x, 0.5, scale)
+    with UpsampleGuidance(made("ddim"), scale), pytest.raises(ValueError, match=re.escape(str(shape))):
+        made("ddim").unet(x, 500)
 
 
 def test_one_block_guides_a_pipeline_at_a_time():

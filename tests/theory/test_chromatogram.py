@@ -212,6 +212,23 @@ def test_intervals_hold_their_share_of_the_replicates():
     assert np.all(chromatogram.interval(0.99).upper > chromatogram.interval(0.9).upper)
 
 
+@pytest.mark.parametrize("band", [0, 1, 2])
+def test_an_interval_of_the_ridge_reaches_the_level_of_what_alone_is_generated(band):
+    rates = np.zeros((3, 4))
+    rates[band] = 1
+    alone = Chromatogram(rates, np.arange(5.0), 4, "alone", np.stack([rates, 2 * rates]))
+    for each in (alone.ridge(), *alone.ridge_interval()):
+        np.testing.assert_array_equal(each, band)
+
+
+def test_the_ridge_has_no_interval_where_some_replicate_or_the_measurement_generates_nothing():
+    whole = measured(images=5)
+    rates, replicates = whole.rates.copy(), whole.replicates.copy()
+    replicates[3, :, 1] = rates[:, 2] = 0
+    for bound in Chromatogram(rates, whole.edges, 4, "made up", replicates).ridge_interval():
+        assert np.isnan(bound).tolist() == [False, True, True, False, False]
+
+
 def test_intervals_of_centroids_hold_their_share_of_the_replicates():
     chromatogram = measured()
     interval = chromatogram.centroid_interval(0.9)

@@ -28,6 +28,7 @@ CONTINUOUS = {
     "cosine(0.5)": Schedule.cosine(0.5),
     "sigmoid": Schedule.sigmoid(),
     "sigmoid(0, 3, 0.3)": Schedule.sigmoid(0.0, 3.0, 0.3),
+    "sigmoid(-1, 2, 0.9)": Schedule.sigmoid(-1.0, 2.0, 0.9),
     "sigmoid(-3, 3, 0.01)": Schedule.sigmoid(-3.0, 3.0, 0.01),
     "flow_matching": Schedule.flow_matching(),
     "flow_matching(3)": Schedule.flow_matching(3.0),
