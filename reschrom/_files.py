@@ -58,12 +58,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
         left.unlink(missing_ok=True)
     try:
         with _named(path, temporary):
+            mode = _mode(place, temporary)
             yield temporary
-            if place.exists():
-                temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+            temporary.chmod(mode)  # some libraries write files that no one else may read
             temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mode(place: Path, temporary: Path) -> int:
+    """Return the mode of a file, or where there is none that of any new one."""
+    if place.exists():
+        return stat.S_IMODE(place.stat().st_mode)
+    temporary.touch()
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    temporary.unlink()
+    return mode
 
 
 @contextmanager

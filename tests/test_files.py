@@ -36,7 +36,8 @@ def test_a_file_that_is_replaced_keeps_its_mode(mode):
 
 def test_a_new_file_has_the_mode_of_any_new_file():
     Path("other").touch()
-    write("r.json", "new")
+    with replacing("r.json") as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
     assert Path("r.json").stat().st_mode == Path("other").stat().st_mode
 
 

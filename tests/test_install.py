@@ -172,9 +172,9 @@ def test_a_call_that_needs_an_extra_says_which(tmp_path, call, needs, extra):
 @pytest.mark.parametrize(
     ("argv", "needs", "extra"),
     [
-        (["measure", "--model", str(MODEL), "--out", "r.png"], "diffusers", "diffusers"),
+        (["measure", "--model", str(MODEL), "--out", "r.png"], "torch", "diffusers"),
         (["switch", "--model", "m", "--prompt", "a", "--prompt", "b", "--band", "4"], "torch", "diffusers"),
-        (["timesteps", "--model", "m", "--steps", "5"], "diffusers", "diffusers"),
+        (["timesteps", "--model", "m", "--steps", "5"], "torch", "diffusers"),
         (["time", "--schedule", str(MODEL), "--level", "1", "--t", "5"], "diffusers", "diffusers"),
         (["spectrum", "photos", "--size", "8"], "tqdm", "data"),
         (["train", "t2i", "--config", "r.yaml", "--data", "photos", "--out", "o"], "transformers", "train"),

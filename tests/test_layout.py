@@ -179,7 +179,7 @@ def test_contributing_maps_every_room_and_its_commands_lead_somewhere():
         path, _, test = place.partition("::")
         found = [folder / path for folder in (ROOT, ROOT / "reschrom") if (folder / path).is_file()]
         assert found, place
-        assert f"def {test}" in found[0].read_text()
+        assert not test or f"def {test}" in found[0].read_text()
 
 
 def test_contributing_gives_the_pins_as_they_are():

@@ -398,7 +398,11 @@ def test_a_keyboard_stops_a_run_that_goes_on_to_the_same_bytes(folder, whole, mo
         return loss(*given)
 
     monkeypatch.setattr(loop, "_loss", interrupted)
-    assert main(LINE.split()) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs lack
+    try:
+        assert main(LINE.split()) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "reschrom: stopped; the same command goes on from there\n"
     assert sorted(path.name for path in Path("run").iterdir()) == ["checkpoints", "log.csv", "pictures.npy", "samples"]
     assert not litter(Path("run"))

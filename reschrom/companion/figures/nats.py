@@ -1,5 +1,8 @@
 """Figures of guidance in nats: its rate over log SNR, and what it adds up to."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -11,6 +14,7 @@ from reschrom.theory.bands import band_names
 from reschrom.theory.information import Information
 
 Values = Float[np.ndarray, " values"]
+Lines = Mapping[str, tuple[str, Any, Values, tuple[Values, Values] | None]]
 
 
 @styled
@@ -46,3 +50,33 @@ def _stacked_rates(axes: Axes, told: Information) -> None:
         below = below + told.rates[m]
     axes.set_ylabel("nats per unit of log SNR")
     axes.set_ylim(0, None)
+
+
+@styled
+def limit_passed(lines: Lines, decided: Mapping[str, Values], log_snr: Values, limit: float, title: str) -> Figure:
+    """Draw what is told of a caption against all there is to tell, and beside it what is left to decide.
+
+    lines: label -> (colour and style, nats at each log SNR, and the interval of them or None).
+    decided: label -> nats of doubt at each log SNR.
+    """
+    figure = Figure(figsize=(WIDTH, 3.5))
+    told, doubt = figure.subplots(1, 2, sharex=True)
+    for label, (ink, style, nats_told, interval) in lines.items():
+        told.plot(log_snr, nats_told, color=INK[ink], linestyle=style, linewidth=1.6, label=label)
+        if interval is not None:
+            told.fill_between(log_snr, *interval, color=INK[ink], alpha=0.2, linewidth=0)
+    told.axhline(limit, color=INK["paper"], linestyle=PAPER, linewidth=1.4)
+    told.text(log_snr[0], 1.03 * limit, " all there is to tell", color=INK["paper"], va="bottom", fontsize=9)
+    told.set_ylim(0, 3 * limit)
+    told.set_ylabel("nats told so far")
+    told.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.92, edgecolor="none")
+    for (label, nats_left), style in zip(decided.items(), ("-", (0, (5, 2)), (0, (1, 1.4))), strict=False):
+        doubt.plot(log_snr, nats_left, color=INK["measured"], linestyle=style, label=label)
+    doubt.set_ylim(0, None)
+    doubt.set_ylabel("nats of doubt left")
+    doubt.legend(loc="upper right", fontsize=8)
+    for axes in (told, doubt):
+        axes.set_xlim(log_snr[0], log_snr[-1])
+        axes.set_xlabel("log SNR   (noise left, image right)")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure

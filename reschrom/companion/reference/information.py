@@ -15,14 +15,9 @@ from jaxtyping import Float, Int
 
 from reschrom._arrays import Images
 from reschrom._files import file_hashes, opened_tensors, replacing
-from reschrom.companion.judging.evaluation import held_out
-from reschrom.companion.reference import statistics
 from reschrom.denoisers.gaussian import GaussianMixture
 from reschrom.denoisers.network import Denoiser
-from reschrom.pipelines.adapter import network_denoiser
-from reschrom.pipelines.load import load_pipeline
 from reschrom.theory.bands import band_energies
-from reschrom.train.recipe import Recipe
 
 Values = Float[np.ndarray, "..."]
 
@@ -119,10 +114,12 @@ def _noise(denoise: Denoiser, x_t: Values, alpha: float) -> Values:
 
 
 def save(path: str | Path, log_snr: Values, told: Told, provenance: Mapping[str, Any]) -> None:
-    """Write what was measured as safetensors, in single precision."""
+    """Write what was measured as safetensors: energies in single precision, probabilities in half."""
     from safetensors.numpy import save_file
 
-    tensors = {name: value.astype(np.float32) for name, value in told._asdict().items()}
+    half = ("labels", "chances", "mixture_chances")
+    kinds = {name: np.float16 if name in half else np.float32 for name in told._fields}
+    tensors = {name: value.astype(kinds[name]) for name, value in told._asdict().items()}
     with replacing(path) as temporary:
         save_file({"log_snr": log_snr, **tensors}, temporary, {"about": json.dumps(dict(provenance))})
 
@@ -136,6 +133,13 @@ def load(path: str | Path) -> tuple[Values, Told]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
+    # Here, because pages read what was measured and need none of these.
+    from reschrom.companion.judging.evaluation import held_out
+    from reschrom.companion.reference import statistics
+    from reschrom.pipelines.adapter import network_denoiser
+    from reschrom.pipelines.load import load_pipeline
+    from reschrom.train.recipe import Recipe
+
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.information", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the model")
     parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
