@@ -64,7 +64,8 @@ def load_pipeline(
     if folder is not None:
         if revision is not None:
             raise ValueError(f"a revision belongs to a model on the hub; {folder} is a folder; got {revision}")
-        _check(folder)
+        with _quiet():
+            _check(folder)
     with _quiet(), _naming(folder):
         pipeline: Any = DiffusionPipeline.from_pretrained(
             str(folder or model_id),
