@@ -15,7 +15,7 @@ from jaxtyping import Float
 from matplotlib.colors import to_hex
 
 from reschrom.plots.ridges import ridge_colours, scaled_shares
-from reschrom.plots.words import words
+from reschrom.plots.words import nats, words
 from reschrom.theory.chromatogram import Chromatogram
 
 _TEMPLATE = Path(__file__).with_name("report.html")
@@ -61,7 +61,9 @@ def report(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = (), sa
     fields = {
         "title": html.escape(said.headline),
         "headline": " ".join(f'<span class="word">{html.escape(word)}</span>' for word in said.headline.split(" ")),
-        "facts": html.escape(said.facts[:1].upper() + said.facts[1:]),
+        "facts": html.escape(
+            " ".join(filter(None, [f"{said.facts[:1].upper()}{said.facts[1:]}.", nats(chromatogram)]))
+        ),
         "heading": html.escape(said.times),
         "strip": "" if sample is None else _strip(sample),
         "bands": "".join(f"<span>{name}</span>" for name in chromatogram.band_names),

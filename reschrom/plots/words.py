@@ -103,6 +103,8 @@ def nats(chromatogram: Chromatogram) -> str:
         f"Half the energy of guidance adds up to {_few(told.total)} ± {_few((high - low) / 2)} nats, half of them by "
     )
     text += f"timestep {halfway:.0f}."
+    if told.gained[:, -2].sum() < told.total / 2:
+        text += " More than half is in the last step alone, where errors of the predictions count most."
     if MOST_NATS in chromatogram.about:
         most = float(chromatogram.about[MOST_NATS])
         text += f" The tokens of the prompt say {_few(most)} nats at most"

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import html
 import io
 import re
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from reschrom import Chromatogram, Schedule, plots
 from reschrom.plots.report import png
 from reschrom.plots.ridges import scaled_shares
-from reschrom.plots.words import MOST_NATS, paragraph, short, words
+from reschrom.plots.words import MOST_NATS, nats, paragraph, short, words
 from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean
 
@@ -134,6 +135,18 @@ def test_guidance_is_told_in_nats_beside_what_the_prompt_can_say(measured, most,
     assert re.search(end, text)
     assert ("The tokens of the prompt say" in text) == (most is not None)
     assert "nats" not in paragraph(measured)
+    assert text.endswith(nats(guided))
+    assert html.escape(nats(guided)) in plots.report(guided)
+
+
+def test_a_last_step_that_tells_most_is_named(measured):
+    edges = measured.edges
+    for last, named in ((1e4, True), (1.0, False)):
+        energies = StreamingMean()
+        energies.add(np.ones((20, 4, STEPS)) * np.where(np.arange(STEPS) == 1, last, 1), 0)  # step 0 ends in the image
+        source = Source(energies, measured.source.alphas, guidance=True)
+        said = nats(Chromatogram.measured(source, edges, 8, "guidance"))
+        assert ("in the last step alone" in said) == named
 
 
 def test_the_figure_has_a_title_that_says_something_one_colour_bar_and_no_label_outside(measured, tmp_path):
