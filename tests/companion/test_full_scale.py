@@ -14,6 +14,7 @@ from reschrom.companion.build.notebook import declared_parameters, read_source
 # What keeps a run short; everything else is as profiles/paper.yaml has it.
 SMALL: dict[str, dict[str, Any]] = {
     "figures/coarse-to-fine": {"samples": 4, "batch": 3, "steps": 4, "shown_steps": 5, "columns": 3},
+    "figures/generation-rates": {"images": 3, "steps": 4},
     "figures/guidance": {"images": 3, "steps": 4, "columns": 3},
     "figures/prompts": {"images": 2, "steps": 4, "shown": 2},
 }

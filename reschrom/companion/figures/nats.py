@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from reschrom.plots._axes import band_colours
-from reschrom.plots._figure import INK, PAPER, WIDTH, Figure, styled
+from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.theory.bands import band_names
 from reschrom.theory.information import Information
 
 Values = Float[np.ndarray, " values"]
-Lines = Mapping[str, tuple[str, Any, Values, tuple[Values, Values] | None]]
+Lines = Mapping[str, tuple[str, Any, Values, Values, tuple[Values, Values] | None]]
 
 
 @styled
@@ -53,30 +53,34 @@ def _stacked_rates(axes: Axes, told: Information) -> None:
 
 
 @styled
-def limit_passed(lines: Lines, decided: Mapping[str, Values], log_snr: Values, limit: float, title: str) -> Figure:
-    """Draw what is told of a caption against all there is to tell, and beside it what is left to decide.
+def limit_passed(lines: Lines, doubts: Mapping[str, tuple[Values, Values]], limit: float, title: str) -> Figure:
+    """Draw what is told of a caption against all there is to tell, and beside it what is left in doubt.
 
-    lines: label -> (colour and style, nats at each log SNR, and the interval of them or None).
-    decided: label -> nats of doubt at each log SNR.
+    lines: label -> colour and style, log SNRs, the nats told by then, and their interval or None.
+    doubts: label -> log SNRs, and the nats of doubt that are left; none leaves that panel out.
+    limit: all there is to tell; infinite where that is not known.
     """
     figure = Figure(figsize=(WIDTH, 3.5))
-    told, doubt = figure.subplots(1, 2, sharex=True)
-    for label, (ink, style, nats_told, interval) in lines.items():
+    panels = figure.subplots(1, 2 if doubts else 1, squeeze=False)[0]
+    told = panels[0]
+    for label, (ink, style, log_snr, nats_told, interval) in lines.items():
         told.plot(log_snr, nats_told, color=INK[ink], linestyle=style, linewidth=1.6, label=label)
         if interval is not None:
             told.fill_between(log_snr, *interval, color=INK[ink], alpha=0.2, linewidth=0)
-    told.axhline(limit, color=INK["paper"], linestyle=PAPER, linewidth=1.4)
-    told.text(log_snr[0], 1.03 * limit, " all there is to tell", color=INK["paper"], va="bottom", fontsize=9)
-    told.set_ylim(0, 3 * limit)
+    ends = next(iter(lines.values()))[2][[0, -1]]
+    if np.isfinite(limit):
+        told.axhline(limit, color=INK["paper"], linestyle=PAPER, linewidth=1.4)
+        told.text(ends[0], 1.03 * limit, " all there is to tell", color=INK["paper"], va="bottom", fontsize=9)
+        told.set_ylim(0, 3 * limit)
     told.set_ylabel("nats told so far")
     told.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.92, edgecolor="none")
-    for (label, nats_left), style in zip(decided.items(), ("-", (0, (5, 2)), (0, (1, 1.4))), strict=False):
-        doubt.plot(log_snr, nats_left, color=INK["measured"], linestyle=style, label=label)
-    doubt.set_ylim(0, None)
-    doubt.set_ylabel("nats of doubt left")
-    doubt.legend(loc="upper right", fontsize=8)
-    for axes in (told, doubt):
-        axes.set_xlim(log_snr[0], log_snr[-1])
+    for (label, (log_snr, nats_left)), style in zip(doubts.items(), (MEASURED, PAPER, THEORY), strict=False):
+        panels[-1].plot(log_snr, nats_left, color=INK["measured"], linestyle=style, label=label)
+        panels[-1].set_ylim(0, None)
+        panels[-1].set_ylabel("nats of doubt left")
+        panels[-1].legend(loc="upper right", fontsize=8)
+    for axes in panels:
+        axes.set_xlim(*ends)
         axes.set_xlabel("log SNR   (noise left, image right)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
