@@ -77,6 +77,17 @@ def test_the_interval_is_as_wide_as_sets_of_images_differ():
     assert np.all((low < one.distance) & (one.distance < high))
 
 
+def test_images_of_a_group_that_are_alike_count_as_one():
+    real, x = BandQuantiles.of(noise(500, 4), 50), 1.5 * noise(16, 4, 10)
+    four_times, groups = np.tile(x, (4, 1, 1, 1)), np.tile(np.arange(16), 4)
+    alone, together = (band_distances(four_times, real, groups=each) for each in (None, groups))
+    np.testing.assert_array_equal(alone.distance, together.distance)
+    each_itself = band_distances(x, real, groups=np.arange(16))
+    np.testing.assert_allclose(each_itself.replicates, band_distances(x, real).replicates, rtol=1e-9)
+    wider = together.replicates.std(axis=0) / alone.replicates.std(axis=0)
+    np.testing.assert_allclose(wider, 2, rtol=0.3)  # the root of four
+
+
 def test_the_noise_level_is_that_of_noise_and_hardly_that_of_edges():
     np.testing.assert_allclose(noise_levels(0.2 * noise(4, 64))[:3], 0.2, rtol=0.1)
     edge = np.ones((1, 3, 64, 64))

@@ -4,6 +4,7 @@ from .cascades import ablation as ablation
 from .cascades import band_distances as band_distances
 from .cascades import cascade_step as cascade_step
 from .cascades import sample_blocks as sample_blocks
+from .cascades import variance_ratios as variance_ratios
 from .designed import errors_by_steps as errors_by_steps
 from .designed import noise_levels as noise_levels
 from .designed import time_shares as time_shares

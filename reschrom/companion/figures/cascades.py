@@ -160,6 +160,31 @@ def band_distances(
     return figure
 
 
+@styled
+def variance_ratios(panels: Mapping[str, Mapping[str, Float[np.ndarray, " bands"]]], side: int, title: str) -> Figure:
+    """Draw, for several models, the variance of every band as a multiple of what it should be, coarse to fine.
+
+    panels: model -> {"threshold": ratios, drawn solid, "no threshold": ratios, drawn dashed}; bands finest first.
+    """
+    figure = Figure(figsize=(WIDTH, 3.0))
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    names = band_names(side)[::-1]
+    styles = {"threshold": ("-", "o"), "no threshold": ((0, (4, 2)), "D")}
+    for axes, (model, ratios) in zip(row, panels.items(), strict=True):
+        axes.axhline(1, color="#888888", linewidth=0.8)
+        for (label, ratio), colour in zip(ratios.items(), (INK["gaussian"], INK["paper"]), strict=True):
+            line, mark = styles[label]
+            axes.plot(ratio[::-1], linestyle=line, marker=mark, markersize=4, color=colour, label=label)
+        axes.set_title(model, fontsize=9.5, fontweight="normal")
+        axes.set_xticks(range(len(names)), names, rotation=60, fontsize=8)
+        axes.set_xlabel("resolution")
+    row[0].set_yscale("log")
+    row[0].set_ylabel("variance without rescaling\n/ with both adjustments")
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    return figure
+
+
 def mosaic(images: Images, columns: int) -> Float[np.ndarray, "channels height width"]:
     """Set images side by side in rows, white lines between them."""
     from skimage.util import montage

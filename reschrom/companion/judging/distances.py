@@ -6,7 +6,7 @@ Of the real images only quantiles along random directions are needed, so they ca
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from reschrom._arrays import finite
 from reschrom.theory.bands import bands, depth
@@ -91,7 +91,9 @@ class BandDistances:
         return interval_around(self.distance, self.replicates, level, bounds=(0.0, np.inf))
 
 
-def band_distances(images: Images, real: BandQuantiles, seed: int = 0) -> BandDistances:
+def band_distances(
+    images: Images, real: BandQuantiles, seed: int = 0, groups: Int[np.ndarray, " images"] | None = None
+) -> BandDistances:
     """Return the sliced Wasserstein distance between generated and real images in every resolution band.
 
     The root mean square, over random directions, of the distance by which sorted projections differ; 0 for equal
@@ -99,6 +101,8 @@ def band_distances(images: Images, real: BandQuantiles, seed: int = 0) -> BandDi
 
     images: shape (N, C, S, S) of the size of the real ones.
     seed: of the bootstrap. Sets of as many images that share it are reweighted alike, image by image.
+    groups: the number of the group of each image, such as its caption, 0, 1, ...: a group is reweighted as a whole,
+        because its images are not independent. None: each image by itself.
     """
     if images.shape[-1] != real.side:
         raise ValueError(f"the real images are {real.side} pixels wide; got {images.shape[-1]}")
@@ -106,7 +110,7 @@ def band_distances(images: Images, real: BandQuantiles, seed: int = 0) -> BandDi
     squared, count = _squared(along, real.quantiles), len(images)
     without = np.stack([_squared(np.delete(along, index, axis=1), real.quantiles) for index in range(count)])
     influence = (count - 1) * (without.mean(axis=0) - without)
-    mine = weights(seed, 0, count)
+    mine = weights(seed, 0, count) if groups is None else weights(seed, 0, int(groups.max()) + 1)[:, groups]
     replicates = squared + mine @ influence / mine.sum(axis=1, keepdims=True)
     return BandDistances(np.sqrt(squared), np.sqrt(np.maximum(replicates, 0)))
 

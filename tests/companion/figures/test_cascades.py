@@ -33,11 +33,16 @@ def distances():
     return figures.band_distances(drawn, {"chance": found / 4}, 8, "Distances")
 
 
+def ratios():
+    found = {"threshold": np.array([0.8, 0.4, 0.2, 0.1]), "no threshold": np.array([1.0, 2.0, 3.0, 4.0])}
+    return figures.variance_ratios({"networks": found, "field": found}, 8, "Ratios")
+
+
 def words(figure):
     return [text.get_text() for text in figure.findobj(lambda each: hasattr(each, "get_text"))]
 
 
-@pytest.mark.parametrize("draw", [step, corners, blocks, distances], ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize("draw", [step, corners, blocks, distances, ratios], ids=lambda draw: draw.__name__)
 def test_a_figure_is_the_same_every_time(draw):
     assert draw()._repr_mimebundle_() == draw()._repr_mimebundle_()
 
@@ -76,6 +81,17 @@ def test_distances_run_from_coarse_to_fine_with_their_intervals():
     np.testing.assert_allclose(first.lines[0].get_ydata(), [0.4, 0.3, 0.2, 0.1])
     ends = np.array([segment[:, 1] for segment in first.lines[2][0].get_segments()])
     np.testing.assert_allclose(ends, [[0.2, 0.8], [0.15, 0.6], [0.1, 0.4], [0.05, 0.2]])
+
+
+def test_ratios_have_a_panel_for_each_model_and_a_dashed_line_without_threshold():
+    for axes, model in zip(ratios().axes, ("networks", "field"), strict=True):
+        assert axes.get_title(loc="left") == model
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1x1", "2x2", "4x4", "8x8"]
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        np.testing.assert_array_equal(lines["threshold"].get_ydata(), [0.1, 0.2, 0.4, 0.8])
+        np.testing.assert_array_equal(lines["no threshold"].get_ydata(), [4.0, 3.0, 2.0, 1.0])
+        assert lines["threshold"].get_linestyle() == "-"
+        assert lines["no threshold"].get_linestyle() == "--"
 
 
 def test_images_stand_row_by_row_with_white_between_them():
