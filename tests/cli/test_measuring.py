@@ -56,6 +56,7 @@ def same(one: Chromatogram, two: Chromatogram) -> None:
     assert (one.images, one.name, one.about) == (two.images, two.name, two.about)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", ["1", "4"])
 def test_ten_images_on_two_processes_merge_to_ten_on_one(command, guidance):
     """Growth is fitted to the mean over images, so that it merges only before that fit."""

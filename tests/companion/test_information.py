@@ -6,7 +6,7 @@ import pytest
 from reschrom import Denoiser, GaussianField, GaussianMixture, Schedule, predicted_noise
 from reschrom.companion.reference import information
 
-LOG_SNR = np.linspace(-6, 4, 31)
+LOG_SNR = np.linspace(-6.5, 3, 31)
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def measured():
 
         return Denoiser(output, "epsilon", schedule, value_range=(-np.inf, np.inf), condition=np.arange(len(estimates)))
 
-    labels = np.repeat([0, 1, 2], 12)
-    images = np.concatenate([field.sample(12, rng) for field in mixture.fields])
+    labels = np.repeat([0, 1, 2], 8)
+    images = np.concatenate([field.sample(8, rng) for field in mixture.fields])
     return information.tell(network(every), network([mixture.denoise]), mixture, images, labels, LOG_SNR, rng)
 
 
@@ -49,12 +49,12 @@ def test_both_sides_of_the_theorem_agree(measured):
     totals = [each.sum(axis=(1, 2)) * width for each in (measured.by_guidance, measured.by_loss)]
     gap = totals[0] - totals[1]
     assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(gap))
-    surprise = np.log(measured.mixture_chances[np.arange(36), -1, measured.labels.astype(int)].mean() * 3)
-    assert totals[0].mean() == pytest.approx(surprise, abs=0.3)
+    surprise = np.log(measured.mixture_chances[np.arange(24), -1, measured.labels.astype(int)].mean() * 3)
+    assert totals[0].mean() == pytest.approx(surprise, abs=0.4)
 
 
 def test_what_is_written_is_read_again(measured, tmp_path):
-    edges = np.linspace(-6, 4, 32)
+    edges = np.linspace(-6.5, 3, 32)
     information.save(tmp_path / "told.safetensors", edges, measured, {"made by": "a test"})
     again_edges, again = information.load(tmp_path / "told.safetensors")
     np.testing.assert_array_equal(again_edges, edges)

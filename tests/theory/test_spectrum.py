@@ -63,6 +63,7 @@ def test_a_far_mean_image_costs_no_precision(images):
     np.testing.assert_allclose(measure_spectrum(images + 1e5).variance, band_spectrum(images), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_100_000_images_need_no_more_memory_than_one_batch():
     field, generator = GaussianField([0.1, 1.0, 3.0], channels=1), np.random.default_rng(0)
     drawn = field.sample(1000, generator)
