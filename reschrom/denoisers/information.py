@@ -75,7 +75,8 @@ def band_information(
     rates = StreamingMean()
     rates.add(np.stack(kept, axis=-1), 0)
     size, replicates = size_of(*images.shape[-2:]), rates.replicates
-    return BandInformation(*(Information(rates.mean[i], log_snr, size, replicates[:, i]) for i in range(3)))
+    told = (Information(rates.mean[i], log_snr, size, replicates[:, i], rates.count) for i in range(3))
+    return BandInformation(*told)
 
 
 def _compared(

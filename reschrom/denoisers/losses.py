@@ -21,7 +21,7 @@ from reschrom.denoisers._images import known_generator
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram, never_rising, time_grid
-from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.theory.schedules import Schedule
 
 # By so much of its width images may leave the range to which a network's estimates are clipped.
@@ -36,11 +36,21 @@ class BandLosses(NamedTuple):
 
     standard_error: over images.
     replicates: the same losses for every bootstrap replicate of the images.
+    images: how many were measured; None where that is not known.
     """
 
     mean: Float[np.ndarray, "bands times"]
     standard_error: Float[np.ndarray, "bands times"]
     replicates: Float[np.ndarray, "replicates bands times"]
+    images: int | None = None
+
+    def interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
+        """Return the bootstrap confidence interval of every loss, shape (bands, times).
+
+        level: probability that the interval of a loss covers it, over draws of the images and their noise; or, when
+            `simultaneous`, that all of them do.
+        """
+        return interval_around(self.mean, self.replicates, level, simultaneous, (0.0, np.inf), self.images)
 
 
 def band_losses(
@@ -65,7 +75,7 @@ def band_losses(
     Returns
     -------
     BandLosses
-        `mean` and `standard_error`, shape (levels + 1, times), and the bootstrap `replicates` of the mean.
+        `mean` and `standard_error`, shape (levels + 1, times), the bootstrap `replicates` of the mean, and `interval`.
 
     Examples
     --------
@@ -80,7 +90,7 @@ def band_losses(
     if times.ndim != 1 or not len(times):
         raise ValueError(f"a loss is measured at one or more times, shape (times,); got {times.shape}")
     losses, _ = _losses(model, images, schedule.alpha(times), generator)
-    return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:])
+    return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:], losses.count)
 
 
 def _losses(
@@ -160,7 +170,7 @@ def rates_from_losses(
         lost, again = np.minimum(lost, most * total), np.minimum(again, most * totals)
     else:
         _refuse_inexact(lost.sum(axis=0) / total.sum(), alphas, "lose")
-    return _from_signal(-lost, -again, edges, size_of(*mean.shape[-2:]), name, precision)
+    return _from_signal(-lost, -again, losses.count, edges, size_of(*mean.shape[-2:]), name, precision)
 
 
 def rates_from_sampling(
@@ -187,7 +197,7 @@ def rates_from_sampling(
     if precision is None:
         held = energies.mean.sum(axis=0)
         _refuse_inexact(held / held[0], schedule.alpha(edges), "hold")
-    return _from_signal(energies.mean, energies.replicates, edges, size, name, precision)
+    return _from_signal(energies.mean, energies.replicates, energies.count, edges, size, name, precision)
 
 
 def _refuse_inexact(shares: Times, alphas: Times, what: str) -> None:
@@ -218,10 +228,16 @@ def batches(images: Images | Iterable[Images]) -> Iterator[Images]:
 
 
 def _from_signal(
-    signal: np.ndarray, replicates: np.ndarray, edges: Times, size: Size, name: str, precision: Times | None
+    signal: np.ndarray,
+    replicates: np.ndarray,
+    images: int,
+    edges: Times,
+    size: Size,
+    name: str,
+    precision: Times | None,
 ) -> Chromatogram:
     fitted, again = (never_rising(each, precision) for each in (signal, replicates))
-    return Chromatogram.from_signal(fitted, edges, size, name, again)
+    return Chromatogram.from_signal(fitted, edges, size, name, again, images=images)
 
 
 def _precision_of(denoise: Denoise, alphas: Times) -> Times | None:

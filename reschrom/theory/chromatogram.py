@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from reschrom._arrays import numpy_array, told
+from reschrom._arrays import numpy_array, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
-from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts
+from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts, whole
 from reschrom.theory.bands import Size, band_names, depth, frame_names, sides, size_of
 from reschrom.theory.chromatography import generated_signal
 from reschrom.theory.information import Information
@@ -85,6 +85,8 @@ class Chromatogram:
         What was measured and how, in words, for files and reports.
     frames : int, optional
         Of a video whose bands are temporal: how many frames the finest one tells apart. None for bands of resolutions.
+    images : int, optional
+        How many were measured, those of the source where there is one; None where that is not known.
 
     Examples
     --------
@@ -102,6 +104,7 @@ class Chromatogram:
     source: Source | None = None
     about: dict[str, str] = field(default_factory=dict)
     frames: int | None = None
+    images: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_of(*sides(self.size)))
@@ -119,6 +122,9 @@ class Chromatogram:
                 raise ValueError(f"a chromatogram has two or more replicates, or None; got {shape[0]}")
         if self.source is not None:
             _check_source(self.source, bands, steps)
+            object.__setattr__(self, "images", self.source.energies.count)
+        elif self.images is not None:
+            object.__setattr__(self, "images", whole_number("the number of images", self.images, least=1))
 
     @classmethod
     def from_signal(
@@ -129,6 +135,7 @@ class Chromatogram:
         name: str,
         replicates: Float[np.ndarray, "replicates bands edges"] | None = None,
         frames: int | None = None,
+        images: int | None = None,
     ) -> "Chromatogram":
         """Build a chromatogram from the signal that each resolution holds at each time of `edges`.
 
@@ -139,7 +146,7 @@ class Chromatogram:
         if signal.shape[1:] != edges.shape:
             raise ValueError(f"a signal has a value for each of the {len(edges)} edges; got the shape {signal.shape}")
         again = None if replicates is None else -np.diff(replicates) / np.diff(edges)
-        return cls(-np.diff(signal) / np.diff(edges), edges, size, name, again, frames=frames)
+        return cls(-np.diff(signal) / np.diff(edges), edges, size, name, again, frames=frames, images=images)
 
     @classmethod
     def measured(
@@ -255,7 +262,8 @@ class Chromatogram:
         first, last = np.flatnonzero(np.isfinite(log_snr))[[0, -1]]
         steps = slice(first, last)
         again = None if self.replicates is None else self.replicates[:, :, steps][..., ::-1] / 2
-        return Information(self.rates[:, steps][:, ::-1] / 2, log_snr[first : last + 1][::-1], self.size, again)
+        rates, edges = self.rates[:, steps][:, ::-1] / 2, log_snr[first : last + 1][::-1]
+        return Information(rates, edges, self.size, again, self.images)
 
     @property
     def times(self) -> Float[np.ndarray, " steps"]:
@@ -286,11 +294,6 @@ class Chromatogram:
         gained = np.cumsum(np.pad(self.rates * np.diff(self.edges), ((0, 0), (1, 0))), axis=1)
         return gained / np.where(gained[:, -1:] > 0, gained[:, -1:], 1)
 
-    @property
-    def images(self) -> int | None:
-        """The number of images that were measured; None where that is not known."""
-        return None if self.source is None else self.source.energies.count
-
     def named(self, name: str) -> "Chromatogram":
         """Return the same chromatogram under another name."""
         return replace(self, name=name)
@@ -302,7 +305,8 @@ class Chromatogram:
         factor, so that they cover all shares at once with that probability. Raises ValueError for a chromatogram
         without replicates.
         """
-        return interval_around(self.shares, _shares(self._replicates()), level, simultaneous, bounds=(0.0, 1.0))
+        again = _shares(self._replicates())
+        return interval_around(self.shares, again, level, simultaneous, (0.0, 1.0), self.images)
 
     def centroids(self) -> Float[np.ndarray, " bands"]:
         """Return the mean time at which each resolution is generated, finest first, in the units of `edges`.
@@ -318,7 +322,7 @@ class Chromatogram:
         replicates never generate. Raises ValueError for a chromatogram without replicates.
         """
         again = _centroids(self._replicates(), self.edges)
-        return interval_around(self.centroids(), again, level, False, bounds=(self.edges[0], self.edges[-1]))
+        return interval_around(self.centroids(), again, level, False, (self.edges[0], self.edges[-1]), self.images)
 
     def ridge(self) -> Float[np.ndarray, " steps"]:
         """Return the share-weighted mean level of what is generated at each step: 0 is the finest resolution.
@@ -335,7 +339,7 @@ class Chromatogram:
         replicates = self._replicates()
         generates = self._generates() & (replicates.sum(axis=1) > 0).all(axis=0)
         again = _ridge(_shares(replicates), generates)
-        return interval_around(self.ridge(), again, level, False, bounds=(0.0, float(len(self.rates) - 1)))
+        return interval_around(self.ridge(), again, level, False, (0.0, float(len(self.rates) - 1)), self.images)
 
     def compare(self, other: "Chromatogram") -> Comparison:
         """Return the distance of the centroids and the divergence of the shares of two chromatograms on one time grid.
@@ -391,6 +395,8 @@ class Chromatogram:
                 content["source"]["precision"] = self.source.precision
             if self.source.guidance:
                 content["source"]["guidance"] = 1
+        elif self.images is not None:
+            content["images"] = self.images
         extension = _extension(path)
         with replacing(path) as temporary:
             if extension == ".npz":
@@ -412,7 +418,10 @@ class Chromatogram:
             size, about = tuple(size) if isinstance(size, list) else size, texts(content.get("about", {}), "about")
             frames = np.asarray(content["frames"]).tolist() if "frames" in content else None
             name = text(content["name"], "name")
-            return cls(size=size, name=name, source=_source(content), about=about, frames=frames, **arrays)
+            images = whole(content["images"], "the number of images") if "images" in content else None
+            return cls(
+                size=size, name=name, source=_source(content), about=about, frames=frames, images=images, **arrays
+            )
 
     def _generates(self) -> Bool[np.ndarray, " steps"]:
         """Tell at which steps more is generated than rounding leaves, whose shares differ between processors."""

@@ -32,6 +32,8 @@ class Information:
         Pixels along one side of the finest resolution; one number where it is square.
     replicates : array, shape (replicates, levels + 1, steps), optional
         The same rates for every bootstrap replicate of the images.
+    images : int, optional
+        How many were measured; None where that is not known.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Information:
     log_snr: Float[np.ndarray, " edges"]
     size: Size
     replicates: Float[np.ndarray, "replicates bands steps"] | None = None
+    images: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_of(*sides(self.size)))
@@ -71,7 +74,7 @@ class Information:
         if self.replicates is None:
             raise ValueError("only what was measured on images has an interval")
         again = _gained(self.replicates, self.log_snr).sum(axis=1)
-        return interval_around(self.gained.sum(axis=0), again, level)
+        return interval_around(self.gained.sum(axis=0), again, level, images=self.images)
 
     def reaches(self, nats: float) -> float:
         """Return the log SNR at which all bands together have first told so many nats; NaN where they never do."""

@@ -20,17 +20,19 @@ class BandShare(NamedTuple):
     """A share of every band, finest first, and the same for every bootstrap replicate of the images.
 
     0 is nothing of the band and 1 is all of it; a measurement may lie outside.
+    images: how many were measured; None where that is not known.
     """
 
     share: Float[np.ndarray, " bands"]
     replicates: Float[np.ndarray, "replicates bands"]
+    images: int | None = None
 
     def interval(self, level: float = 0.95) -> Interval:
         """Return the bootstrap confidence interval of every share.
 
         level: probability that the interval of a share covers it, over draws of the images.
         """
-        return interval_around(self.share, self.replicates, level)
+        return interval_around(self.share, self.replicates, level, images=self.images)
 
 
 # Of the energy of all bands, what rounding may put into a band that holds nothing.
@@ -209,4 +211,4 @@ def _varies(norm: np.ndarray) -> np.ndarray:
 def _ratio(inner: np.ndarray, norm: np.ndarray, seed: int) -> BandShare:
     mean = StreamingMean(seed)
     mean.add(np.stack([inner, norm], axis=1), 0)
-    return BandShare(mean.mean[0] / mean.mean[1], mean.replicates[:, 0] / mean.replicates[:, 1])
+    return BandShare(mean.mean[0] / mean.mean[1], mean.replicates[:, 0] / mean.replicates[:, 1], mean.count)

@@ -1,11 +1,21 @@
 """Measured losses and rates: streaming, bootstrap replicates, the known answer of a Gaussian field, and networks."""
 
+from dataclasses import replace
+
 import diffusers
 import numpy as np
 import pytest
 import tiny
 
-from reschrom import Chromatogram, GaussianField, Schedule, band_losses, rates_from_losses, rates_from_sampling
+from reschrom import (
+    Chromatogram,
+    GaussianField,
+    Schedule,
+    band_losses,
+    rates_from_losses,
+    rates_from_sampling,
+    survival,
+)
 from reschrom.denoisers.losses import never_rising
 from reschrom.pipelines.adapter import network_denoiser
 
@@ -69,6 +79,22 @@ def test_replicates_of_losses_spread_like_their_standard_error():
     losses = band_losses(FIELD.denoise, FIELD.sample(300, generator), COSINE, EDGES[1:], generator)
     assert losses.replicates.shape == (200, *losses.mean.shape)
     np.testing.assert_allclose(losses.replicates.std(axis=0), losses.standard_error, rtol=0.25)
+
+
+def test_intervals_know_how_many_images_were_measured():
+    """Of a few images they are wider than their replicates say."""
+    generator = np.random.default_rng(0)
+    images, noise = FIELD.sample(6, generator), generator.standard_normal((6, 3, 4, 4))
+    by_loss = rates_from_losses(FIELD.denoise, images, COSINE, EDGES, generator, "loss")
+    by_growth = rates_from_sampling(FIELD.denoise, noise, COSINE, EDGES, 1, "sampling")
+    losses, kept = band_losses(FIELD.denoise, images, COSINE, EDGES, generator), survival(images, images + noise)
+    for each in (by_loss, by_growth):
+        assert each.images == 6
+        known, unknown = (np.ptp(one.interval(0.5), axis=0) for one in (each, replace(each, images=None)))
+        assert np.all((known > unknown) | (unknown < 1e-9))
+    for each in (losses, kept):
+        assert each.images == 6
+        assert np.all(np.ptp(each.interval(0.5), axis=0) > np.ptp(each._replace(images=None).interval(0.5), axis=0))
 
 
 def test_every_replicate_is_made_to_never_rise():

@@ -503,6 +503,21 @@ MISTAKES |= {
         ValueError,
         r"two or more replicates; got 0",
     ),
+    "interval of no images": (
+        lambda: interval_around(np.ones(2), np.ones((2, 2)), images=0),
+        ValueError,
+        r"number of images must be 1 or more; got 0",
+    ),
+    "rates of half an image": (
+        lambda: Chromatogram(RATES, EDGES, 2, "made up", images=1.5),
+        TypeError,
+        r"number of images must be a whole number; got 1\.5",
+    ),
+    "rates of no images": (
+        lambda: Chromatogram.from_signal(np.zeros((2, 3)), EDGES, 2, "made up", images=0),
+        ValueError,
+        r"number of images must be 1 or more; got 0",
+    ),
     "name of a number": (lambda: Chromatogram(RATES, EDGES, 2, 3), TypeError, r"name of a chromatogram is text; got 3"),
     "rates in words": (lambda: chromatogram(np.full((2, 2), "a")), TypeError, r"got one of <U1"),
     "rates complex": (lambda: chromatogram(RATES * 1j), TypeError, r"got one of complex128"),

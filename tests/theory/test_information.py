@@ -39,7 +39,8 @@ def test_the_interval_is_that_of_the_sum_over_bands():
     again = RATES + np.concatenate([noise, noise], axis=1)
     lower, upper = Information(RATES, EDGES, 2, again).gained_interval(0.95)
     spread = 2 * np.sqrt(np.cumsum(np.diff(EDGES) ** 2))  # of the sum of both bands
-    np.testing.assert_allclose((upper - lower)[1:], 2 * 1.96 * spread, rtol=0.15)
+    # The farther of two quantiles, each of which 400 replicates know to a tenth.
+    np.testing.assert_allclose((upper - lower)[1:], 2 * 1.96 * spread, rtol=0.2)
 
 
 @pytest.mark.parametrize(

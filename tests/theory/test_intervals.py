@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from reschrom.theory.intervals import REPLICATES, StreamingMean, joined, weights
+from reschrom.theory.intervals import REPLICATES, StreamingMean, interval_around, joined, weights
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,44 @@ def test_an_image_is_measured_once(values):
         StreamingMean.merge([some, streamed(values, seed=1)])
     with pytest.raises(ValueError, match=r"have one shape in all"):
         StreamingMean.from_state({**some.state(), "weighted": np.zeros(3)})
+
+
+@pytest.mark.parametrize("images", [16, 40, 100])
+@pytest.mark.parametrize(("numbers", "least"), [(1, 0.89), (3, 0.92), (12, 0.92)])
+def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers, least):
+    """An energy is the sum of the squares of some numbers; `benchmarks/coverage.py` tells of other quantities."""
+    energies = np.random.default_rng([images, numbers]).chisquare(numbers, (images, 2000))  # so many repetitions
+    mean = streamed(energies)
+    lower, upper = interval_around(mean.mean, mean.replicates, images=images)
+    # 2000 of them know it to 0.005. Of single squares, 16 show too little of their tail: 0.898.
+    assert least < np.mean((lower <= numbers) & (numbers <= upper)) < 0.98
+
+
+def test_all_intervals_together_cover_as_often_as_they_say():
+    energies = np.random.default_rng(0).chisquare(6, (500, 40, 8))
+    covered = []
+    for each in energies:
+        mean = streamed(each)
+        lower, upper = interval_around(mean.mean, mean.replicates, simultaneous=True, images=40)
+        covered.append(np.all((lower <= 6) & (upper >= 6)))
+    assert 0.92 < np.mean(covered) < 0.98
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_an_interval_is_wider_for_fewer_images_and_one_alone_tells_nothing(values, simultaneous):
+    mean = streamed(values)
+
+    def reach(images):
+        interval = interval_around(mean.mean, mean.replicates, 0.9, simultaneous, (-50.0, 50.0), images)
+        return interval.upper - interval.lower
+
+    for fewer, more in ((2, 3), (3, 16), (16, 100), (100, 10**6)):
+        assert np.all(reach(fewer) > reach(more))
+    np.testing.assert_allclose(reach(10**9), reach(None), rtol=1e-6)
+    np.testing.assert_array_equal(reach(1), 100)
+
+
+def test_what_a_measurement_does_not_know_has_no_interval():
+    replicates = np.array([[1.0, np.nan], [2.0, 1.0], [3.0, 2.0]])
+    for images in (1, 2, None):
+        assert np.isnan(interval_around(np.full(2, 2.0), replicates, images=images)).tolist() == [[False, True]] * 2

@@ -81,14 +81,16 @@ class BandDistances:
 
     replicates: the same for every replicate of the Bayesian bootstrap over the generated images. A replicate weighs the
         influence that each image has, which is known from the distance without it.
+    images: how many were generated; None where that is not known.
     """
 
     distance: Float[np.ndarray, " bands"]
     replicates: Float[np.ndarray, "replicates bands"]
+    images: int | None = None
 
     def interval(self, level: float = 0.95) -> Interval:
         """Return the bootstrap interval of every band: other images of the generator, the same real ones."""
-        return interval_around(self.distance, self.replicates, level, bounds=(0.0, np.inf))
+        return interval_around(self.distance, self.replicates, level, bounds=(0.0, np.inf), images=self.images)
 
 
 def band_distances(
@@ -112,7 +114,7 @@ def band_distances(
     influence = (count - 1) * (without.mean(axis=0) - without)
     mine = weights(seed, 0, count) if groups is None else weights(seed, 0, int(groups.max()) + 1)[:, groups]
     replicates = squared + mine @ influence / mine.sum(axis=1, keepdims=True)
-    return BandDistances(np.sqrt(squared), np.sqrt(np.maximum(replicates, 0)))
+    return BandDistances(np.sqrt(squared), np.sqrt(np.maximum(replicates, 0)), count)
 
 
 def noise_levels(images: Images) -> Float[np.ndarray, "bands images"]:

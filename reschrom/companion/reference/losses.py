@@ -33,8 +33,8 @@ def save(
 
     tensors = {"times": times}
     for number, each in enumerate(measured.values()):
-        kept = each.losses._asdict() if len(each.losses.replicates) else {"mean": each.losses.mean}
-        parts = {**kept, "energies": each.energies}
+        names = ("mean", "standard_error", "replicates") if len(each.losses.replicates) else ("mean",)
+        parts = {**{name: getattr(each.losses, name) for name in names}, "energies": each.energies}
         tensors |= {f"{number}.{name}": value.astype(np.float32) for name, value in parts.items()}
     about = {"pictures": {name: each.pictures for name, each in measured.items()}, **provenance}
     with replacing(path) as temporary:
@@ -48,6 +48,6 @@ def load(path: str | Path) -> tuple[Float[np.ndarray, " times"], dict[str, HeldO
         for number, (name, count) in enumerate(json.loads(file.metadata()["about"])["pictures"].items()):
             kept = [part for part in BandLosses._fields if f"{number}.{part}" in file.keys()]  # noqa: SIM118, no dict
             *losses, energies = (file.get_tensor(f"{number}.{part}").astype(np.float64) for part in (*kept, "energies"))
-            found = mean_alone(losses[0]) if kept == ["mean"] else BandLosses(*losses)
+            found = mean_alone(losses[0]) if kept == ["mean"] else BandLosses(*losses)._replace(images=count)
             measured[name] = HeldOut(found, energies, count)
     return times, measured

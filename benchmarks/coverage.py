@@ -1,0 +1,86 @@
+"""How often the 95 % intervals cover the truth: `python benchmarks/coverage.py --repetitions 500`, some minutes.
+
+Each repetition draws other images of a known distribution, measures it as a user does, and looks whether the interval
+holds what it should: closed forms for the losses of fields, and otherwise the same measurement of very many images.
+Printed for every band: the least and the greatest share of repetitions over the times. All at once: simultaneous.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from reschrom import GaussianField, GaussianMixture, Schedule, band_losses, rates_from_losses, rates_from_sampling
+from reschrom.denoisers._images import Posterior
+from reschrom.theory.intervals import Interval, interval_around
+from reschrom.theory.shares import survival
+
+SCHEDULE = Schedule.cosine()
+TIMES, EDGES, EDITED = np.array([0.3, 0.6, 0.85]), np.linspace(0.05, 0.95, 7), 0.6
+IMAGES, MANY = (16, 40, 100), 40_000
+CLASSES = [GaussianField([1.0, 4.0, 16.0], -4.0, 1), GaussianField([0.3, 1.0, 2.0], 2.0, 1)]
+# Of one channel, the 1x1 band is one number in each image: an energy can hardly have a longer tail.
+MODELS: dict[str, Posterior] = {
+    "field, 3 channels": GaussianField([0.1, 1.0, 4.0, 16.0]),
+    "field, 1 channel": GaussianField([1.0, 4.0, 16.0], channels=1),
+    "mixture, 1 channel": GaussianMixture(CLASSES, [0.3, 0.7]),
+}
+# What is measured, the interval of each of its numbers, and those of all at once where the package has them.
+Measured = tuple[np.ndarray, Interval, Interval | None]
+
+
+def measured(model: Posterior, images: int, generator: np.random.Generator) -> Iterator[tuple[str, Measured]]:
+    """Yield what is measured of some images, by name: shape (bands,) or (bands, times)."""
+    x = model.sample(images, generator)
+    loss = band_losses(model.denoise, x, SCHEDULE, TIMES, generator)
+    yield "loss", (loss.mean, loss.interval(), loss.interval(simultaneous=True))
+    start = generator.standard_normal(x.shape)
+    for name, each in {
+        "growth": rates_from_sampling(model.denoise, start, SCHEDULE, EDGES, 2, "growth"),
+        "loss rates": rates_from_losses(model.denoise, x, SCHEDULE, EDGES, generator, "loss rates"),
+    }.items():
+        given = (each.rates, each.replicates)
+        both = (interval_around(*given, simultaneous=at_once, images=images) for at_once in (False, True))
+        yield name, (each.rates, *both)
+        yield f"{name}, shares", (each.shares, each.interval(), each.interval(simultaneous=True))
+        yield f"{name}, centroids", (each.centroids(), each.centroid_interval(), None)
+    alpha = float(SCHEDULE.alpha(EDITED))
+    x_t = np.sqrt(alpha) * x + np.sqrt(1 - alpha) * generator.standard_normal(x.shape)
+    kept = survival(x, model.denoise(x_t, alpha))
+    yield "survival", (kept.share, kept.interval(), None)
+
+
+def covers(interval: Interval, truth: np.ndarray) -> np.ndarray:
+    """Tell which intervals hold the truth, up to rounding: the centroids of a Gaussian field do not vary at all."""
+    return (interval.lower <= truth + 1e-9) & (truth - 1e-9 <= interval.upper)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=500)
+    repetitions = parser.parse_args().repetitions
+    print("| distribution | quantity | images | each band, finest first | all at once |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, model in MODELS.items():
+        truth = {key: found[0] for key, found in measured(model, MANY, np.random.default_rng(0))}
+        if isinstance(model, GaussianField):
+            truth["loss"] = model.losses(SCHEDULE.alpha(TIMES))
+        for images in IMAGES:
+            each, whole = defaultdict(list), defaultdict(list)
+            for repetition in range(repetitions):
+                for key, found in measured(model, images, np.random.default_rng([1, images, repetition])):
+                    each[key].append(covers(found[1], truth[key]))
+                    if found[2] is not None:
+                        whole[key].append(covers(found[2], truth[key]).all())
+            for key, covered in each.items():
+                by_band = np.mean(covered, axis=0).reshape(len(truth[key]), -1)
+                ends = (sorted({f"{end:.3f}" for end in (band.min(), band.max())}) for band in by_band)
+                told = ", ".join(" to ".join(end) for end in ends)
+                at_once = f"{np.mean(whole[key]):.3f}" if key in whole else ""
+                print(f"| {name} | {key} | {images} | {told} | {at_once} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
