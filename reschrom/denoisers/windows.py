@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from reschrom._arrays import Images, one_signal_power, whole_number
+from reschrom._arrays import Images, one_signal_power, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom.denoisers._images import LEAST_NOISE, halving_images, known_generator, noised_images
 from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
@@ -17,6 +17,9 @@ from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
 _WHOLE = 8  # an image of so many pixels is one window
 _LEAST = 1e-2  # added to the variances of a component: a hundredth of those of pure noise
 _ROUNDS = 4  # of expectation-maximisation; more did not lower the loss on other pictures
+_SETTLED = 1e-3  # nats by which a round raises the mean log-likelihood; less ends the fit
+_FIRST = 12  # numbers of a vector that are looked at first; then twice as many, and so on
+_LOST = 20  # nats below the likeliest component: e^-20 is lost in the rounding of single precision
 _AT_ONCE = 4096  # windows that are denoised together
 _PAIRS = 2000  # images whose neighbours are compared to learn how much a neighbour tells
 
@@ -27,23 +30,29 @@ class WindowMixture:
     The 2x2 block of a band is estimated from what is around it in the image of that resolution: 4x4 pixels, and the
     ring around them, out to 8x8, in averages of 2x2. An image of 8x8 pixels or less is one window.
 
-    images: two or more, shape (N, C, S, S), S a power of two. Each is seen as in a mirror, too.
+    images: two or more, shape (N, C, S, S), S a power of two.
     generator: draws the windows and the first components.
     components: of each mixture; fewer where a component had fewer windows than a window has numbers. One is a linear
         filter.
     windows: drawn at each resolution to fit the mixture, where there are more.
+    mirror: whether the mirror image of each is as likely as itself. That of a photograph is; that of a digit is none.
     """
 
     @naming_extra("WindowMixture")
     def __init__(
-        self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
+        self,
+        images: Images,
+        generator: np.random.Generator,
+        components: int = 100,
+        windows: int = 40_000,
+        mirror: bool = True,
     ) -> None:
         images, generator = halving_images(images, least=2), known_generator(generator)
         components, windows = (whole_number("components and windows", each) for each in (components, windows))
         if components < 1 or windows < 2:
             raise ValueError(f"one or more components and two or more windows are needed; got {components}, {windows}")
         self._shape, self._fine = images.shape[1:], max(depth(images.shape[-1]) - depth(_WHOLE), 0)
-        pooled = np.concatenate([images, images[..., ::-1]])
+        pooled = _with_mirrored(images, mirror)
         self._mixtures = []
         for level in range(self._fine + 1):
             drawn = _drawn(pooled, windows, generator, whole=level == self._fine)
@@ -66,35 +75,41 @@ class WindowMixture:
 class NearestImage:
     """Images that are like one of a set: in every band a share of it, plus a rest that is a `WindowMixture`.
 
-    Which one it is, is the nearest to the noised image, seen as in a mirror or not. How much of it to take, and what
-    the rest is like, is learned from the nearest neighbours within the set.
+    Which one it is, is the nearest to the noised image. How much of it to take, and what the rest is like, is learned
+    from the nearest neighbours within the set.
 
     images: three or more, shape (N, C, S, S), S a power of two; thousands rather than millions, since
         several copies stay in memory.
-    generator, components, windows: as for `WindowMixture`.
+    generator, components, windows, mirror: as for `WindowMixture`. A mirror image may be the nearest, too.
     """
 
     def __init__(
-        self, images: Images, generator: np.random.Generator, components: int = 100, windows: int = 40_000
+        self,
+        images: Images,
+        generator: np.random.Generator,
+        components: int = 100,
+        windows: int = 40_000,
+        mirror: bool = True,
     ) -> None:
         images, generator = halving_images(images, least=3), known_generator(generator)
         self.mean, count = images.mean(axis=0), len(images)
-        both = np.concatenate([images, images[..., ::-1]]) - self.mean
+        known = _with_mirrored(images, mirror) - self.mean
         chosen = generator.permutation(count)[:_PAIRS]
-        flat = both.reshape(len(both), -1)
+        flat = known.reshape(len(known), -1)
         distances = np.square(flat).sum(axis=1) - 2 * flat[chosen] @ flat.T
-        distances[np.arange(len(chosen)), chosen] = distances[np.arange(len(chosen)), chosen + count] = np.inf
+        for itself in range(0, len(known), count):  # and its mirror image
+            distances[np.arange(len(chosen)), itself + chosen] = np.inf
         nearest, shares = distances.argmin(axis=1), []
-        pyramid = bands(both)
+        pyramid = bands(known)
         for band in pyramid:
             own, other = band[chosen], band[nearest]
             energy = np.square(other).sum()
             shares.append(np.clip((own * other).sum() / energy, 0, 1) if energy else 0.0)
         self.shares = np.array(shares)
         self._scaled = from_bands([share * band for share, band in zip(shares, pyramid, strict=True)])
-        self._flat = self._scaled.reshape(len(both), -1)
+        self._flat = self._scaled.reshape(len(known), -1)
         self._energies = np.square(self._flat).sum(axis=1)
-        self.rest = WindowMixture(both[chosen] - self._scaled[nearest], generator, components, windows)
+        self.rest = WindowMixture(known[chosen] - self._scaled[nearest], generator, components, windows, mirror)
 
     def denoise(self, x_t: Images, alpha: float) -> Images:
         """Return the estimate of x_0: the share of the nearest image, and the rest estimated from its windows."""
@@ -103,6 +118,13 @@ class NearestImage:
         nearest = (np.sqrt(alpha) * difference @ self._flat.T - alpha * self._energies / 2).argmax(axis=1)
         known = self.mean + self._scaled[nearest]
         return known + self.rest.denoise(x_t - np.sqrt(alpha) * known, alpha)
+
+
+def _with_mirrored(images: Images, mirror: bool) -> Float[np.ndarray, "twice channels height width"]:
+    """Return the images, followed by their mirror images where these are wanted."""
+    if not isinstance(mirror, (bool, np.bool_)):
+        raise TypeError(f"mirror must be True or False; got {told(mirror)}")
+    return np.concatenate([images, images[..., ::-1]]) if mirror else images
 
 
 class _Mixture(NamedTuple):
@@ -115,20 +137,23 @@ class _Mixture(NamedTuple):
 
     @classmethod
     def fit(cls, vectors: np.ndarray, components: int, generator: np.random.Generator) -> "_Mixture":
-        import warnings
-
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
         components = max(min(components, len(vectors) // vectors.shape[1]), 1)
-        seed = int(generator.integers(2**31))
-        mixture = GaussianMixture(components, reg_covar=_LEAST, max_iter=_ROUNDS, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # rounds are limited on purpose
-            mixture.fit(vectors.astype(np.float32))
-        covariances = np.asarray(mixture.covariances_, dtype=np.float64)
-        parts = (mixture.weights_, mixture.means_, *np.linalg.eigh(covariances))
-        return cls(*(np.asarray(part, dtype=np.float32) for part in parts))
+        likely = _first_guess(vectors, components, seed=int(generator.integers(2**31)))
+        # In the principal axes of all vectors, widest first, the first few numbers tell most components apart.
+        centre = vectors.mean(axis=0, dtype=np.float64)
+        away = vectors - centre
+        axes = np.linalg.eigh(away.T @ away)[1][:, ::-1]
+        turned = (away @ axes).astype(np.float32)
+        last = -np.inf
+        for _ in range(_ROUNDS):
+            likely, reached = _responsibilities(turned, *_moments(turned, likely))
+            if reached - last < _SETTLED:
+                break
+            last = reached
+        weights, means, covariances = _moments(turned, likely)
+        variances, directions = np.linalg.eigh(covariances)
+        parts = (weights, centre + means @ axes.T, variances, axes @ directions)
+        return cls(*(part.astype(np.float32) for part in parts))
 
     def estimate(self, noised: np.ndarray, alpha: float, wanted: slice | np.ndarray = slice(None)) -> np.ndarray:
         """Return E[x_0 | x_t] of the wanted numbers of every vector, in single precision; the noise is white."""
@@ -147,6 +172,86 @@ class _Mixture(NamedTuple):
             logs.append(np.log(weight) - (np.square(rotated) @ (1 / total) + np.log(total).sum()) / 2)
             estimates.append(mean[wanted] + (rotated * (signal * variances / total)) @ directions[wanted].T)
         return np.einsum("kn,knd->nd", softmax(np.stack(logs), axis=0), np.stack(estimates), optimize=True)
+
+
+# For each component, the vectors that it may have drawn and the probability that it drew each of them.
+_Likely = list[tuple[np.ndarray, np.ndarray]]
+_Moments = tuple[
+    Float[np.ndarray, " components"],
+    Float[np.ndarray, "components numbers"],
+    Float[np.ndarray, "components numbers numbers"],
+]
+
+
+def _first_guess(vectors: np.ndarray, components: int, seed: int) -> _Likely:
+    """Return the vectors of each component by k-means."""
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of equal vectors there may be fewer than components
+        labels = KMeans(components, n_init=1, random_state=seed).fit(vectors.astype(np.float32)).labels_
+    members = [np.flatnonzero(labels == k) for k in range(components)]
+    return [(which, np.ones(len(which), dtype=np.float32)) for which in members]
+
+
+def _moments(vectors: np.ndarray, likely: _Likely) -> _Moments:
+    """Return the weight, mean and covariance of each component: the M-step of expectation-maximisation."""
+    totals, means, covariances = [], [], []
+    for which, share in likely:
+        members, share = vectors[which].astype(np.float64), share.astype(np.float64)
+        total = share.sum() + 1e-6  # a component may have no vector
+        mean = share @ members / total
+        away = members - mean
+        totals.append(total)
+        means.append(mean)
+        covariances.append((share * away.T) @ away / total)
+    floor = _LEAST * np.eye(vectors.shape[1])
+    return np.array(totals) / sum(totals), np.array(means), np.array(covariances) + floor
+
+
+def _responsibilities(
+    vectors: np.ndarray, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
+) -> tuple[_Likely, float]:
+    """Return how likely each component drew each vector, and the mean log-likelihood of the vectors: the E-step.
+
+    A component is dropped for a vector once the density of its first numbers leaves too little, since those that
+    follow only lower it. They are doubled each time, and most components are out after the first.
+    """
+    numbers = vectors.shape[1]
+    # The inverse of a Cholesky factor is a triangle, so it whitens the first numbers without the others.
+    whitening = np.linalg.inv(np.linalg.cholesky(covariances))
+    centres = (whitening @ means[..., None])[..., 0].astype(np.float32)
+    heights = np.log(weights) + np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
+    heights, whitening = heights.astype(np.float32), whitening.astype(np.float32)
+
+    def lowered(k: int, some: np.ndarray, start: int) -> np.ndarray:
+        """By how much the numbers from `start` on lower the log-density of component k."""
+        stop = some.shape[1]
+        white = some @ whitening[k, start:stop, :stop].T - centres[k, start:stop]
+        return np.einsum("nd,nd->n", white, white) / 2
+
+    first = np.ascontiguousarray(vectors[:, :_FIRST])
+    logs = np.stack([height - lowered(k, first, 0) for k, height in enumerate(heights)])
+    best, kept = logs.argmax(axis=0), np.empty_like(logs[0])
+    for k, height in enumerate(heights):
+        own = np.flatnonzero(best == k)
+        kept[own] = height - lowered(k, vectors[own], 0) - _LOST
+    start = _FIRST
+    while start < numbers:
+        first = np.ascontiguousarray(vectors[:, : 2 * start])
+        for k, log in enumerate(logs):
+            which = np.flatnonzero(log > kept)
+            log[which] -= lowered(k, first[which], start)
+        start *= 2
+    highest = logs.max(axis=0)
+    shares = np.exp(logs - highest)
+    total = shares.sum(axis=0)
+    chosen = [np.flatnonzero(log > highest - _LOST) for log in logs]
+    reached = float((highest + np.log(total)).mean(dtype=np.float64))
+    return [(which, share[which] / total[which]) for which, share in zip(chosen, shares, strict=True)], reached
 
 
 # The window of the block B at one resolution. The 4x4 pixels about it, c, count one by one; the ring around these, r,
