@@ -178,6 +178,13 @@ def test_images_of_any_dtype_are_fitted_as_in_double_precision(kind, dtype):
     np.testing.assert_array_equal(found.denoise(DIGITS[:3], 0.5), expected.denoise(DIGITS[:3], 0.5))
 
 
+def test_smooth_images_of_a_wide_range_are_fitted(generator):
+    # of their covariance, single precision would keep no sign of the floor under the variances
+    images = generator.integers(256, size=(300, 1, 1, 1)) * np.ones((1, 3, 16, 16))
+    known = WindowMixture(images, generator, 3)
+    np.testing.assert_allclose(known.denoise(images[:3], 1.0), images[:3], atol=1e-3)
+
+
 def test_the_nearest_image_is_at_the_least_distance_whatever_its_size(generator):
     sizes = np.linspace(0.2, 3, 12)[:, None, None, None]
     images = sizes * (1 + 0.1 * generator.standard_normal((12, 1, 4, 4)))
