@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import pywt
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
 from reschrom import Chromatogram, Schedule, bands, matched_time
+from reschrom.denoisers.windows import _LEAST, _ROUNDS, _drawn, _Mixture
+from reschrom.images import photographs
 
 SCHEDULE, LEVELS = Schedule.cosine(), 10
 EDGES = np.linspace(0, 1, 1001)
@@ -54,6 +58,21 @@ def haar_bands() -> list[np.ndarray]:
     return [*pyramid, fine]
 
 
+def windows_of_photographs() -> np.ndarray:
+    generator = np.random.default_rng(0)
+    return _drawn(photographs.photos("photographs", 500, 32, generator=generator), 40_000, generator, whole=False)
+
+
+def our_mixture(vectors: np.ndarray) -> np.ndarray:
+    return _Mixture.fit(vectors, 100, np.random.default_rng(0)).means
+
+
+def their_mixture(vectors: np.ndarray) -> np.ndarray:
+    seed = int(np.random.default_rng(0).integers(2**31))
+    mixture = GaussianMixture(100, reg_covar=_LEAST, max_iter=_ROUNDS, random_state=seed)
+    return mixture.fit(vectors.astype(np.float32)).means_
+
+
 def started(statement: str) -> None:
     subprocess.run([sys.executable, "-c", statement], check=True)
 
@@ -83,6 +102,18 @@ def test_bands(benchmark, way, run):
     torch.set_num_threads(1)
     for band, expected in zip(benchmark(run), numpy_bands(), strict=True):
         np.testing.assert_allclose(np.asarray(band), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore", category=ConvergenceWarning)
+@pytest.mark.benchmark(group="mixture of 100 Gaussians, 40,000 windows of RGB photographs")
+@pytest.mark.parametrize(
+    ("way", "run"), [("reschrom", our_mixture), ("scikit-learn", their_mixture)], ids=["ours", "sklearn"]
+)
+def test_mixture(benchmark, way, run):
+    benchmark.extra_info["way"] = way
+    vectors = windows_of_photographs()
+    found = benchmark.pedantic(run, args=(vectors,), rounds=2)
+    np.testing.assert_allclose(found, our_mixture(vectors), rtol=0, atol=1e-3)
 
 
 @pytest.mark.benchmark(group="start of Python and one import")

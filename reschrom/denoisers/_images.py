@@ -41,7 +41,7 @@ def halving_images(images: Images, least: int) -> Images:
             f"{shape_told(images)}"
         )
     finite("images", images)
-    return images
+    return images.astype(np.float64, copy=False)
 
 
 def known_generator(generator: np.random.Generator) -> np.random.Generator:

@@ -17,7 +17,7 @@ from reschrom.theory.bands import bands, depth, downsample, from_bands, upsample
 _WHOLE = 8  # an image of so many pixels is one window
 _LEAST = 1e-2  # added to the variances of a component: a hundredth of those of pure noise
 _ROUNDS = 4  # of expectation-maximisation; more did not lower the loss on other pictures
-_SETTLED = 1e-3  # nats by which a round raises the mean log-likelihood; less ends the fit
+_SETTLED = 1e-3  # nats by which a round changes the mean log-likelihood; less ends the fit
 _FIRST = 12  # numbers of a vector that are looked at first; then twice as many, and so on
 _LOST = 20  # nats below the likeliest component: e^-20 is lost in the rounding of single precision
 _AT_ONCE = 4096  # windows that are denoised together
@@ -147,7 +147,7 @@ class _Mixture(NamedTuple):
         last = -np.inf
         for _ in range(_ROUNDS):
             likely, reached = _responsibilities(turned, *_moments(turned, likely))
-            if reached - last < _SETTLED:
+            if abs(reached - last) < _SETTLED:
                 break
             last = reached
         weights, means, covariances = _moments(turned, likely)

@@ -4,13 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from doors.door import Row, refuse
 from scipy.special import softmax
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
 from reschrom import FiniteDataset, GaussianField, NearestImage, Schedule, WindowMixture, band_energies
 from reschrom.denoisers import windows
 from reschrom.denoisers.losses import band_losses
 
 TIMES = np.linspace(0, 1, 9)
+DIGITS = load_digits().images[:, None] / 8 - 1  # one channel, 8x8 pixels
 
 
 @pytest.fixture
@@ -64,6 +69,29 @@ def test_the_posterior_of_a_mixture_is_that_of_bayes(generator):
     np.testing.assert_allclose(known.denoise(x_t, alpha).reshape(50, 4), expected, atol=0.05)
 
 
+@pytest.mark.filterwarnings("ignore", category=ConvergenceWarning)
+@pytest.mark.parametrize(
+    ("vectors", "components"),
+    [
+        pytest.param(DIGITS.reshape(-1, 64), 1, id="one component"),
+        pytest.param(DIGITS.reshape(-1, 64), 20, id="digits"),
+        pytest.param(3 + 5 * DIGITS[:, 0, :, 3], 12, id="few numbers, off the origin"),
+        pytest.param(np.repeat(DIGITS[:9, 0, 2], 30, axis=0), 15, id="fewer kinds than components"),
+    ],
+)
+def test_a_mixture_is_fitted_as_by_scikit_learn(vectors, components):
+    fitted = windows._Mixture.fit(vectors, components, np.random.default_rng(4))
+    seed = int(np.random.default_rng(4).integers(2**31))
+    same = {"reg_covar": windows._LEAST, "max_iter": windows._ROUNDS, "random_state": seed}
+    expected = GaussianMixture(components, **same).fit(vectors.astype(np.float32))
+    covariances = (fitted.directions * fitted.variances[:, None]) @ fitted.directions.swapaxes(1, 2)
+    # in single precision; a component without vectors may be anywhere
+    real = expected.weights_ > 1e-6
+    np.testing.assert_allclose(fitted.weights, expected.weights_, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(fitted.means[real], expected.means_[real], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(covariances[real], expected.covariances_[real], rtol=0, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_more_components_know_edges_that_a_field_does_not(generator):
     # one vertical edge of either sign in every image, anywhere
@@ -99,6 +127,62 @@ def test_copies_are_known_by_their_neighbour_in_a_mirror_too(generator):
     assert np.square(found - new).mean() < 0.1 * np.square(alone - new).mean()
     # nothing beyond the set is known of a picture that is in no way like it
     assert NearestImage(generator.standard_normal((60, 1, 16, 16)), generator, 1).shares[0] < 0.3
+
+
+@pytest.mark.parametrize("kind", [WindowMixture, NearestImage])
+def test_digits_in_a_mirror_are_no_digits(kind):
+    known, new = DIGITS[200:1000], DIGITS[:200]
+    plain, mirrored = (
+        losses(kind(known, np.random.default_rng(0), 5, mirror=mirror).denoise, new) for mirror in (False, True)
+    )
+    assert plain[:, 1:-1].sum() < 0.97 * mirrored[:, 1:-1].sum()
+
+
+def test_windows_of_digits_tell_more_than_their_spectrum(generator):
+    known, new = DIGITS[200:1000], DIGITS[:200]
+    mixture, field = WindowMixture(known, generator, 5, mirror=False), GaussianField.fit(known)
+    found, by_field = (losses(each.denoise, new)[:, 1:-1].sum() for each in (mixture, field))
+    assert found < 0.75 * by_field
+
+
+def test_the_nearest_image_is_the_mirror_image_where_mirrors_count(generator):
+    images = generator.standard_normal((20, 1, 8, 8))
+    twins = np.concatenate([images, images[..., ::-1] + 0.01 * generator.standard_normal(images.shape)])
+    with_mirror, without = (NearestImage(twins, generator, 1, mirror=mirror).shares for mirror in (True, False))
+    assert with_mirror.min() > 0.99
+    assert without[0] < 0.6
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_what_is_left_of_the_nearest_image_is_mirrored_as_the_images_are(mirror, generator, monkeypatch):
+    monkeypatch.setattr(windows, "WindowMixture", lambda *given: given)
+    *_, of_the_rest = NearestImage(DIGITS[:9], generator, mirror=mirror).rest
+    assert of_the_rest is mirror
+
+
+@pytest.mark.parametrize("side", [4, 16])
+def test_a_mirror_doubles_the_images(generator, side):
+    images, x_t = generator.uniform(-1, 1, (30, 1, side, side)), generator.standard_normal((2, 1, side, side))
+    mirrored = np.concatenate([images, images[..., ::-1]])
+    by_hand = WindowMixture(mirrored, np.random.default_rng(5), 4, 400, mirror=False)
+    asked = WindowMixture(images, np.random.default_rng(5), 4, 400, mirror=True)
+    np.testing.assert_array_equal(by_hand.denoise(x_t, 0.4), asked.denoise(x_t, 0.4))
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize("kind", [WindowMixture, NearestImage])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+def test_images_of_any_dtype_are_fitted_as_in_double_precision(kind, dtype):
+    images = (8 * DIGITS[:60] + 8).astype(dtype)  # whole numbers to 16, whose squares pass what a byte holds
+    found, expected = (kind(each, np.random.default_rng(0), 2) for each in (images, images.astype(np.float64)))
+    np.testing.assert_array_equal(found.denoise(DIGITS[:3], 0.5), expected.denoise(DIGITS[:3], 0.5))
+
+
+def test_smooth_images_of_a_wide_range_are_fitted(generator):
+    # of their covariance, single precision would keep no sign of the floor under the variances
+    images = generator.integers(256, size=(300, 1, 1, 1)) * np.ones((1, 3, 16, 16))
+    known = WindowMixture(images, generator, 3)
+    np.testing.assert_allclose(known.denoise(images[:3], 1.0), images[:3], atol=1e-3)
 
 
 def test_the_nearest_image_is_at_the_least_distance_whatever_its_size(generator):
@@ -146,3 +230,20 @@ def test_two_images_have_no_neighbours_to_learn_from(generator):
         NearestImage(np.zeros((2, 3, 8, 8)), generator)
     with pytest.raises(ValueError, match=r"noised images of the shape"):
         NearestImage(generator.standard_normal((5, 1, 8, 8)), generator, 1).denoise(np.zeros((1, 1, 4, 4)), 0.5)
+
+
+MIRRORS = {
+    "windows in a number": Row(lambda: WindowMixture(DIGITS, np.random.default_rng(0), mirror=1), TypeError, r"got 1$"),
+    "nearest in a word": Row(
+        lambda: NearestImage(DIGITS, np.random.default_rng(0), mirror="no"), TypeError, r"True or False; got 'no'"
+    ),
+    "nearest in nothing": Row(
+        lambda: NearestImage(DIGITS, np.random.default_rng(0), mirror=None), TypeError, r"True or False; got None"
+    ),
+}
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize("row", MIRRORS)
+def test_what_is_no_choice_of_mirror_is_refused(row, tmp_path):
+    refuse(MIRRORS[row], tmp_path)
