@@ -6,6 +6,12 @@ E[x_0 | x_t] per unit of that clock. For a Gaussian band, what this leaves in th
 generation rate per unit of the clock, relative to its own amplitude. So equal steps in the square root of the rate make
 the least error. Ancestral sampling (DDPM) loses variance instead: 2 h^2 times the rate times the share of its signal
 that the band holds already.
+
+A network predicts the noise with an error, say r of the noise. A step of width h changes a band by e^h - 1 times the
+noise that it holds after the step, and so errs by r sqrt(1 - G) (e^h - 1) of its amplitude, where G is the share of its
+signal that the band holds. The part in proportion to h adds up to the same on every list. What is left, h^2 / 2 times
+r sqrt(1 - G), is as much as if 2 r sqrt(1 - G) were generated per unit of the clock. Near pure noise, where nothing
+else is, this bounds the steps.
 """
 
 import copy
@@ -18,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import numpy_array, told, whole_number
+from reschrom._arrays import numpy_array, real_number, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule, is_flow
@@ -40,6 +46,7 @@ def designed_timesteps(
     steps: int,
     weights: Sequence[float] | None = None,
     equal: str = "error",
+    noise_error: float = 0.0,
 ) -> list[int] | list[float]:
     """Choose the timesteps at which each step of a sampler does an equal part of the work.
 
@@ -58,6 +65,11 @@ def designed_timesteps(
     equal : {"error", "variance", "signal"}
         "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral sampling
         (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
+    noise_error : float
+        Root mean square error of the network's prediction of the noise near pure noise, from 0, exact, to 1. Data with
+        little signal to generate there would get a first step so long that such an error outgrows the image. The
+        `band_losses` at the noisiest time tell it: the square root of what their sum over bands, for each number of an
+        image, has above the variance, times alpha / (1 - alpha). With equal="error" alone, else ValueError.
 
     Returns
     -------
@@ -75,11 +87,14 @@ def designed_timesteps(
     """
     if equal not in EQUAL:
         raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
+    if real_number("noise_error", noise_error, 0, 1) and equal != "error":
+        raise ValueError(f"the noise_error of a network counts in steps that are equal in error; got equal={equal!r}")
     weight = band_weights(weights, len(chromatogram.rates))
     times = _clock(schedule)
     if not 1 <= whole_number("the number of steps", steps) < len(times):
         raise ValueError(f"there are {len(times) - 1} timesteps from {times[-1]:g} to {times[1]:g}; got {steps} steps")
-    done = np.concatenate([[0.0], np.cumsum(_work(_shares(chromatogram, times), weight, schedule, times, equal))])
+    work = _work(_shares(chromatogram, times), weight, schedule, times, equal, noise_error)
+    done = np.concatenate([[0.0], np.cumsum(work)])
     if not done[-1] > 0:
         raise ValueError("the chosen bands generate no signal at any timestep")
     _check_clock(chromatogram, schedule)
@@ -177,18 +192,21 @@ def _shares(chromatogram: Chromatogram, times: np.ndarray) -> Float[np.ndarray, 
 
 
 def _work(
-    gained: np.ndarray, weight: np.ndarray, schedule: Schedule, times: np.ndarray, equal: str
+    gained: np.ndarray, weight: np.ndarray, schedule: Schedule, times: np.ndarray, equal: str, noise_error: float
 ) -> Float[np.ndarray, " steps"]:
     if equal == "signal":
         return weight @ gained
+    held = 1 - np.cumsum(gained, axis=1) + gained / 2  # in the middle of the step
     if equal == "variance":
-        gained = gained * (1 - np.cumsum(gained, axis=1) + gained / 2)  # times what is held in the middle of the step
+        gained = gained * held
     with np.errstate(invalid="ignore"):
         widths = -np.diff(schedule.log_snr(times.astype(np.float64))) / 2
     if np.isinf(widths[0]):
         widths[0] = _LAST_WIDTH
-    # Near pure noise there is nothing to gain, however wide the step.
-    return np.sqrt(weight @ gained * np.where(np.isfinite(widths), widths, 0.0))
+    # In pure noise there is nothing to gain, however wide the step.
+    widths = np.where(np.isfinite(widths), widths, 0.0)
+    error = 2 * noise_error * np.sqrt(np.clip(1 - held, 0, 1)) * widths
+    return np.sqrt(weight @ (gained + error) * widths)
 
 
 def _distinct(timesteps: np.ndarray, least: int) -> list[int]:

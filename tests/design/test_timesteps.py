@@ -22,6 +22,7 @@ from reschrom import (
     GaussianField,
     GaussianMixture,
     Schedule,
+    band_losses,
     bands,
     ddim,
     designed_timesteps,
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 SPECTRUM = np.array([0.02, 0.5, 12.0, 400.0])  # as steep as that of 64x64 photographs
 SIDE = 8
 COSINE = Schedule.from_diffusers(DDPMScheduler(beta_schedule="squaredcos_cap_v2"))
+LINEAR = Schedule.from_diffusers(DDPMScheduler())
 FLOW = Schedule.from_diffusers(FlowMatchEulerDiscreteScheduler())
 
 
@@ -189,6 +191,64 @@ def test_half_the_steps_reach_the_error_of_uniform_ones_on_a_mixture():
     assert error(designed_timesteps(predicted(), COSINE, 10)) < error(uniform(20))
 
 
+def ends_of(denoise, start, schedule, timesteps):
+    """What DDIM makes of a list of timesteps."""
+    *_, last = ddim(denoise, start, schedule.alpha(np.array([*timesteps, -1.0])))
+    return last.x_t
+
+
+@pytest.mark.parametrize(("schedule", "amount"), [(LINEAR, 0.03), (COSINE, 0.005)], ids=["linear", "cosine"])
+@pytest.mark.parametrize("kind", ["field", "mixture"])
+def test_a_network_that_errs_at_noise_takes_no_step_that_ruins_it(kind, schedule, amount):
+    """Faint images leave little to gain near the noise, where its loss is many times their variance."""
+    rng, spectrum = np.random.default_rng(0), np.array([0.01, 0.05, 0.15, 0.1])
+    fields = [GaussianField(spectrum, np.full((1, SIDE, SIDE), mean)) for mean in (-0.3, 0.3)]
+    exact = {"field": GaussianField(spectrum, channels=1), "mixture": GaussianMixture(fields)}[kind]
+    images, start = exact.sample(40, rng), rng.standard_normal((8, 1, SIDE, SIDE))
+    off = rng.standard_normal((1, SIDE, SIDE))
+    off /= np.sqrt(np.mean(off**2))
+
+    def network(x_t, alpha):
+        """The posterior, but its prediction of the noise is off: most in pure noise, and not at all in the image."""
+        return exact.denoise(x_t, alpha) - amount * (1 - alpha) * np.sqrt((1 - alpha) / alpha) * off
+
+    noisy = np.array([schedule.end])
+    alpha, variance = float(schedule.alpha(noisy)[0]), np.square(images).mean()  # about 0
+    loss = {
+        each: band_losses(each, images, schedule, noisy, rng).mean.sum() / images[0].size
+        for each in (exact.denoise, network)
+    }
+    assert loss[network] > 10 * variance
+    measured = {each: np.sqrt(max(lost - variance, 0) * alpha / (1 - alpha)) for each, lost in loss.items()}
+    assert measured[network] == pytest.approx(amount, rel=0.05)
+    assert measured[exact.denoise] < 0.001
+    chromatogram = predicted(schedule, spectrum, np.arange(-1.0, 1000.0))
+    bold = designed_timesteps(chromatogram, schedule, 12)
+    careful = designed_timesteps(chromatogram, schedule, 12, noise_error=measured[network])
+    assert bold[1] < careful[1]
+    truth = ends_of(exact.denoise, start, schedule, range(999, -1, -3))
+
+    def error(denoise, timesteps):
+        return np.sqrt(np.mean(np.square(ends_of(denoise, start, schedule, timesteps) - truth)) / variance)
+
+    assert error(network, bold) > 1
+    assert error(network, careful) < 0.4
+    assert error(exact.denoise, careful) < 1.5 * error(exact.denoise, bold)  # what caution costs
+
+
+def test_steps_near_the_noise_are_bounded_by_the_error_of_the_network():
+    """Their widths in log sigma are equal where nothing is generated, and narrower for a larger error."""
+    generated = predicted(LINEAR, 1e-3 * np.ones(4), np.arange(-1.0, 1000.0))
+    widest = []
+    for noise_error in (0.0, 0.01, 0.04):
+        chosen = designed_timesteps(generated, LINEAR, 40, noise_error=noise_error)
+        widths = np.diff(LINEAR.log_snr(np.array(chosen, dtype=float))) / 2
+        widest.append(widths[0])
+        if noise_error:
+            np.testing.assert_allclose(widths[:5], widths[0], rtol=0.1)  # whole timesteps
+    assert widest[0] > 3 * widest[1] > 3 * widest[2]
+
+
 def test_a_band_that_is_never_generated_takes_no_steps():
     rates = predicted().rates * [[1.0], [0.0], [1.0], [1.0]]
     without = Chromatogram(rates, predicted().edges, SIDE, "three bands")
@@ -298,6 +358,9 @@ def test_a_scheduler_that_would_not_arrive_there_is_refused(scheduler, message):
         ({"weights": [0.0] * 4}, r"not all 0"),
         ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"none negative"),
         ({"equal": "time"}, r"equal in error, variance, signal; got 'time'"),
+        ({"noise_error": -0.1}, r"noise_error .*got -0\.1"),
+        ({"noise_error": float("nan")}, r"noise_error .*got nan"),
+        ({"noise_error": 0.1, "equal": "variance"}, r"steps that are equal in error; got equal='variance'"),
         ({"chromatogram": Chromatogram(np.zeros((4, 1)), np.array([0.0, 9.0]), 8, "none")}, r"generate no signal"),
         ({"schedule": Schedule.natural()}, r"the natural schedule has no last time"),
     ],
