@@ -171,8 +171,20 @@ CODE = {
         ") - whole_level",
         "natural-schedule",
     ),
-    "exponent of the intensity scale": ("theory.matching", "intensity_scale", "2.0 **", "4.0 **", "cascade-algebra"),
-    "exponent of the matched power": ("theory.matching", "matched_alpha", "4.0 **", "2.0 **", "scaling-relation"),
+    "exponent of the intensity scale": (
+        "theory.matching",
+        "intensity_scale",
+        "2.0**level",
+        "4.0**level",
+        "cascade-algebra",
+    ),
+    "exponent of the matched power": (
+        "theory.matching",
+        "matched_alpha",
+        "4.0**level",
+        "2.0**level",
+        "scaling-relation",
+    ),
     "factor of pooling": ("theory.bands", "coarser", "* 0.25", "* 0.5", "cascade-algebra"),
     "sign of a band": ("theory.bands", "bands", "fine - finer", "fine + finer", "cascade-algebra"),
     "sign of the detail in Algorithm 1": (
