@@ -43,9 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()  # a full disk behind it is told here, not after the end
         return status
     except BrokenPipeError:  # whoever read the output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_output_up()
         return 1
     except (ImportError, OSError, TypeError, ValueError) as error:
+        _give_output_up()
         return _refused(str(error))
     except MemoryError:
         return _refused("out of memory: ask for less at once, with a smaller --size or --batch")
@@ -53,6 +54,14 @@ def main(argv: list[str] | None = None) -> int:
         again = "; the same command goes on from there" if arguments.command in ("measure", "train") else ""
         print(f"reschrom: stopped{again}", file=sys.stderr)
         return 130
+
+
+def _give_output_up() -> None:
+    """Keep the interpreter from writing again, at its end, what could not be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refused(why: str) -> int:
