@@ -9,23 +9,24 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from reschrom.plots._axes import band_colours
-from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, styled
+from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, Figure, styled
 from reschrom.theory.bands import band_names
 from reschrom.theory.information import Information
 
+_NARROW = 5.0  # inches: so narrow that a phone shows words that can be read
 Values = Float[np.ndarray, " values"]
 Lines = Mapping[str, tuple[str, Any, Values, Values, tuple[Values, Values] | None]]
 
 
 @styled
 def nats(told: Information, log_snr: Values, direct: Values, limit: float, title: str) -> Figure:
-    """Draw nats per unit of log SNR beside what they add up to, resolutions stacked, coarse below.
+    """Draw nats per unit of log SNR above what they add up to, resolutions stacked, the coarsest at the bottom.
 
     log_snr, direct: what is told by then, known in another way.
     limit: all that there is to tell.
     """
-    figure = Figure(figsize=(WIDTH, 3.6))
-    rate, area = figure.subplots(1, 2)
+    figure = Figure(figsize=(_NARROW, 5.6))
+    rate, area = figure.subplots(2, 1, sharex=True)
     _stacked_rates(rate, told)
     names, colours, order = band_names(told.size), band_colours(told.size), range(len(told.rates))[::-1]
     area.stackplot(told.log_snr, told.gained[::-1], colors=[colours[m] for m in order], linewidth=0)
@@ -34,9 +35,8 @@ def nats(told: Information, log_snr: Values, direct: Values, limit: float, title
     area.text(told.log_snr[0], limit, r" $-\log p(c)$", color=INK["paper"], va="bottom", fontsize=10)
     area.set_ylabel("nats told so far")
     area.set_ylim(0, 1.12 * limit)
-    for axes in (rate, area):
-        axes.set_xlim(told.log_snr[0], told.log_snr[-1])
-        axes.set_xlabel("log SNR   (noise left, image right)")
+    area.set_xlim(told.log_snr[0], told.log_snr[-1])
+    area.set_xlabel("log SNR   (noise left, image right)")
     rate.legend([Patch(color=colours[m]) for m in order[::-1]], names, loc="upper right")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
@@ -54,14 +54,15 @@ def _stacked_rates(axes: Axes, told: Information) -> None:
 
 @styled
 def limit_passed(lines: Lines, doubts: Mapping[str, tuple[Values, Values]], limit: float, title: str) -> Figure:
-    """Draw what is told of a caption against all there is to tell, and beside it what is left in doubt.
+    """Draw what is told of a caption against all there is to tell, and below it what is left in doubt.
 
     lines: label -> colour and style, log SNRs, the nats told by then, and their interval or None.
     doubts: label -> log SNRs, and the nats of doubt that are left; none leaves that panel out.
     limit: all there is to tell; infinite where that is not known.
     """
-    figure = Figure(figsize=(WIDTH, 3.5))
-    panels = figure.subplots(1, 2 if doubts else 1, squeeze=False)[0]
+    figure = Figure(figsize=(_NARROW, 6.0 if doubts else 3.2))
+    heights = [3, 2] if doubts else [1]
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     told = panels[0]
     for label, (ink, style, log_snr, nats_told, interval) in lines.items():
         told.plot(log_snr, nats_told, color=INK[ink], linestyle=style, linewidth=1.6, label=label)
@@ -79,8 +80,7 @@ def limit_passed(lines: Lines, doubts: Mapping[str, tuple[Values, Values]], limi
         panels[-1].set_ylim(0, None)
         panels[-1].set_ylabel("nats of doubt left")
         panels[-1].legend(loc="upper right", fontsize=8)
-    for axes in panels:
-        axes.set_xlim(*ends)
-        axes.set_xlabel("log SNR   (noise left, image right)")
+    panels[-1].set_xlim(*ends)
+    panels[-1].set_xlabel("log SNR   (noise left, image right)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
