@@ -11,18 +11,17 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
-from reschrom.pipelines.cascade import residual_target
-from reschrom.theory.bands import downsample
-from reschrom.train import checkpoints, dvdp
+from reschrom.train import checkpoints
+from reschrom.train.batches import Batch, Batches
 from reschrom.train.folder import claimed
-from reschrom.train.models import PROMPT_LENGTH, build
-from reschrom.train.pictures import batch, load_gallery, save_gallery
+from reschrom.train.models import build
+from reschrom.train.pictures import load_gallery, save_gallery
 from reschrom.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _train(
     if saved is not None:
         _restore(network, ema, optimizer, first, saved[1])
     pictures = _gallery(recipe, source, out, accelerator)
-    batches = _Batches(pipeline, pictures, recipe, accelerator.num_processes)
+    batches = Batches(pipeline, pictures, recipe, accelerator.num_processes)
     ema.to(accelerator.device)
     denoiser, optimizer = accelerator.prepare(network, optimizer)
     log = _Log(out / "log.csv", first) if accelerator.is_main_process else None
@@ -171,17 +170,6 @@ def _write(pipeline: Any, out: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
-    """Return the weight of the noise prediction's squared error, for every alpha: the velocity's, with Min-SNR's limit.
-
-    `1 / alpha` turns the error of the noise into that of the velocity. Without it nothing teaches the network what the
-    picture is at high noise, where its estimate is the error divided by alpha: colours and places come out wrong.
-    `min(SNR, snr_limit) / SNR` keeps nearly clean pictures from filling the loss. Below `alpha_floor` the weight stays.
-    """
-    limit = np.minimum(1, recipe.snr_limit * (1 - alpha) / np.maximum(alpha, 1e-12))
-    return limit / np.maximum(alpha, recipe.alpha_floor)
-
-
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Return the learning rate of a step: a short rise, a long constant stretch and a straight fall to zero."""
     rise = min(1.0, (step + 1) / max(1, recipe.warmup))
@@ -222,72 +210,7 @@ def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator")
         return load_gallery(path, recipe, source)
 
 
-def _tokens(pipeline: Any, recipe: Recipe) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return the tokens of every caption and, last, of the empty one, padded as IFPipeline does, and their mask."""
-    encoded = pipeline.tokenizer(
-        [*recipe.captions, ""], padding="max_length", max_length=PROMPT_LENGTH, truncation=True, return_tensors="pt"
-    )
-    return encoded.input_ids, encoded.attention_mask
-
-
-class _Batch(NamedTuple):
-    """What one step sees and shall predict; `text` is tokens and their mask, `weight` that of `loss_weight`."""
-
-    x_t: "torch.Tensor"
-    timesteps: "torch.Tensor"
-    text: tuple["torch.Tensor", ...]
-    target: "torch.Tensor"
-    weight: "torch.Tensor"
-
-
-class _Batches:
-    """The batch of every step. All chance comes from the seed and the step, so a stopped run goes on unchanged."""
-
-    def __init__(self, pipeline: Any, pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
-        self.pictures, self.recipe = pictures, recipe
-        self.count = recipe.batch // processes
-        self.processes = processes
-        self.scheduler = pipeline.scheduler
-        self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
-        self.text = _tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
-
-    def draw(self, step: int, process: int, device: "torch.device") -> _Batch:
-        if self.recipe.kind == "dvdp":
-            staged = dvdp.draw(self.scheduler.process, self.pictures, self.recipe, step, process, self.processes)
-            return self._batch(*staged, device)
-        generator = np.random.default_rng([self.recipe.seed, step, process])
-        x_0, captions = batch(self.pictures, self.count, generator)
-        x_0 = downsample(x_0, self.recipe.level)
-        captions[generator.random(self.count) < self.recipe.unconditional] = len(self.recipe.captions)
-        noise = generator.standard_normal(x_0.shape, np.float32)
-        # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.
-        timesteps = ((np.arange(self.count) + generator.random(self.count)) / self.count * len(self.alphas)).astype(int)
-        alpha = self.alphas[timesteps][:, None, None, None]
-        x_t = np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * noise
-        target = residual_target(noise) if self.recipe.kind == "residual" else noise
-        return self._batch(x_t, timesteps, target, alpha.reshape(-1), device, captions)
-
-    def _batch(
-        self,
-        x_t: np.ndarray,
-        timesteps: np.ndarray,
-        target: np.ndarray,
-        alpha: np.ndarray,
-        device: "torch.device",
-        captions: np.ndarray | None = None,
-    ) -> _Batch:
-        import torch
-
-        return _Batch(
-            torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
-            torch.from_numpy(timesteps).to(device),
-            tuple(each[captions].to(device) for each in self.text),
-            torch.from_numpy(target).to(device),
-            torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
-        )
-
-
-def _loss(denoiser: "torch.nn.Module", batch: _Batch, accelerator: "Accelerator") -> "torch.Tensor":
+def _loss(denoiser: "torch.nn.Module", batch: Batch, accelerator: "Accelerator") -> "torch.Tensor":
     with accelerator.autocast():
         predicted = denoiser(batch.x_t, batch.timesteps, *batch.text)
     return ((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from reschrom._files import shipped
 from reschrom.design.schedules import designed_schedule, scheduler_for
 from reschrom.theory.schedules import Schedule
 from reschrom.train.dvdp import staged_pipeline
@@ -34,6 +35,8 @@ def build(recipe: Recipe) -> Any:
             # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
             return _captioned(recipe, ancestral)
         unet: Any = UNet2DModel(**_blocks(recipe, "Attn"), out_channels=3)
+    if recipe.start:
+        _begin_with(unet, recipe.start)
     if recipe.kind == "dvdp":
         return staged_pipeline(recipe, unet)
     return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
@@ -48,12 +51,13 @@ def _check_network(recipe: Recipe) -> None:
             f"{recipe.channels} and {recipe.attentive}"
         )
     stages = len(recipe.turning_points) if recipe.kind == "dvdp" else 0
-    halvings = blocks - 1 + stages
+    halvings = blocks - 1 + stages + recipe.halvings
     # The network of t2i brings odd sides back to their size on its way up; the other one does not.
     if recipe.size < 2**halvings or (recipe.kind != "t2i" and recipe.size % 2**halvings):
         raise ValueError(
             f"size of a recipe must be a multiple of {2**halvings}, because {blocks} blocks of channels"
-            f"{f' and {stages} turning points' if stages else ''} halve it "
+            f"{f' and {stages} turning points' if stages else ''}"
+            f"{f' and {recipe.halvings} halvings' if recipe.halvings else ''} halve it "
             f"{halvings} times; got {recipe.size}"
         )
     if recipe.batch == 1 and not stages and recipe.size == 2**halvings and 8 in recipe.channels[-2:]:
@@ -63,6 +67,17 @@ def _check_network(recipe: Recipe) -> None:
         )
     if recipe.kind == "residual" and recipe.size % 2:
         raise ValueError(f"size of a recipe of residual must be even; got {recipe.size}")
+
+
+def _begin_with(unet: Any, start: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(unet, shipped(start) / "unet" / "diffusion_pytorch_model.safetensors")
+    except (SafetensorError, OSError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"start of a recipe must be the folder of a model of the same network: {said}") from error
 
 
 def _designed(recipe: Recipe) -> Schedule:

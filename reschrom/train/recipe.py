@@ -67,6 +67,10 @@ class Recipe:
     every_style: whether all of `STYLES` are shown where no caption tells them, as t2i shows them, or photographs only.
     size: pixels along one side of what the network sees.
     level: how often pictures of `size * 2^level` pixels are halved, by averages of 2x2 pixels, to become so small.
+    halvings: how many times smaller the network also sees its pictures, each size in as many steps, at the times that
+        match those of the full size (Eq. 16). The batch is that of full size and doubles with every halving. Not of
+        residual or dvdp.
+    start: the folder of a trained model of the same network, whose weights training begins with; "" for random ones.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
         without one at the whole picture.
     text_width, text_layers: of the T5 encoder of t2i, which is trained together with the denoiser.
@@ -92,6 +96,8 @@ class Recipe:
     every_style: bool = False
     size: Annotated[int, Field(ge=2, le=_LARGEST_PICTURE)] = 64
     level: Annotated[int, Field(ge=0, le=_LARGEST_PICTURE.bit_length())] = 0
+    halvings: Annotated[int, Field(ge=0, le=_LARGEST_PICTURE.bit_length())] = 0
+    start: str = ""
     channels: Annotated[tuple[Width, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
     attentive: Annotated[int, Field(ge=0)] = 2
     text_width: Annotated[Width, Field(multiple_of=4)] = 128  # the heads of its attention
@@ -128,6 +134,10 @@ class Recipe:
             )
         if not all(before < after for before, after in itertools.pairwise(self.turning_points)):
             raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
+        if self.halvings and self.kind not in ("t2i", "image"):
+            raise ValueError(f"halvings of a recipe of {self.kind} must be 0; got {self.halvings}")
+        if self.start and self.kind != "image":
+            raise ValueError(f"start of a recipe of {self.kind} must be left out; got {self.start!r}")
         if self.kind == "dvdp" and self.schedule != "cosine":
             raise ValueError(f"schedule of a recipe of dvdp must be cosine; got {self.schedule!r}")
         return self

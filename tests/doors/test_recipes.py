@@ -34,6 +34,8 @@ OUT_OF_RANGE = {
     "pieces": (0, -1, 2**20 + 1, HUGE),
     "size": (1, 0, -2, 4097, HUGE),
     "level": (-1, 9, 14, HUGE),
+    "halvings": (-1, 14, HUGE),
+    "start": ("nowhere", "data/models", "data/models/pocket-direct-64"),
     "channels": ((), (0,), (-8,), (True,), (8.0,), ("8",), (2056,), (HUGE,), (4,), (8, 12), (8,) * 6),
     "attentive": (-1, 0, 3, HUGE),
     "text_width": (0, -4, 3, 6, 4096, HUGE),
@@ -93,6 +95,16 @@ TOGETHER = {
         {"size": 2, "channels": (8, 8), "batch": 1},
         r"batch of a recipe must be 2 or more, because .*; got 1",
     ),
+    "too small for its halvings": (
+        {"size": 16, "kind": "image", "halvings": 4},
+        r"size .* multiple of 32, because 2 blocks of channels and 4 halvings halve it 5 times; got 16",
+    ),
+    "halved twice over": ({"kind": "dvdp", "halvings": 1}, r"halvings of a recipe of dvdp must be 0; got 1"),
+    "another network to start with": (
+        {"kind": "image", "start": "data/models/pocket-direct-64"},
+        r"start .* a model of the same network: .*size mismatch",
+    ),
+    "no network to start with": ({"kind": "image", "start": "nowhere"}, r"start .* the folder of a model .*nowhere"),
     "a designed schedule in stages": ({"kind": "dvdp", "schedule": "a.json"}, r"schedule .* dvdp must be cosine"),
     "a setting that is none": ({"batches": 3}, r"batches of a recipe: Unexpected keyword argument; got 3"),
 }

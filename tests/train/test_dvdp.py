@@ -12,8 +12,8 @@ from tiny import TINY
 from reschrom import band_sizes, bands, downsample, error_bound, load_pipeline, spectral_turning_points
 from reschrom.companion.reference.real_images import load
 from reschrom.train import Recipe, train
+from reschrom.train.batches import Batches, loss_weight
 from reschrom.train.dvdp import draw
-from reschrom.train.loop import _Batches, loss_weight
 from reschrom.train.models import build
 from reschrom.train.pictures import batch, gallery
 
@@ -92,7 +92,7 @@ def test_processes_share_the_stage_and_the_batch(pictures):
 
 def test_the_loop_weighs_the_loss_by_the_noise_that_the_network_sees(pictures):
     step, drawn = of_stage(pictures, 2)
-    seen = _Batches(build(STAGED), pictures, STAGED, 1).draw(step, 0, torch.device("cpu"))
+    seen = Batches(build(STAGED), pictures, STAGED, 1).draw(step, 0, torch.device("cpu"))
     np.testing.assert_array_equal(seen.x_t.numpy(), drawn.x_t)
     np.testing.assert_array_equal(seen.timesteps.numpy(), drawn.times)
     np.testing.assert_array_equal(seen.target.numpy(), drawn.noise)

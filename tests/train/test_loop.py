@@ -13,11 +13,13 @@ from PIL import Image
 from pyarrow import parquet
 from tiny import TINY
 
+from reschrom import Schedule, downsample
 from reschrom.images import sources
 from reschrom.images.pictures import photographs, stream
 from reschrom.pipelines.load import load_pipeline
 from reschrom.train import Recipe
-from reschrom.train.loop import _Batches, _tokens, learning_rate, loss_weight
+from reschrom.train.batches import Batches, caption_tokens, loss_weight
+from reschrom.train.loop import learning_rate
 from reschrom.train.models import build
 from reschrom.train.pictures import batch, gallery
 from reschrom.train.styles import STYLES
@@ -76,7 +78,7 @@ def test_batches_are_moved_and_mirrored_pictures_in_their_range(drawn):
 
 
 def test_a_step_draws_the_same_each_time_and_another_step_or_process_does_not(drawn):
-    batches = _Batches(build(TINY), drawn, TINY, 1)
+    batches = Batches(build(TINY), drawn, TINY, 1)
     first, again = (batches.draw(5, 0, torch.device("cpu")) for _ in range(2))
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     for step, process in ((6, 0), (5, 1)):
@@ -86,13 +88,13 @@ def test_a_step_draws_the_same_each_time_and_another_step_or_process_does_not(dr
 
 
 def test_processes_share_a_batch(drawn):
-    batches = _Batches(build(TINY), drawn, TINY, 4)
+    batches = Batches(build(TINY), drawn, TINY, 4)
     assert batches.draw(0, 3, torch.device("cpu")).x_t.shape == (2, 3, 16, 16)
 
 
 def test_a_noised_picture_is_made_of_the_picture_and_its_noise(drawn):
     pipeline = build(TINY)
-    seen = _Batches(pipeline, drawn, TINY, 1).draw(0, 0, torch.device("cpu"))
+    seen = Batches(pipeline, drawn, TINY, 1).draw(0, 0, torch.device("cpu"))
     alpha = pipeline.scheduler.alphas_cumprod[seen.timesteps][:, None, None, None]
     expected, _ = batch(drawn, 8, np.random.default_rng([TINY.seed, 0, 0]))
     torch.testing.assert_close(seen.x_t, alpha.sqrt() * torch.from_numpy(expected) + (1 - alpha).sqrt() * seen.target)
@@ -105,7 +107,7 @@ def test_small_pictures_are_averages_of_the_large_ones_and_photographs_alone_unl
     assert np.array_equal(photos_only, gallery(small, "photos"))
     assert photos_only.shape == (2, 3, 16, 16, 3)
     assert np.array_equal(gallery(replace(large, every_style=True), "photos"), drawn)
-    seen = _Batches(build(small), photos_only, small, 1).draw(0, 0, torch.device("cpu"))
+    seen = Batches(build(small), photos_only, small, 1).draw(0, 0, torch.device("cpu"))
     alpha = build(small).scheduler.alphas_cumprod[seen.timesteps][:, None, None, None]
     x_0, _ = batch(photos_only, 8, np.random.default_rng([TINY.seed, 0, 0]))
     expected = torch.from_numpy(x_0.reshape(8, 3, 4, 4, 4, 4).mean(axis=(3, 5)))
@@ -113,12 +115,43 @@ def test_small_pictures_are_averages_of_the_large_ones_and_photographs_alone_unl
     assert seen.text == ()
 
 
+def test_every_size_is_seen_at_its_matched_times(drawn):
+    recipe = replace(TINY, kind="image", halvings=2)
+    pipeline = build(recipe)
+    schedule = Schedule.from_diffusers(pipeline.scheduler)
+    batches, sides = Batches(pipeline, drawn, recipe, 1), set()
+    for step in range(12):
+        seen = batches.draw(step, 0, torch.device("cpu"))
+        side = seen.x_t.shape[-1]
+        sides.add(side)
+        level = (16 // side).bit_length() - 1
+        assert len(seen.x_t) == 8 << level
+        x_0, _ = batch(drawn, 8 << level, np.random.default_rng([TINY.seed, step, 0]))
+        told = seen.timesteps.double().numpy()
+        alpha = torch.from_numpy(schedule.alpha(told))[:, None, None, None]
+        expected = alpha.sqrt() * torch.from_numpy(downsample(x_0, level)) + (1 - alpha).sqrt() * seen.target
+        # Float32 rounds a told time by up to 3e-5, and the intensity just below pure noise changes by so much.
+        torch.testing.assert_close(seen.x_t.double(), expected, rtol=0, atol=1e-4)
+        # Pooled, the noise of time t is that of the told time: one t in each part of the schedule.
+        t = schedule.time_at(schedule.log_snr(told) - level * np.log(4))
+        parts = 1000 / len(t) * (np.arange(len(t)) + 0.5)
+        assert np.abs(t - parts).max() <= 500 / len(t) + 1  # which a timestep loses when it is made whole
+    assert sides == {4, 8, 16}
+
+
+def test_training_begins_with_the_weights_of_another_model(tmp_path):
+    kept = build(replace(TINY, kind="image", seed=1))
+    kept.save_pretrained(tmp_path / "model")
+    begun = build(replace(TINY, kind="image", seed=2, start=str(tmp_path / "model"), halvings=1))
+    torch.testing.assert_close(dict(begun.unet.state_dict()), dict(kept.unet.state_dict()), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_captions_are_left_out_of_a_share_of_the_pictures(drawn, share):
     recipe = replace(TINY, batch=2000, unconditional=share)
     pipeline = build(recipe)
-    empty = _tokens(pipeline, recipe)[0][-1]
-    seen = _Batches(pipeline, drawn[:, :, :2, :2], recipe, 1).draw(0, 0, torch.device("cpu"))
+    empty = caption_tokens(pipeline, recipe)[0][-1]
+    seen = Batches(pipeline, drawn[:, :, :2, :2], recipe, 1).draw(0, 0, torch.device("cpu"))
     left_out = float((seen.text[0] == empty).all(dim=1).float().mean())
     # Four standard errors of 2000 draws.
     assert abs(left_out - share) <= 4 * np.sqrt(share * (1 - share) / 2000)
@@ -151,7 +184,7 @@ def test_no_two_captions_have_the_same_tokens(tmp_path, shipped):
     assert len(shipped.captions) == len(set(shipped.captions)) == 48
     tiny = replace(shipped, size=16, channels=(8, 16), attentive=1, text_width=16, text_layers=1)
     pipeline = build(tiny)
-    tokens, mask = _tokens(pipeline, tiny)
+    tokens, mask = caption_tokens(pipeline, tiny)
     assert tokens.shape == mask.shape == (49, 77)
     assert len({tuple(row) for row in tokens.tolist()}) == 49
     assert pipeline.tokenizer.unk_token_id not in tokens
@@ -161,7 +194,7 @@ def test_no_two_captions_have_the_same_tokens(tmp_path, shipped):
     assert pipeline.tokenizer.unk_token_id not in spelled[0]
     pipeline.save_pretrained(tmp_path)
     again = load_pipeline(tmp_path)
-    assert torch.equal(_tokens(again, tiny)[0], tokens)
+    assert torch.equal(caption_tokens(again, tiny)[0], tokens)
     # The three channels of variance start at zero, and every weight has the seed of the recipe.
     assert not again.unet.conv_out.weight[3:].any()
     assert torch.equal(again.unet.conv_in.weight, build(tiny).unet.conv_in.weight)

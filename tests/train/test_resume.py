@@ -22,7 +22,8 @@ from reschrom.cli.commands import main
 from reschrom.pipelines.load import load_pipeline
 from reschrom.theory.bands import bands
 from reschrom.train import Recipe, checkpoints, train
-from reschrom.train.loop import _Batches, _loss, _network, _restore, _state
+from reschrom.train.batches import Batches
+from reschrom.train.loop import _loss, _network, _restore, _state
 from reschrom.train.models import build
 
 RECIPE = replace(TINY, pieces=2, steps=60, batch=4, warmup=3, ema=0.8, precision="no")
@@ -261,7 +262,7 @@ def test_the_loss_is_zero_for_the_right_part_of_the_noise_alone(kind):
             return noise if self.part == "image" else bands(noise, 1)[0]
 
     white = np.full((2, 1, 16, 16, 3), 255, np.uint8)
-    seen = _Batches(pipeline, white, recipe, 1).draw(0, 0, torch.device("cpu"))
+    seen = Batches(pipeline, white, recipe, 1).draw(0, 0, torch.device("cpu"))
     losses = {part: float(_loss(Oracle(part), seen, Accelerator(cpu=True))) for part in ("image", "residual")}
     assert losses.pop(kind) < 1e-6
     assert all(loss > 0.01 for loss in losses.values())
