@@ -64,6 +64,7 @@ def write_card(
 def _settings(recipe: Recipe) -> str:
     foreign = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
     foreign |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
+    foreign |= {name for name in ("halvings", "start") if not getattr(recipe, name)}
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
 
@@ -74,6 +75,12 @@ def _card_of_level(folder: Path, recipe: Recipe, losses: Sequence[float], hardwa
     halved = f", averaged over {2**recipe.level}x{2**recipe.level} pixels" if recipe.level else ""
     pipeline, sampler, counted = "DDIMPipeline", "DDIM, 20 steps", f"{len(losses) * recipe.batch:,} pictures seen"
     imported = "from diffusers import DiffusionPipeline\n\npipeline = DiffusionPipeline"
+    sizes, needed = f"{size}x{size} pixels", "no other model is needed for it"
+    if recipe.halvings:
+        sizes += "".join(f", {size >> level}x{size >> level}" for level in range(1, recipe.halvings + 1))
+        counted = "twice as many at half the side, and so on, each size in as many steps"
+    if recipe.start:
+        needed = f"it begins with the weights of `{Path(recipe.start).name}`"
     if recipe.kind == "dvdp":
         pipeline, sampler = "DVDPPipeline", "Ancestral sampling, 20 steps"
         counted = "twice as many at half the side, and so on"
@@ -89,7 +96,7 @@ low = load_pipeline("data/models/pocket-lowres-{size // 2}")
 cascade = CascadedUNet(low, load_pipeline("data/models/{folder.name}"))
 ```"""
     else:
-        use = f"""It draws images of {size}x{size} pixels without a caption.
+        use = f"""It draws images of {sizes} without a caption.
 
 ![Samples that nobody chose](samples.png)
 
@@ -116,7 +123,7 @@ this source.
 ## Training
 
 {len(losses):,} steps of {recipe.batch} pictures, {counted}, in {60 * hours:.0f}
-minutes on {hardware}. `reschrom train {recipe.kind}` with this recipe makes it again; no other model is needed for it.
+minutes on {hardware}. `reschrom train {recipe.kind}` with this recipe makes it again; {needed}.
 The kept weights are a running average. Mean loss of the last tenth of the steps: {sum(tail) / len(tail):.4f}.
 
 | setting | value |

@@ -237,6 +237,21 @@ def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learne
         card.main([str(model), *given, "--hardware", "one abacus", "--hours", "0.5"])
 
 
+def test_a_card_tells_what_training_began_with_and_the_sizes_seen(tmp_path):
+    from reschrom.train.models import build
+
+    first = replace(RECIPE, kind="image", size=8)
+    build(first).save_pretrained(tmp_path / "first")
+    card.write_card(
+        tmp_path / "first", replace(first, halvings=1, start="models/begun"), None, [0.9], "one abacus", 0.5
+    )
+    text = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    for part in ("8x8 pixels, 4x4", "twice as many at half the side", "begins with the weights of `begun`"):
+        assert part in text
+    assert "no other model" not in text
+    assert "| halvings | 1 |" in text
+
+
 @pytest.mark.parametrize(
     ("kind", "about"),
     [
@@ -260,6 +275,7 @@ def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, ki
         assert part in text
     assert ("samples.png" in text) == (kind != "residual")
     assert ("turning_points" in text) == (kind == "dvdp")
+    assert "halvings" not in text
     assert "text_width" not in text
     assert "| every_style | False |" in text
     assert json.loads((folder / "weights.json").read_text()) == card.file_hashes(folder)

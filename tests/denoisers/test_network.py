@@ -419,6 +419,7 @@ SHIPPED = {
     "pocket-lowres-32": 32,
     "pocket-residual-32": 32,
     "pocket-direct-64": 64,
+    "pocket-any-64": 64,
     "pocket-dvdp-64": 64,
     "pocket-residual-64": 64,
     "pocket-t2i-64": 64,
