@@ -1,12 +1,13 @@
 """Runs of a text-to-image model as the page *Explore a run* shows them: pictures of every step, and what they measure.
 
-`python -m reschrom.companion.reference.run MODEL --prompts FILE --out FOLDER` draws them anew: a WebP sheet for each
-prompt, of one row for each kind of picture and one column for each step, and `runs.js`, which holds the numbers. It is
-a script and no JSON, because a page that is opened from a disk may not read other files.
+`python -m reschrom.companion.reference.run MODEL --captions K --prompts TEXT ... --out FOLDER` draws them anew: a WebP
+sheet for each prompt, of one row for each kind of picture and one column for each step, and `runs.js`, which holds the
+numbers. It is a script and no JSON, because a page that is opened from a disk may not read other files.
 """
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,11 @@ def _scaled(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [image / max(largest, 1e-12) for image in images]
 
 
-def write(model: str, prompts: Mapping[str, int], out: Path, settings: Mapping[str, Any]) -> None:
-    """Draw every prompt, with its seed, into the folder `out`."""
+def write(model: str, prompts: Mapping[str, int], captions: int, out: Path, settings: Mapping[str, Any]) -> None:
+    """Draw every prompt, with its seed, into the folder `out`.
+
+    captions: of how many a prompt is one; it tells at most their logarithm.
+    """
     from PIL import Image
 
     from reschrom.pipelines.load import load_pipeline
@@ -99,6 +103,7 @@ def write(model: str, prompts: Mapping[str, int], out: Path, settings: Mapping[s
         "model": model,
         "weights": file_hashes(Path(model)),
         **settings,
+        "possible": round(math.log(captions), 3),
         "side": int(records[0].x_t.shape[-1]),
         "runs": runs,
     }
@@ -111,13 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.run", description=__doc__)
     parser.add_argument("model", help="folder of a text-to-image model")
     parser.add_argument("--prompts", required=True, nargs="+", help="what is drawn, from the seeds 0, 1, 2, ...")
+    parser.add_argument("--captions", required=True, type=int, help="that the model was trained on")
     parser.add_argument("--out", required=True, type=Path, help="the folder that is written")
     parser.add_argument("--images", type=int, default=8, help="that a prompt's numbers are the mean of")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, default=3.0)
     given = parser.parse_args(arguments)
     settings = {"images": given.images, "steps": given.steps, "guidance": given.guidance}
-    write(given.model, {prompt: seed for seed, prompt in enumerate(given.prompts)}, given.out, settings)
+    write(given.model, {prompt: seed for seed, prompt in enumerate(given.prompts)}, given.captions, given.out, settings)
 
 
 if __name__ == "__main__":
