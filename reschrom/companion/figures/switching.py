@@ -83,8 +83,8 @@ def switched_prompts(
             place = (left + apart * index - side / 2) / WIDTH, low / tall, side / WIDTH, side / tall
             _show(figure.add_axes(place), image)
         words = textwrap.fill(label, 12)
-        place = (left - side / 2 - 0.06) / WIDTH, (low + side / 2) / tall
-        figure.text(*place, words, ha="right", va="center", fontsize=8)
+        beside, middle = (left - side / 2 - 0.06) / WIDTH, (low + side / 2) / tall
+        figure.text(beside, middle, words, ha="right", va="center", fontsize=8)
         low -= 0.06
     return figure
 
