@@ -15,6 +15,7 @@ R = TypeVar("R")
 
 STYLE = Path(__file__).with_name("reschrom.mplstyle")
 WIDTH = 7.2  # inches: the text column of a page, at 100 points per inch
+NARROW = 5.0  # inches: so narrow that a phone shows words that can be read
 
 # One line style for each kind of knowledge.
 MEASURED, PAPER, THEORY = "-", (0, (5, 2)), (0, (1, 1.4))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom.plots._axes import band_colours, time_axis
-from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, styled
+from reschrom.plots._figure import INK, MEASURED, NARROW, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
@@ -28,10 +28,10 @@ _OTHERS = (
 @styled
 def timestep_lists(lists: Mapping[str, Sequence[int]], chromatogram: Chromatogram, title: str) -> Figure:
     """Draw the timesteps of some lists, a row of ticks for each, below the chromatogram, on the same time axis."""
-    figure = Figure(figsize=(WIDTH, 2.9 + 0.27 * len(lists)))
+    figure = Figure(figsize=(NARROW, 2.9 + 0.27 * len(lists)))
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 0.3 * len(lists)))
     mesh = heat_map(top, chromatogram, float(chromatogram.shares.max()))
-    figure.colorbar(mesh, ax=top, label="share of generated signal", pad=0.01)
+    figure.colorbar(mesh, ax=top, label="share of the signal", pad=0.01)
     top.tick_params(labelbottom=False)
     for row, (name, timesteps) in enumerate(lists.items()):
         ink = INK["gaussian"] if "designed" in name else "#444444"
@@ -40,7 +40,7 @@ def timestep_lists(lists: Mapping[str, Sequence[int]], chromatogram: Chromatogra
     below.tick_params(axis="y", length=0)
     below.set_ylim(-len(lists) + 0.45, 0.55)
     start, end = chromatogram.edges[[0, -1]]
-    time_axis(below, start, end, "timestep   (noise on the left, image on the right)")
+    time_axis(below, start, end, "timestep   (noise left, image right)")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
 
@@ -51,7 +51,7 @@ def errors_by_steps(errors: Mapping[str, Mapping[int, float]], quantity: str, ti
 
     errors: list -> number of steps -> error.
     """
-    figure = Figure(figsize=(WIDTH, 3.9))
+    figure = Figure(figsize=(NARROW, 4.6))
     axes = figure.subplots()
     others, dashes = cycle(_OTHERS), cycle((MEASURED, PAPER))
     for name, by_steps in errors.items():
@@ -73,7 +73,7 @@ def errors_by_steps(errors: Mapping[str, Mapping[int, float]], quantity: str, ti
     axes.set_xlabel("steps")
     axes.set_ylabel(quantity)
     axes.grid(True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
 

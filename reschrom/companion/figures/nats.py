@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from reschrom.plots._axes import band_colours
-from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, Figure, styled
+from reschrom.plots._figure import INK, MEASURED, NARROW, PAPER, THEORY, Figure, styled
 from reschrom.theory.bands import band_names
 from reschrom.theory.information import Information
 
-_NARROW = 5.0  # inches: so narrow that a phone shows words that can be read
 Values = Float[np.ndarray, " values"]
 Lines = Mapping[str, tuple[str, Any, Values, Values, tuple[Values, Values] | None]]
 
@@ -25,7 +24,7 @@ def nats(told: Information, log_snr: Values, direct: Values, limit: float, title
     log_snr, direct: what is told by then, known in another way.
     limit: all that there is to tell.
     """
-    figure = Figure(figsize=(_NARROW, 5.6))
+    figure = Figure(figsize=(NARROW, 5.6))
     rate, area = figure.subplots(2, 1, sharex=True)
     _stacked_rates(rate, told)
     names, colours, order = band_names(told.size), band_colours(told.size), range(len(told.rates))[::-1]
@@ -60,7 +59,7 @@ def limit_passed(lines: Lines, doubts: Mapping[str, tuple[Values, Values]], limi
     doubts: label -> log SNRs, and the nats of doubt that are left; none leaves that panel out.
     limit: all there is to tell; infinite where that is not known.
     """
-    figure = Figure(figsize=(_NARROW, 6.0 if doubts else 3.2))
+    figure = Figure(figsize=(NARROW, 6.0 if doubts else 3.2))
     heights = [3, 2] if doubts else [1]
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     told = panels[0]

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from reschrom.plots._axes import show_image, time_axis
-from reschrom.plots._figure import INK, MEASURED, THEORY, WIDTH, Figure, styled
+from reschrom.plots._figure import INK, MEASURED, NARROW, THEORY, WIDTH, Figure, styled
 
 Images = Sequence[Float[np.ndarray, "channels side side"]]
 # Time of each frequency, with the ends of its interval or None; NaN where nothing is known.
@@ -84,26 +84,26 @@ def change_spectra(
     times: Float[np.ndarray, " changes"],
     title: str,
 ) -> Figure:
-    """Draw the radial power spectra of changes, one line per time, one panel per source, all on the same axes.
+    """Draw the radial power spectra of changes, one line per time, one panel per source, one above the other.
 
     panels: panel title -> power at 1, 2, 3, ... cycles per image, for every time.
     times: when each change happens, from noise to image.
     """
-    figure = Figure(figsize=(WIDTH, 3.5))
+    figure = Figure(figsize=(NARROW, 0.9 + 1.9 * len(panels)))
     colours, scale = matplotlib.colormaps["cividis"], Normalize(0, float(times.max()))
-    columns = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (panel, spectra) in zip(columns, panels.items(), strict=True):
+    rows = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (panel, spectra) in zip(rows, panels.items(), strict=True):
         for t, spectrum in zip(times, spectra, strict=True):
             axes.loglog(np.arange(1, len(spectrum) + 1), spectrum, color=colours(scale(float(t))), linewidth=1.3)
         axes.set_title(panel, fontsize=10, fontweight="normal")
-        axes.set_xlabel("cycles per image")
+        axes.set_ylabel("power of change")
         octaves = 2 ** np.arange(int(np.log2(spectra.shape[1])) + 1)
         axes.set_xticks(octaves, [str(f) for f in octaves])
         axes.minorticks_off()
     shown = next(iter(panels.values()))  # the measurement: no panel reaches far below it
     axes.set_ylim(0.3 * float(np.quantile(shown, 0.02)), 2 * max(float(each.max()) for each in panels.values()))
-    columns[0].set_ylabel("power of the change")
-    bar = figure.colorbar(ScalarMappable(scale, colours), ax=list(columns), label="timestep", aspect=30, pad=0.01)
+    axes.set_xlabel("cycles per image")
+    bar = figure.colorbar(ScalarMappable(scale, colours), ax=list(rows), label="timestep", aspect=40, pad=0.01)
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
@@ -111,26 +111,27 @@ def change_spectra(
 
 @styled
 def mean_times(panels: Mapping[str, Mapping[str, Line]], last: float, title: str) -> Figure:
-    """Draw when each frequency comes, one panel per quantity, noise at the left.
+    """Draw when each frequency comes, one panel per quantity, one above the other, noise at the left.
 
     panels: panel title -> label -> (kind, mean timestep at 1, 2, 3, ... cycles per image, its interval); the kind is
         "measured" or "raw" (solid), "theory" or "theory with error" (dotted).
     last: the timestep of pure noise.
     """
-    figure = Figure(figsize=(WIDTH, 4.2))
-    columns = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (panel, lines) in zip(columns, panels.items(), strict=True):
+    figure = Figure(figsize=(NARROW, 1.1 + 2.7 * len(panels)))
+    rows = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (panel, lines) in zip(rows, panels.items(), strict=True):
         for label, line in lines.items():
             _line(axes, label, line)
         axes.set_title(panel, fontsize=10, fontweight="normal")
         axes.grid(axis="x")
-        time_axis(axes, 0.0, last, "mean timestep")
+        time_axis(axes, 0.0, last, " ")
+        axes.set_ylabel("cycles per image")
+    axes.set_xlabel("mean timestep   (noise left, image right)")
     frequencies = len(next(iter(lines.values()))[1])
     octaves = 2 ** np.arange(int(np.log2(frequencies)) + 1)
-    columns[0].set_yscale("log", base=2)
-    columns[0].set_yticks(octaves, [f"{f}  ({2 * f}x{2 * f})" for f in octaves])
-    columns[0].set_ylabel("cycles per image")
-    handles = {label: h for axes in columns for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    axes.set_yscale("log", base=2)
+    axes.set_yticks(octaves, [f"{f}  ({2 * f}x{2 * f})" for f in octaves])
+    handles = {label: h for axes in rows for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure

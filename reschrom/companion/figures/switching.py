@@ -1,15 +1,19 @@
 """Figures of time-dependent prompts: pictures made with two prompts, and what the second one decided."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from reschrom.plots._axes import band_colours, show_image, time_axis
-from reschrom.plots._figure import INK, MEASURED, PAPER, THEORY, WIDTH, Figure, styled
+from reschrom.plots._axes import band_axis, band_colours, show_image, time_axis
+from reschrom.plots._figure import INK, MEASURED, NARROW, PAPER, THEORY, WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map
 from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.intervals import Interval
 from reschrom.theory.shares import DecidedShare
 
 Images = Sequence[Float[np.ndarray, "channels side side"]]
@@ -18,6 +22,7 @@ _LOOKS = {
     "paper": ((INK["paper"],), PAPER),
     "theory": ((INK["gaussian"], INK["guidance"], "#8c564b"), THEORY),
 }
+_MEASURED_INKS = (INK["measured"], "#4d8a3a")
 
 
 @styled
@@ -40,7 +45,8 @@ def switched_prompts(
     left, right = 1.25, 0.52
     apart = (WIDTH - left - right) / (len(eta) - 1)
     side, map_height, gap = 0.95 * apart, 1.15, 0.28
-    tall = 0.7 + (map_height + gap) * len(chromatograms) + 0.55 + (side + 0.06) * len(rows) + 0.05
+    maps = map_height * len(chromatograms) + gap * (len(chromatograms) - 1)
+    tall = 0.6 + maps + 0.57 + (side + 0.06) * len(rows)
     figure = Figure(figsize=(WIDTH, tall), raster=True, layout=None)
     figure.suptitle(title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontweight="bold", fontsize=11)
     peak = max(float(each.shares.max()) for each in chromatograms)
@@ -76,9 +82,9 @@ def switched_prompts(
         for index, image in enumerate(images):
             place = (left + apart * index - side / 2) / WIDTH, low / tall, side / WIDTH, side / tall
             _show(figure.add_axes(place), image)
-        figure.text(
-            (left - side / 2 - 0.06) / WIDTH, (low + side / 2) / tall, label, ha="right", va="center", fontsize=8
-        )
+        words = textwrap.fill(label, 12)
+        beside, middle = (left - side / 2 - 0.06) / WIDTH, (low + side / 2) / tall
+        figure.text(beside, middle, words, ha="right", va="center", fontsize=8)
         low -= 0.06
     return figure
 
@@ -127,16 +133,14 @@ def decided_panels(
     figure = Figure(figsize=(WIDTH, 4.5))
     grid = figure.subplots(2, -(-len(names) // 2), sharex=True, sharey=True, squeeze=False).ravel()
     colours = band_colours(2 ** (len(names) - 1))
-    left = {kind: list(inks) for kind, (inks, _) in _LOOKS.items()}
-    looks = {label: (left[kind].pop(0), _LOOKS[kind][1]) for label, (kind, _) in predicted.items()}
+    looks = _looks(predicted)
     for band, axes in zip(range(len(names)), grid, strict=False):
         axes.axhline(0.5, color="#bbbbbb", linewidth=0.8)
-        for label, (_, shares) in predicted.items():
-            colour, style = looks[label]
+        for (label, (_, shares)), (colour, style) in zip(predicted.items(), looks, strict=True):
             axes.plot(eta, shares[band], color=colour, linestyle=style, linewidth=1.4, label=label)
-        for (label, decided), colour in zip(measured.items(), (INK["measured"], "#4d8a3a"), strict=False):
+        for (label, decided), colour in zip(measured.items(), _MEASURED_INKS, strict=False):
             axes.plot(eta, [each.share[band] for each in decided], MEASURED, color=colour, linewidth=1.4, label=label)
-            bounds = np.transpose([np.quantile(each.replicates[:, band], (0.025, 0.975)) for each in decided])
+            bounds = np.transpose([[bound[band] for bound in each.interval()] for each in decided])
             axes.fill_between(eta, *bounds, color=colour, alpha=0.18, linewidth=0)
         axes.set_title(names[band], fontsize=9.5, color=colours[band])
     for axes in grid[len(names) :]:
@@ -153,6 +157,42 @@ def decided_panels(
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure
+
+
+@styled
+def half_decided_lines(
+    measured: Mapping[str, tuple[Float[np.ndarray, " bands"], Interval]],
+    predicted: Mapping[str, tuple[str, Float[np.ndarray, " bands"]]],
+    names: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draw the switch at which half of every band is decided, noise at the left, the coarsest band at the bottom.
+
+    measured: label -> switch of every band, with its interval.
+    predicted: label -> (kind, switch of every band); the kind is "paper" (dashed) or "theory" (dotted).
+    names: of the bands, finest first.
+    """
+    figure = Figure(figsize=(NARROW, 4.6))
+    axes = figure.subplots()
+    rows = np.arange(len(names))[::-1]
+    for (label, (_, switch)), (colour, style) in zip(predicted.items(), _looks(predicted), strict=True):
+        axes.plot(switch, rows, color=colour, linestyle=style, linewidth=1.5, label=label)
+    inks = zip(measured.items(), _MEASURED_INKS, (0.09, -0.09), "os", strict=False)
+    for (label, (switch, interval)), colour, beside, marker in inks:
+        axes.hlines(rows + beside, *interval, color=colour, alpha=0.45, linewidth=3.2)
+        axes.plot(switch, rows + beside, marker, color=colour, markersize=5, label=label)
+    band_axis(axes, names, "resolution")
+    time_axis(axes, 0.0, 1.0, r"switch at $\eta$   (noise left, image right)")
+    axes.grid(axis="x")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    return figure
+
+
+def _looks(predicted: Mapping[str, tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return a colour and a style for each prediction: the style of its kind, and colours of that kind in turn."""
+    inks = {kind: cycle(colours) for kind, (colours, _) in _LOOKS.items()}
+    return [(next(inks[kind]), _LOOKS[kind][1]) for kind, _ in predicted.values()]
 
 
 def _show(axes: Axes, image: Float[np.ndarray, "channels side side"]) -> None:

@@ -9,6 +9,7 @@ from transformers import CLIPTokenizer
 
 from reschrom import Chromatogram, DecidedShare, Schedule
 from reschrom.companion import figures
+from reschrom.theory.intervals import Interval
 
 ETA = [1.0, 0.5, 0.0]
 RNG = np.random.default_rng(0)
@@ -54,7 +55,7 @@ def test_every_band_has_its_own_panel_of_decided_shares():
     eta = np.array([0.0, 0.5, 1.0])
     shares = RNG.uniform(size=(3, 3))  # switches, bands
     spread = 0.1 * RNG.uniform(-1, 1, (3, 200, 3))
-    measured = [DecidedShare(share, share + each) for share, each in zip(shares, spread, strict=True)]
+    measured = [DecidedShare(share, share + each, 8) for share, each in zip(shares, spread, strict=True)]
     theory = RNG.uniform(size=(3, 3))
     names = ["4x4", "2x2", "1x1"]
     predicted = {"paper": ("paper", theory), "field": ("theory", theory / 2)}
@@ -69,9 +70,29 @@ def test_every_band_has_its_own_panel_of_decided_shares():
         assert lines["guided"].get_linestyle() == "-"
         (interval,) = axes.collections
         ends = interval.get_paths()[0].get_extents()
-        bounds = np.quantile(shares[:, None, band] + spread[..., band], (0.025, 0.975), axis=1)
+        bounds = np.array([[bound[band] for bound in each.interval()] for each in measured])
         assert (ends.y0, ends.y1) == pytest.approx((bounds.min(), bounds.max()))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["paper", "field", "guided"]
+
+
+def test_half_decided_switches_stand_in_the_rows_of_their_bands():
+    names = ["4x4", "2x2", "1x1"]
+    half, theory = np.array([0.2, 0.5, 0.8]), np.array([0.4, 0.7, 0.9])
+    interval = Interval(half - 0.1, half + 0.05)
+    predicted = {"paper": ("paper", theory), "field": ("theory", theory / 2), "own": ("theory", theory / 3)}
+    figure = figures.half_decided_lines({"guided": (half, interval)}, predicted, names, "title")
+    (axes,) = figure.axes
+    assert axes.get_xlim() == (1, 0)
+    assert [label.get_text() for label in axes.get_yticklabels()] == names[::-1]
+    rows = dict(zip(names, [2, 1, 0], strict=True))
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    np.testing.assert_array_equal(lines["paper"].get_xdata(), theory)
+    np.testing.assert_array_equal(lines["paper"].get_ydata(), list(rows.values()))
+    np.testing.assert_array_equal(lines["guided"].get_xdata(), half)
+    assert lines["field"].get_color() != lines["own"].get_color()
+    (reaches,) = axes.collections
+    ends = np.array([path.vertices[:, 0] for path in reaches.get_paths()])
+    np.testing.assert_allclose(ends, np.transpose(interval))
 
 
 @pytest.fixture(scope="module")
