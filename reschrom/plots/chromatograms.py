@@ -2,27 +2,71 @@
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.patheffects import Normal, Stroke
 
 from reschrom.plots._axes import band_axis, shades, time_axis
-from reschrom.plots._figure import WIDTH, Figure, styled
+from reschrom.plots._figure import MEASURED, WIDTH, Figure, styled
 from reschrom.theory.chromatogram import Chromatogram
 
+# What the colour of a map is.
+SCALE = "share, of the largest at its time"
 
-def heat_map(axes: Axes, chromatogram: Chromatogram, peak: float = 1.0) -> QuadMesh:
-    """Draw the shares of a chromatogram as a heat map, rows from the coarsest (bottom) to the finest (top)."""
-    mesh = axes.pcolormesh(
+
+def ridge_colours() -> Colormap:
+    """Return the colours of a share as part of the largest at its time: dark to light, with contrast in the middle."""
+    return ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.06, 0.96, 256)))
+
+
+def scaled_shares(chromatogram: Chromatogram) -> Float[np.ndarray, "bands steps"]:
+    """Return every share as part of the largest at its time, 0 where nothing is generated but rounding."""
+    shares = np.where(np.isfinite(chromatogram.ridge()), chromatogram.shares, 0.0)
+    largest = shares.max(axis=0)
+    return shares / np.where(largest > 0, largest, 1)
+
+
+def scaled_map(axes: Axes, chromatogram: Chromatogram) -> QuadMesh:
+    """Draw `scaled_shares` as a map without labels, rows from the coarsest (bottom) to the finest (top)."""
+    return axes.pcolormesh(
         chromatogram.edges,
         np.arange(len(chromatogram.shares) + 1) - 0.5,
-        chromatogram.shares[::-1],
+        scaled_shares(chromatogram)[::-1],
         vmin=0,
-        vmax=peak,
+        vmax=1,
+        cmap=ridge_colours(),
         rasterized=True,
     )
+
+
+def heat_map(axes: Axes, chromatogram: Chromatogram, style: object = MEASURED) -> QuadMesh:
+    """Draw a chromatogram as a map with its ridge, rows from the coarsest (bottom) to the finest (top).
+
+    style: of the ridge, the share-weighted mean resolution: that of a measurement, or `PAPER` or `THEORY`.
+    Each time is scaled by its largest share, because shares of 0.2 to 0.4 would all look alike otherwise.
+    """
+    mesh = scaled_map(axes, chromatogram)
+    draw_ridge(axes, chromatogram, style)
+    axes.set_ylim(-0.5, len(chromatogram.shares) - 0.5)
     band_axis(axes, chromatogram.band_names, chromatogram.band_kind)
     return mesh
+
+
+def draw_ridge(axes: Axes, chromatogram: Chromatogram, style: object, label: str = "") -> None:
+    """Draw the share-weighted mean resolution over time, white within a dark outline."""
+    (line,) = axes.plot(
+        chromatogram.times,
+        len(chromatogram.rates) - 1 - chromatogram.ridge(),
+        color="white",
+        linestyle=style,
+        linewidth=2.4 if style == MEASURED else 1.8,
+        label=label or "_ridge",
+    )
+    line.set_path_effects([Stroke(linewidth=line.get_linewidth() + 2, foreground="#1b1030"), Normal()])
 
 
 def share_lines(axes: Axes, chromatogram: Chromatogram, style: object = "-") -> None:
@@ -67,25 +111,21 @@ def chromatogram(
     lines.set_ylabel("share of generated signal")
     lines.set_ylim(0, 1.12 * max(float(chromatogram.shares.max()), 0.1))
     lines.set_title(title)
-    mesh = heat_map(heat, chromatogram, float(chromatogram.shares.max()))
+    mesh = heat_map(heat, chromatogram)
     time_axis(heat, chromatogram.edges[0], chromatogram.edges[-1], time_label)
-    figure.colorbar(mesh, ax=[lines, heat], label="share of generated signal", aspect=40, pad=0.01)
+    figure.colorbar(mesh, ax=[lines, heat], label=SCALE, aspect=40, pad=0.01)
     return figure
 
 
 @styled
-def heat_maps(chromatograms: Sequence[Chromatogram], title: str, quantity: str = "generated signal") -> Figure:
-    """Draw several chromatograms on one time axis and one colour scale, each under its own name.
-
-    quantity: what the shares are shares of, as the colour bar says it.
-    """
+def heat_maps(chromatograms: Sequence[Chromatogram], title: str) -> Figure:
+    """Draw several chromatograms on one time axis and one colour scale, each under its own name."""
     figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * len(chromatograms)))
     rows = figure.subplots(len(chromatograms), 1, sharex=True, squeeze=False)[:, 0]
-    peak = max(float(c.shares.max()) for c in chromatograms)
     for axes, chromatogram in zip(rows, chromatograms, strict=True):
-        mesh = heat_map(axes, chromatogram, peak)
+        mesh = heat_map(axes, chromatogram)
         axes.set_title(chromatogram.name, fontweight="normal", fontsize=10)
     time_axis(rows[-1], chromatograms[0].edges[0], chromatograms[0].edges[-1])
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-    figure.colorbar(mesh, ax=list(rows), label=f"share of {quantity}", aspect=35, pad=0.01)
+    figure.colorbar(mesh, ax=list(rows), label=SCALE, aspect=35, pad=0.01)
     return figure

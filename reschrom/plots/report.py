@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.colors import to_hex
 
-from reschrom.plots.ridges import ridge_colours, scaled_shares
+from reschrom.plots.chromatograms import ridge_colours, scaled_shares
 from reschrom.plots.words import nats, words
 from reschrom.theory.chromatogram import Chromatogram
 

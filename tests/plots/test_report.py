@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from reschrom import Chromatogram, Schedule, plots
+from reschrom.plots.chromatograms import scaled_shares
 from reschrom.plots.report import png
-from reschrom.plots.ridges import scaled_shares
 from reschrom.plots.words import MOST_NATS, nats, paragraph, short, words
 from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean

@@ -3,7 +3,7 @@
 (function () {
   "use strict";
 
-  const MAP = { width: 640, row: 24, left: 52, top: 4 };
+  const MAP = { row: 24, left: 52, top: 4, narrowest: 300, widest: 640 };
   const PAUSE = 260; // milliseconds that a step is shown for
 
   /* Magma without its darkest and its lightest end, as the maps of `reschrom.plots`. */
@@ -62,9 +62,11 @@
     recorded.runs.forEach((run, number) => choice.append(element("option", { value: number }, run.prompt)));
     slider.max = steps - 1;
 
+    // As wide as the page was when it opened, so that the words of the map have their size on a phone, too.
+    const wide = Math.min(Math.max(root.clientWidth, MAP.narrowest), MAP.widest);
     const height = MAP.row * levels;
-    const column = (MAP.width - MAP.left) / steps;
-    map.setAttribute("viewBox", `0 0 ${MAP.width} ${height + 2 * MAP.top}`);
+    const column = (wide - MAP.left) / steps;
+    map.setAttribute("viewBox", `0 0 ${wide} ${height + 2 * MAP.top}`);
     names.forEach((name, level) => {
       const y = MAP.top + MAP.row * (level + 0.5) + 4;
       map.append(element("text", { x: MAP.left - 6, y, "text-anchor": "end" }, name));
@@ -108,8 +110,8 @@
       const most = shares.indexOf(Math.max(...shares));
       const [percent, told] = [Math.round(100 * shares[most]), run.nats[step]];
       says.textContent = `Step ${step + 1} of ${steps}, timestep ${run.timesteps[step]}. The prompt speaks most at ` +
-        `${names[most]}: ${percent} % of the energy of guidance. So far guidance adds up to ${told.toFixed(1)} nats` +
-        (told > recorded.possible ? `, more than the ${recorded.possible.toFixed(1)} that a prompt can tell: the rest is error.` : ".");
+        `${names[most]}: ${percent} % of the energy of guidance. So far this energy adds up to ${told.toFixed(1)} nats` +
+        (told > recorded.possible ? `, more than the ${recorded.possible.toFixed(1)} that the choice of a prompt can tell.` : ".");
       slider.setAttribute("aria-valuetext", `step ${step + 1}, timestep ${run.timesteps[step]}, mostly ${names[most]}`);
     };
 
@@ -131,7 +133,7 @@
     const pointed = (event) => {
       if (event.type === "pointermove" && !event.buttons) return;
       const box = map.getBoundingClientRect();
-      const x = ((event.clientX - box.left) / box.width) * MAP.width;
+      const x = ((event.clientX - box.left) / box.width) * wide;
       slider.value = Math.floor((x - MAP.left) / column);
       stop();
       show();

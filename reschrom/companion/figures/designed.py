@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from reschrom.plots._axes import band_colours, time_axis
 from reschrom.plots._figure import INK, MEASURED, NARROW, PAPER, THEORY, WIDTH, Figure, styled
-from reschrom.plots.chromatograms import heat_map
+from reschrom.plots.chromatograms import SCALE, heat_map
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule
@@ -30,8 +30,8 @@ def timestep_lists(lists: Mapping[str, Sequence[int]], chromatogram: Chromatogra
     """Draw the timesteps of some lists, a row of ticks for each, below the chromatogram, on the same time axis."""
     figure = Figure(figsize=(NARROW, 2.9 + 0.27 * len(lists)))
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 0.3 * len(lists)))
-    mesh = heat_map(top, chromatogram, float(chromatogram.shares.max()))
-    figure.colorbar(mesh, ax=top, label="share of the signal", pad=0.01)
+    mesh = heat_map(top, chromatogram)
+    figure.colorbar(mesh, ax=top, label=SCALE, pad=0.01)
     top.tick_params(labelbottom=False)
     for row, (name, timesteps) in enumerate(lists.items()):
         ink = INK["gaussian"] if "designed" in name else "#444444"

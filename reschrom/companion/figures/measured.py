@@ -64,10 +64,9 @@ def guidance_chromatography(
                 axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5, labelpad=2)
             if row == 0 and column == 0:
                 axes.set_title(measured.name, fontsize=10, fontweight="normal")
-    peak = max(float(each.shares.max()) for each in (theory, measured))
-    for column, chromatogram in enumerate((theory, measured)):
+    for column, (chromatogram, style) in enumerate(((theory, PAPER), (measured, MEASURED))):
         axes = figure.add_subplot(grid[1, column])
-        mesh = heat_map(axes, chromatogram, peak)
+        mesh = heat_map(axes, chromatogram, style)
         time_axis(axes, start, end, time_label)
         axes.set_ylabel("")
         if column:
@@ -75,7 +74,7 @@ def guidance_chromatography(
     bar = figure.add_axes((0.72, 1 - 0.25 / height, 0.27, 0.08 / height))
     figure.colorbar(mesh, cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=8, length=2, pad=1)
-    bar.set_ylabel("share  ", rotation=0, ha="right", va="center", fontsize=8.5)
+    bar.set_ylabel("share, of the largest at its time  ", rotation=0, ha="right", va="center", fontsize=8.5)
     return figure
 
 
@@ -152,20 +151,19 @@ def prompt_panels(
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(WIDTH, 2.3 + 2.85 * lines), raster=True)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-    peak = max(float(each.shares.max()) for each in (theory, *(measured for measured, _ in panels.values())))
     parts: Any = figure.subfigures(1 + lines, 1, height_ratios=[1.75, *[2.85] * lines])
     top, *parts = parts
     first = top.subplots()
     maps = [first]
-    mesh = heat_map(first, theory, peak)
+    mesh = heat_map(first, theory, PAPER)
     first.set_title(theory.name, fontsize=10, fontweight="normal")
     time_axis(first, theory.edges[0], theory.edges[-1], time_label)
-    top.colorbar(mesh, ax=first, label="share", aspect=12, pad=0.01)
+    top.colorbar(mesh, ax=first, label="share, of the\nlargest at its time", aspect=12, pad=0.01)
     cells = [cell for part in parts for cell in part.subfigures(1, columns)]
     for cell, (prompt, (measured, images)) in zip(cells, panels.items(), strict=False):
         grid = cell.add_gridspec(2, len(images), height_ratios=[2.1, 1], wspace=0.03)
         axes = cell.add_subplot(grid[0, :])
-        heat_map(axes, measured, peak)
+        heat_map(axes, measured)
         axes.set_title(prompt, fontsize=10, fontweight="normal")
         time_axis(axes, measured.edges[0], measured.edges[-1], time_label)
         axes.set_ylabel("")

@@ -90,7 +90,7 @@ def change_spectra(
     times: when each change happens, from noise to image.
     """
     figure = Figure(figsize=(NARROW, 0.9 + 1.9 * len(panels)))
-    colours, scale = matplotlib.colormaps["cividis"], Normalize(0, float(times.max()))
+    colours, scale = matplotlib.colormaps["viridis"], Normalize(0, float(times.max()))
     rows = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (panel, spectra) in zip(rows, panels.items(), strict=True):
         for t, spectrum in zip(times, spectra, strict=True):

@@ -9,7 +9,7 @@ from matplotlib.patheffects import Normal, withStroke
 
 from reschrom.plots._axes import time_axis
 from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled
-from reschrom.plots.chromatograms import heat_map
+from reschrom.plots.chromatograms import SCALE, heat_map
 from reschrom.theory.chromatogram import Chromatogram
 
 _LINES = (("#ffffff", "-"), ("#7fd4ff", (0, (5, 2))), ("#9be58b", (0, (1.5, 1.5))))
@@ -26,8 +26,8 @@ def staircases(chromatogram: Chromatogram, turning_points: Mapping[str, Sequence
     """
     figure = Figure(figsize=(WIDTH, 3.7))
     axes = figure.subplots()
-    mesh = heat_map(axes, chromatogram, float(chromatogram.shares.max()))
-    figure.colorbar(mesh, ax=axes, label="share of generated signal", pad=0.01)
+    mesh = heat_map(axes, chromatogram)
+    figure.colorbar(mesh, ax=axes, label=SCALE, pad=0.01)
     start, end = chromatogram.edges[[0, -1]]
     top = len(chromatogram.shares) - 0.5
     for index, ((name, points), (colour, dash)) in enumerate(zip(turning_points.items(), cycle(_LINES), strict=False)):

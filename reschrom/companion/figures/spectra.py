@@ -148,14 +148,13 @@ def strip(
             if column == 0:
                 axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     axes = figure.add_subplot(grid[len(rows)])
-    peak = float(chromatogram.shares.max())
-    mesh = heat_map(axes, chromatogram, peak)
+    mesh = heat_map(axes, chromatogram)
     axes.set_ylabel("")
     start, end = chromatogram.edges[[0, -1]]
     time_axis(axes, start, end, None if start == 0 else "time $t$" if end <= 1 else "timestep")
     inset = axes.inset_axes((0.7, -0.33, 0.3, 0.06))
     figure.colorbar(mesh, cax=inset, orientation="horizontal")
-    inset.set_title(f"share of {quantity}", fontsize=8.5, fontweight="normal", loc="center", pad=3)
+    inset.set_title(f"share of {quantity}, of the largest", fontsize=8.5, fontweight="normal", loc="center", pad=3)
     inset.tick_params(labelsize=8, length=2)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure

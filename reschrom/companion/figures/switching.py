@@ -49,12 +49,11 @@ def switched_prompts(
     tall = 0.6 + maps + 0.57 + (side + 0.06) * len(rows)
     figure = Figure(figsize=(WIDTH, tall), raster=True, layout=None)
     figure.suptitle(title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontweight="bold", fontsize=11)
-    peak = max(float(each.shares.max()) for each in chromatograms)
     low = tall - 0.6
     for chromatogram in chromatograms:
         low -= map_height
         axes = figure.add_axes((left / WIDTH, low / tall, 1 - (left + right) / WIDTH, map_height / tall))
-        mesh = heat_map(axes, chromatogram, peak)
+        mesh = heat_map(axes, chromatogram)
         time_axis(axes, 0.0, end)
         axes.set_xlabel("")
         axes.set_facecolor("#e8e8e8")

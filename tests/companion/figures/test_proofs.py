@@ -23,17 +23,19 @@ def test_chromatogram_names_every_resolution_at_its_peak() -> None:
 
 
 def test_heat_maps_share_one_time_axis_and_one_colour_scale() -> None:
-    """Each map under its own name, rows from one pixel up, colours to the largest share of all."""
+    """Each map under its own name, rows from one pixel up, colours to the largest share of a time, its ridge over it."""
     two = [Chromatogram.predicted(schedule, 8, name=schedule.name) for schedule in SCHEDULES[:2]]
     *maps, bar = plots.heat_maps(two, "Two schedules").axes
     assert [axes.get_title(loc="left") for axes in maps] == ["cosine", "linear"]
-    peak = max(chromatogram.shares.max() for chromatogram in two)
     for axes, chromatogram in zip(maps, two, strict=True):
         mesh = axes.collections[0]
-        assert mesh.get_clim() == (0, peak)
-        np.testing.assert_array_equal(mesh.get_array(), chromatogram.shares[::-1])
+        assert mesh.get_clim() == (0, 1)
+        np.testing.assert_array_equal(mesh.get_array(), (chromatogram.shares / chromatogram.shares.max(axis=0))[::-1])
+        (ridge,) = axes.lines
+        mean = np.arange(4) @ chromatogram.shares[::-1]
+        np.testing.assert_allclose(ridge.get_ydata(), mean, rtol=1e-12)
         assert axes.get_xlim() == (1, 0), "noise is at the left"
-    assert bar.get_ylabel() == "share of generated signal"
+    assert bar.get_ylabel() == "share, of the largest at its time"
 
 
 def test_one_chromatogram_puts_all_schedules_on_one_set_of_curves() -> None:
