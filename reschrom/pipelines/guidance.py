@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import finite
+from reschrom._arrays import finite, told
 from reschrom.pipelines.adapter import claimed, replaced_method, uncompiled
 from reschrom.pipelines.calls import CallReader
 from reschrom.pipelines.geometry import Unpack
@@ -275,7 +275,10 @@ class _Weighing(CallReader):
 
 def _row(weights: Any) -> Float[np.ndarray, " bands"]:
     """Return weights as one row. Raises ValueError for what is none."""
-    row = np.asarray(weights, dtype=np.float64)
+    try:
+        row = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"the weights of guidance are numbers; got {told(weights)}") from None
     if row.ndim > 1 or not row.size:
         raise ValueError(f"one weight is needed, or one for each band; got the shape {row.shape}")
     finite("the weights of guidance", row)
