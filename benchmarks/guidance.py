@@ -1,7 +1,7 @@
 """What guidance is worth at which time and in which resolution: accuracy, distances and cost of several schedules.
 
-`python benchmarks/guidance.py --data ZIP --classifier FILE --out JSON` draws samples of every caption with each schedule,
-from the same noise and at the same scale, in turn, and compares each with plain guidance, sample by sample.
+`python benchmarks/guidance.py --data ZIP --classifier FILE --out JSON` draws samples of every caption with each
+schedule, from the same noise and at the same scale, in turn, and compares each with plain guidance, sample by sample.
 The classifier is that of `python -m reschrom.companion.judging.evaluation`; without its file it is trained first.
 """
 
@@ -52,9 +52,7 @@ def schedules(known: str, captions: int) -> dict[str, Any]:
     }
 
 
-def draw(
-    pipeline: Any, prompts: list[str], seeds: range, block: GuidanceSchedule
-) -> tuple[np.ndarray, float, float]:
+def draw(pipeline: Any, prompts: list[str], seeds: range, block: GuidanceSchedule) -> tuple[np.ndarray, float, float]:
     """Return pictures of 8 bits, the seconds of this process, and the predictions per image and step."""
     rows = 0
 
@@ -149,10 +147,9 @@ def main() -> None:
     passes: dict[str, list[float]] = {name: [] for name in compared}
     for start in range(0, len(captions), AT_ONCE):
         part = captions[start : start + AT_ONCE]
-        for name, weights in compared.items():
-            made, took, rows = draw(
-                pipeline, [recipe.captions[k] for k in part], range(start, start + AT_ONCE), weights
-            )
+        prompts = [recipe.captions[k] for k in part]
+        for name, block in blocks.items():
+            made, took, rows = draw(pipeline, prompts, range(start, start + len(part)), block)
             pictures[name].append(made)
             seconds[name].append(took)
             passes[name].append(rows)
