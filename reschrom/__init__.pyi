@@ -31,6 +31,7 @@ from .pipelines.cascade import cascaded_noise as cascaded_noise
 from .pipelines.cascade import residual_target as residual_target
 from .pipelines.cascade_unet import CascadedUNet as CascadedUNet
 from .pipelines.chromatograph import Chromatograph as Chromatograph
+from .pipelines.guidance import GuidanceSchedule as GuidanceSchedule
 from .pipelines.load import load_pipeline as load_pipeline
 from .pipelines.losses import band_losses as band_losses
 from .pipelines.losses import rates_from_losses as rates_from_losses
@@ -59,7 +60,9 @@ from .theory.chromatogram import Comparison as Comparison
 from .theory.chromatography import chromatography as chromatography
 from .theory.chromatography import generated_signal as generated_signal
 from .theory.chromatography import wiener_gain as wiener_gain
+from .theory.information import GuidanceInterval as GuidanceInterval
 from .theory.information import Information as Information
+from .theory.information import guidance_interval as guidance_interval
 from .theory.matching import intensity_scale as intensity_scale
 from .theory.matching import matched_alpha as matched_alpha
 from .theory.matching import matched_noise as matched_noise

@@ -15,16 +15,13 @@ from jaxtyping import Float
 
 from reschrom._arrays import whole_number
 from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands, uncompiled
-from reschrom.pipelines.scheduler import schedule_of, share_of_time, time_of, upcoming
+from reschrom.pipelines.scheduler import TIMES, moment, schedule_of
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
 from reschrom.theory.bands import band_names, bands, from_bands
 from reschrom.theory.shares import fraction
 
 # t / T -> one weight for each prompt, or for each prompt (row) and each resolution band (column), finest first.
 Weights = Callable[[float], Any]
-
-# The names by which the denoisers of diffusers are told the time.
-_TIMES = ("timestep", "timesteps", "t", "timestep_ratio", "r")
 
 
 def heaviside(switch: float) -> Weights:
@@ -270,7 +267,7 @@ class PromptSchedule:
         if wanted and not found.parts and t == self._conditional_at:
             return original(*args, **kwargs)
         lost = [part for part in wanted if part not in found.parts and not part.read]
-        if lost and found.says_more(_TIMES):
+        if lost and found.says_more(TIMES):
             raise ValueError(
                 f"{type(self._pipeline).__name__} does not pass to its denoiser what it encoded: of the prompt's "
                 f"tensors, those of the shapes {[tuple(part.shown.shape) for part in lost]} are not among its arguments"
@@ -291,15 +288,12 @@ class PromptSchedule:
 
     def _time(self, given: dict[str, Any]) -> float:
         """Return t / T of what the scheduler steps next."""
-        told = next((given[name] for name in _TIMES if name in given), None)
+        told = next((given[name] for name in TIMES if name in given), None)
         if told is None:
             raise ValueError(
                 f"the denoiser of {type(self._pipeline).__name__} is told no time that is known by its name"
             )
-        scheduler = self._pipeline.scheduler
-        schedule, (mixture, timestep) = schedule_of(scheduler), upcoming(scheduler, told)
-        t = share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
-        return min(max(t, 0.0), 1.0)  # the ends are rounded
+        return moment(self._pipeline.scheduler, told)[1]
 
     def _at(self, t: float) -> Float[np.ndarray, "prompts bands"]:
         """Return the weights at a time, in one column for all bands or one for each."""

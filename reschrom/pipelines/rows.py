@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from reschrom.pipelines.texts import tensors_in
+
 # How far, relative to its size, what the network sees may be from what is stepped.
 _SHOWN = 0.02
 
@@ -133,11 +135,11 @@ def conditions_of(calls: list[Call], images: int) -> list[list[int]]:
     """Return what each row of all calls is told: a number for each argument, equal where they are told the same."""
     rows: list[dict[str, list[Any]]] = []
     for call in calls:
-        count, frames = len(call.predictions) // images, call.predictions.shape[2] if call.predictions.ndim == 5 else 1
+        count, lengths = len(call.predictions) // images, lengths_of(call.predictions)
         told = {"": call.shown} | call.arguments
-        lengths = (len(call.predictions), len(call.predictions) * frames)
         rows += [
-            {name: list(_slices(value, row, count, lengths)) for name, value in told.items()} for row in range(count)
+            {name: list(tensors_in(row_of(value, row, count, lengths))) for name, value in told.items()}
+            for row in range(count)
         ]
     numbers: list[list[int]] = [[] for _ in rows]
     for name in dict.fromkeys(name for row in rows for name in row):
@@ -151,19 +153,29 @@ def conditions_of(calls: list[Call], images: int) -> list[list[int]]:
     return numbers
 
 
-def _slices(value: Any, row: int, count: int, lengths: tuple[int, int]) -> Iterator[Any]:
-    """Yield what one row of a batch is told in an argument: its part of every tensor, or the whole of a shared one."""
+def row_of(value: Any, row: int, count: int, lengths: tuple[int, int]) -> Any:
+    """Return what one row of a batch is told in an argument: its part of every tensor, or the whole of a shared one.
+
+    count: the rows of the batch.
+    lengths: of the batch, and of all frames of its videos.
+    """
     import torch
 
     if isinstance(value, torch.Tensor):
-        yield value.chunk(count)[row] if value.ndim and len(value) in lengths else value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _slices(each, row, count, lengths)
-    elif isinstance(value, (list, tuple)):
-        if len(value) == lengths[0] and all(isinstance(each, torch.Tensor) for each in value):
-            value = value[row * len(value) // count : (row + 1) * len(value) // count]
-            yield from value
-        else:
-            for each in value:
-                yield from _slices(each, row, count, lengths)
+        return value.chunk(count)[row] if value.ndim and len(value) in lengths else value
+    if isinstance(value, dict):
+        told = {name: row_of(each, row, count, lengths) for name, each in value.items()}
+        return told if type(value) is dict else type(value)(**told)
+    if isinstance(value, list) and len(value) == lengths[0] and all(isinstance(each, torch.Tensor) for each in value):
+        batches = all(each.ndim and len(each) == len(value) for each in value)  # as the residuals of an adapter
+        if not batches:  # but one tensor for each image
+            return value[row * len(value) // count : (row + 1) * len(value) // count]
+    if isinstance(value, (list, tuple)):
+        parts = [row_of(each, row, count, lengths) for each in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def lengths_of(predictions: Any) -> tuple[int, int]:
+    """Return how many predictions are in a batch, and how many frames in all of them."""
+    return len(predictions), len(predictions) * (predictions.shape[2] if predictions.ndim == 5 else 1)

@@ -26,6 +26,8 @@ PREDICTIONS = (
 STRAIGHT = ("flow_prediction", "inverted_flow")
 
 
+# The names by which the denoisers of diffusers are told the time.
+TIMES = ("timestep", "timesteps", "t", "timestep_ratio", "r")
 # Times that are so close, as shares of the whole, are one.
 _SAME = 3e-6
 # How far half precision rounds a timestep, of its size.
@@ -209,6 +211,16 @@ def upcoming(scheduler: Any, told: Any) -> tuple[Mixture, float]:
     timestep, counted = scheduler.timesteps[index], index if hasattr(scheduler, "step_index") else None
     between = not getattr(scheduler, "state_in_first_order", True)
     return mixture_at(scheduler, counted, timestep, between), float(timestep)
+
+
+def moment(scheduler: Any, told: Any) -> tuple[Mixture, float]:
+    """Return what a scheduler will step next, and when: the share t / T of its time, 1 for noise and 0 for the image.
+
+    told: the timestep that the network or the scheduler was told, as for `upcoming`.
+    """
+    schedule, (mixture, timestep) = schedule_of(scheduler), upcoming(scheduler, told)
+    t = share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
+    return mixture, min(max(t, 0.0), 1.0)  # the ends are rounded
 
 
 def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:

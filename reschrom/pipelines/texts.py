@@ -72,7 +72,7 @@ def encoding_of(encodings: Sequence[Any]) -> Encoding:
             continue
         marked = called.is_floating_point() and any(bool((each != each.round()).any()) for each in (*of_prompt, called))
         parts[id(called)] = Part(_marks(called) if marked else called, of_prompt, marked)
-    shown = _changed(encodings[-1], lambda x: parts[id(x)].shown if id(x) in parts else x)
+    shown = changed(encodings[-1], lambda x: parts[id(x)].shown if id(x) in parts else x)
     return Encoding(shown, list(parts.values()))
 
 
@@ -113,7 +113,7 @@ class Found:
                     f"prompts whose encodings differ in length, such as {length}, cannot take each other's place here, "
                     "because the denoiser is told the length apart from them; use prompts of equally many tokens"
                 )
-        return _changed(self._arguments, lambda x: self._filled(x, prompt))
+        return changed(self._arguments, lambda x: self._filled(x, prompt))
 
     def _rows(self) -> "list[tuple[int, dict[int, int]]]":
         """Return, for each tensor that holds marks: how many rows it has, and which are which row of an encoding."""
@@ -178,17 +178,17 @@ def tensors_in(value: Any) -> "Iterator[torch.Tensor]":
             yield from tensors_in(each)
 
 
-def _changed(value: Any, change: "Callable[[torch.Tensor], torch.Tensor]") -> Any:
+def changed(value: Any, change: "Callable[[torch.Tensor], torch.Tensor]") -> Any:
     """Return a nest of tensors with each of them changed, and containers of its own."""
     import torch
 
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):
-        changed = {key: _changed(each, change) for key, each in value.items()}
-        return changed if type(value) is dict else type(value)(**changed)
+        made = {key: changed(each, change) for key, each in value.items()}
+        return made if type(value) is dict else type(value)(**made)
     if isinstance(value, (list, tuple)):
-        parts = [_changed(each, change) for each in value]
+        parts = [changed(each, change) for each in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 

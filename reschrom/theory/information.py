@@ -87,6 +87,89 @@ class Information:
         return float(self.log_snr[i - 1] + part * (self.log_snr[i] - self.log_snr[i - 1]))
 
 
+@dataclass(frozen=True)
+class GuidanceInterval:
+    """When guidance acts: with weight 1 between two log SNRs, and with weight 0 outside.
+
+    Attributes
+    ----------
+    begins, ends : float, or array of shape (bands,)
+        The log SNRs, for all bands or for each, finest first. Both ends belong to the interval.
+
+    Raises
+    ------
+    ValueError
+        For an end that is not after the beginning, and for shapes that differ.
+    """
+
+    begins: Float[np.ndarray, " bands"] | float
+    ends: Float[np.ndarray, " bands"] | float
+
+    def __post_init__(self) -> None:
+        if np.shape(self.begins) != np.shape(self.ends) or not np.all(np.less(self.begins, self.ends)):
+            raise ValueError(f"an interval of log SNR ends after it begins; got {self.begins} to {self.ends}")
+
+    def weights(self, log_snr: float) -> Float[np.ndarray, "*bands"]:
+        """Return the weight of guidance at a log SNR, for all bands or for each."""
+        return np.where(np.greater_equal(log_snr, self.begins) & np.less_equal(log_snr, self.ends), 1.0, 0.0)
+
+
+def guidance_interval(
+    information: Information, nats: float, share: float = 0.95, by_band: bool = False
+) -> GuidanceInterval:
+    """Return when the prompt is told: the log SNRs between which noised images gain most of its nats.
+
+    It is counted from noise on, and ends where all that the prompt can say is said: what is measured after that is the
+    difference of two errors. So of the nats up to there, half of what `share` leaves is cut off at either end.
+
+    Parameters
+    ----------
+    information : Information
+        By guidance or by losses (`band_information`), or that of a run (`Chromatogram.information`).
+    nats : float
+        What the prompt can say at most: log K if it is one of K, all as probable; minus the log of its probability.
+        Infinite where that is not known, so that all that was measured counts.
+    share : float
+        Of the nats inside the interval, between 0 and 1.
+    by_band : bool
+        Whether every band has an interval of its own, for its own part of these nats.
+
+    Raises
+    ------
+    ValueError
+        For numbers out of range, and where nothing was told, in all or by a band.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from reschrom import Information, guidance_interval
+    >>> told = Information(np.ones((3, 8)), np.linspace(-4.0, 4.0, 9), 4)
+    >>> guidance_interval(told, nats=12.0, share=0.5)
+    GuidanceInterval(begins=-3.0, ends=-1.0)
+    """
+    if not (nats > 0 and 0 < share < 1):
+        raise ValueError(
+            f"a prompt says more than 0 nats, and a share lies between 0 and 1; got {nats:g} and {share:g}"
+        )
+    gained, log_snr = information.gained, information.log_snr
+    told = gained.sum(axis=0)
+    last = information.reaches(nats) if told.max() >= nats else float(log_snr[told.argmax()])
+    said = gained if by_band else told[None]
+    ends = np.array([[_crossed(log_snr, each, last, (1 + side * share) / 2) for each in said] for side in (-1, 1)])
+    begins, ends = ends if by_band else ends[:, 0].tolist()
+    return GuidanceInterval(begins, ends)
+
+
+def _crossed(log_snr: np.ndarray, told: np.ndarray, last: float, part: float) -> float:
+    """Return where a part of what is told up to `last` has first been told."""
+    inside = log_snr < last
+    log_snr, told = np.append(log_snr[inside], last), np.append(told[inside], np.interp(last, log_snr, told))
+    if not told[-1] > 0:
+        raise ValueError("nothing was told of the prompt, so there is no time at which it is")
+    after = int(np.argmax(told >= part * told[-1]))
+    return float(np.interp(part * told[-1], told[after - 1 : after + 1], log_snr[after - 1 : after + 1]))
+
+
 def _gained(rates: np.ndarray, log_snr: np.ndarray) -> np.ndarray:
     widths = [(0, 0)] * (rates.ndim - 1)
     return np.cumsum(np.pad(rates * np.diff(log_snr), [*widths, (1, 0)]), axis=-1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from doors.door import Row, refuse
 
@@ -18,6 +19,9 @@ from reschrom import (
     FiniteDataset,
     GaussianField,
     GaussianMixture,
+    GuidanceInterval,
+    GuidanceSchedule,
+    Information,
     MeasuredSpectrum,
     NearestImage,
     ScaleMixture,
@@ -44,6 +48,7 @@ from reschrom import (
     gaussian_errors,
     generated_signal,
     guidance_from_sampling,
+    guidance_interval,
     half_decided,
     heaviside,
     intensity_scale,
@@ -72,6 +77,7 @@ NOISE = np.random.default_rng(0).standard_normal((3, 1, 16, 16))
 COSINE = Schedule.cosine()
 EDGES = np.array([0.0, 0.5, 1.0])
 RATES = np.ones((2, 2))
+TOLD = Information(RATES, EDGES, 2)
 
 
 def scheduler(**attributes: object) -> object:
@@ -871,6 +877,54 @@ MISTAKES |= {
         lambda: Schedule.from_diffusers(continuous(sigma_min="a", sigma_max=1.0)),
         TypeError,
         r"least sigma of SimpleNamespace must be a number; got 'a'",
+    ),
+    # guidance that is weighed
+    "guidance of no pipeline": (
+        lambda: GuidanceSchedule("a pipeline", 1.0),
+        TypeError,
+        r"a diffusers pipeline is needed .*; got str",
+    ),
+    "guidance weighed by NaN": (
+        lambda: GuidanceSchedule(tiny.ddim(), NAN),
+        ValueError,
+        r"weights of guidance must be finite; got NaN or infinity",
+    ),
+    "guidance weighed by a table": (
+        lambda: GuidanceSchedule(tiny.ddim(), np.ones((2, 7))),
+        ValueError,
+        r"one weight is needed, or one for each band; got the shape \(2, 7\)",
+    ),
+    "guidance weighed by nothing": (
+        lambda: GuidanceSchedule(tiny.ddim(), []),
+        ValueError,
+        r"one weight is needed, or one for each band; got the shape \(0,\)",
+    ),
+    "guidance weighed by words": (
+        lambda: GuidanceSchedule(tiny.ddim(), lambda t: "much"),
+        TypeError,
+        r"weights of guidance are numbers; got 'much'",
+    ),
+    "an interval that ends before it begins": (
+        lambda: GuidanceInterval(1.0, -1.0),
+        ValueError,
+        r"ends after it begins; got 1\.0 to -1\.0",
+    ),
+    "an interval of NaN": (lambda: GuidanceInterval(NAN, 1.0), ValueError, r"ends after it begins; got nan to 1\.0"),
+    "an interval of two shapes": (
+        lambda: GuidanceInterval(np.zeros(2), np.ones(3)),
+        ValueError,
+        r"ends after it begins; got \[0",
+    ),
+    "an interval of no nats": (
+        lambda: guidance_interval(TOLD, 0.0),
+        ValueError,
+        r"more than 0 nats.*; got 0 and 0\.95",
+    ),
+    "an interval of all nats": (lambda: guidance_interval(TOLD, 1.0, 1.0), ValueError, r"between 0 and 1; got 1 and 1"),
+    "an interval of what was not told": (
+        lambda: guidance_interval(Information(-np.ones((2, 1)), np.arange(2.0), 2), 1.0),
+        ValueError,
+        r"nothing was told of the prompt",
     ),
     "sigmas NaN": (
         lambda: Schedule.from_diffusers(continuous(sigma_min=NAN, sigma_max=1.0)),
