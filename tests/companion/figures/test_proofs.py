@@ -23,7 +23,7 @@ def test_chromatogram_names_every_resolution_at_its_peak() -> None:
 
 
 def test_heat_maps_share_one_time_axis_and_one_colour_scale() -> None:
-    """Each map under its own name, rows from one pixel up, colours to the largest share of a time, its ridge over it."""
+    """Each map under its own name, rows from one pixel up, scaled by the largest share of a time, with its ridge."""
     two = [Chromatogram.predicted(schedule, 8, name=schedule.name) for schedule in SCHEDULES[:2]]
     *maps, bar = plots.heat_maps(two, "Two schedules").axes
     assert [axes.get_title(loc="left") for axes in maps] == ["cosine", "linear"]
