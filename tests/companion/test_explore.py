@@ -38,7 +38,7 @@ def records(model):
 
 
 def test_a_recording_says_what_each_step_shares_and_adds(records):
-    kept, numbers = records
+    kept, _, numbers = records
     assert len(kept) == len(numbers["timesteps"]) == 4
     assert numbers["timesteps"] == sorted(numbers["timesteps"], reverse=True)
     assert numbers["growth"][0] is None
@@ -52,7 +52,7 @@ def test_a_recording_says_what_each_step_shares_and_adds(records):
 
 
 def test_a_sheet_holds_the_noised_image_the_estimate_guidance_and_bands_that_sum_to_the_estimate(records):
-    kept, _ = records
+    kept = records.records
     pixels = run.sheet(kept, 1)
     assert pixels.shape == (8 * 16, 4 * 16, 3)
     cells = pixels.reshape(8, 16, 4, 16, 3).transpose(2, 0, 4, 1, 3)  # steps, rows, channels, height, width

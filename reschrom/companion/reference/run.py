@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,13 +24,19 @@ from reschrom.theory.chromatogram import Chromatogram
 _SHOWN = 0.995
 
 
-def recorded(
-    pipeline: Any, prompt: str, *, images: int, steps: int, guidance: float, seed: int
-) -> tuple[list[Record], dict[str, Any]]:
-    """Draw a prompt and return the records of every step, and the numbers of the page.
+class Run(NamedTuple):
+    """The records of every step, what was measured of guidance, and the numbers of the page."""
 
-    The numbers, step by step from noise to image: `timesteps`, the shares of every band, finest first, in guidance and
-    in what has grown since the step before, and the nats of guidance up to each step; means over `images`.
+    records: list[Record]
+    guidance: Chromatogram
+    numbers: dict[str, Any]
+
+
+def recorded(pipeline: Any, prompt: str, *, images: int, steps: int, guidance: float, seed: int) -> Run:
+    """Draw a prompt.
+
+    The numbers are, step by step from noise to image: `timesteps`, the shares of every band, finest first, in
+    guidance and in what has grown since the step before, and the nats of guidance up to each step; means over `images`.
     """
     import torch
 
@@ -50,7 +56,7 @@ def recorded(
         "growth": [None, *_by_step(meter.growth)],  # at the first step nothing has grown yet
         "nats": np.round(np.pad(told, (0, len(meter.kept) - len(told)), mode="edge"), 3).tolist(),
     }
-    return meter.kept, numbers
+    return Run(meter.kept, meter.guidance, numbers)
 
 
 def _by_step(chromatogram: Chromatogram) -> list[list[float]]:
@@ -66,16 +72,17 @@ def sheet(records: Sequence[Record], image: int) -> UInt8[np.ndarray, "rows colu
     """
     rows = [[np.clip(record.x_t[image] / 1.5, -1, 1) for record in records]]
     rows.append([np.clip(record.estimate[image], -1, 1) for record in records])
-    rows.append(_scaled([np.zeros_like(r.x_t[image]) if r.guidance is None else r.guidance[image] for r in records]))
+    rows.append(scaled([np.zeros_like(r.x_t[image]) if r.guidance is None else r.guidance[image] for r in records]))
     split = [bands(record.estimate[image]) for record in records]
     for level in range(len(split[0])):
         whole = [upsample(each[level], level) for each in split]
-        rows.append(_scaled(whole) if level < len(split[0]) - 1 else whole)
+        rows.append(scaled(whole) if level < len(split[0]) - 1 else whole)
     pixels = np.concatenate([np.concatenate(row, axis=-1) for row in rows], axis=-2)
     return np.round(127.5 * (np.moveaxis(np.clip(pixels, -1, 1), 0, -1) + 1)).astype(np.uint8)
 
 
-def _scaled(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+def scaled(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Bring differences to one scale, on which nearly all of them lie in [-1, 1]."""
     largest = max(float(np.quantile(np.abs(image), _SHOWN)) for image in images)
     return [image / max(largest, 1e-12) for image in images]
 
@@ -94,7 +101,7 @@ def write(model: str, prompts: Mapping[str, int], captions: int, out: Path, sett
     out.mkdir(parents=True, exist_ok=True)
     runs = []
     for number, (prompt, seed) in enumerate(prompts.items()):
-        records, numbers = recorded(pipeline, prompt, seed=seed, **settings)
+        records, _, numbers = recorded(pipeline, prompt, seed=seed, **settings)
         name = f"run-{number:02d}.webp"
         with replacing(out / name) as temporary:
             Image.fromarray(sheet(records, 0)).save(temporary, "WEBP", quality=70, method=6)
