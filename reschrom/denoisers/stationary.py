@@ -14,7 +14,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from reschrom._arrays import Images, finite, numpy_array, one_signal_power, real_number, shape_told, told, whole_number
+from reschrom._arrays import (
+    Images,
+    Number,
+    finite,
+    numpy_array,
+    one_signal_power,
+    real_number,
+    shape_told,
+    told,
+    whole_number,
+)
 from reschrom.denoisers._images import LEAST_NOISE, known_generator, noised_images
 from reschrom.theory.bands import band_sizes, depth
 from reschrom.theory.chromatography import powers_and_weights
@@ -117,7 +127,7 @@ class StationaryField:
 
 
 def handover_errors(
-    field: StationaryField, alphas: ArrayLike, levels: Sequence[int], eta: float = 0.0
+    field: StationaryField, alphas: ArrayLike, levels: Sequence[int], eta: Number = 0.0
 ) -> Float[np.ndarray, " bands"]:
     """Return how far drawing a field coarse first ends from drawing it directly, in every band, finest first.
 

@@ -8,6 +8,7 @@ guidance and its scheduler stay as they are.
 import contextlib
 import copy
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, one_signal_power, real_number, told, whole_number
+from reschrom._arrays import Array, Number, one_signal_power, real_number, told, whole_number
 from reschrom.denoisers.stationary import StationaryField, handover_errors
 from reschrom.pipelines.adapter import claimed, denoisers_of, estimate_and_noise, replaced_method, uncompiled
 from reschrom.pipelines.pooling import Pooling, pooling
@@ -38,7 +39,7 @@ def coarse_noise(
     x_t: Num[Array, "*batch channels height width"],
     alpha: float,
     level: int,
-    spectrum: Sequence[float] | Float[np.ndarray, " bands"],
+    spectrum: Sequence[Number] | Float[np.ndarray, " bands"],
 ) -> Float[Array, "*batch channels height width"]:
     """Return a noise prediction of which only the coarse part asks a network: Eq. (24) with a Gaussian residual.
 
@@ -100,8 +101,9 @@ class CoarseFirst:
         How many times the image is halved at most, where the turning points are chosen.
     low : diffusers pipeline, optional
         Whose network predicts from pooled images instead. It has the same inputs.
-    steps : int
-        Of the run for which the expectation holds.
+    steps : int or sequence of float
+        Of the run for which the expectation holds: how many, as `scheduler.set_timesteps` lays them out, or the
+        scheduler's times themselves, where a pipeline has a list of its own (Flux).
 
     Attributes
     ----------
@@ -134,11 +136,11 @@ class CoarseFirst:
         self,
         pipeline: Any,
         spectrum: Spectrum,
-        tolerance: float = 0.02,
-        turning_points: Sequence[float] | None = None,
+        tolerance: Number = 0.02,
+        turning_points: Sequence[Number] | None = None,
         levels: int = 1,
         low: Any = None,
-        steps: int = 50,
+        steps: int | Sequence[Number] = 50,
     ) -> None:
         self._pipeline, self._scheduler = pipeline, pipeline.scheduler
         self._denoiser = _network(pipeline)
@@ -150,7 +152,7 @@ class CoarseFirst:
         self._spectrum = np.array(powers_and_weights(count - 1, spectrum)[0])
         self._field = StationaryField.of_spectrum(self._spectrum, channels=1)
         self._names = band_names(spectrum.size if isinstance(spectrum, MeasuredSpectrum) else 2 ** (count - 1))
-        run = _run(self._scheduler, whole_number("the number of steps", steps, least=1))
+        run = _run(self._scheduler, steps)
         real_number("tolerance", tolerance, 0)
         if turning_points is None:
             if not 1 <= whole_number("levels", levels) < count:
@@ -158,7 +160,8 @@ class CoarseFirst:
             self.turning_points, self.expected = self._within(tolerance, levels, run)
         else:
             self.turning_points = tuple(float(each) for each in turning_points)
-            if len(self.turning_points) >= count or not np.all(np.diff([-math.inf, *self.turning_points]) >= 0):
+            rising = all(a <= b for a, b in itertools.pairwise((-math.inf, *self.turning_points)))
+            if len(self.turning_points) >= count or not rising:
                 raise ValueError(
                     f"turning points are rising times, fewer than the {count} bands; got {told(turning_points)}"
                 )
@@ -177,23 +180,26 @@ class CoarseFirst:
         """Give the network back its own."""
         self._open.close()
 
-    def level(self, time: float) -> int:
+    def level(self, time: Number) -> int:
         """Return how many times the image is halved at a time of the scheduler."""
         return sum(time >= point for point in self.turning_points)
 
     def _predict(self, predict: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._pipeline.scheduler is not self._scheduler:
             raise ValueError("the scheduler was exchanged after CoarseFirst was made: make it anew")
-        bound = inspect.signature(uncompiled(self._denoiser).forward).bind(*args, **kwargs)
-        name, shown = next(iter(bound.arguments.items()))
-        if "timestep" not in bound.arguments:
-            raise ValueError(f"CoarseFirst needs a network that is told a timestep; {name} is shown alone")
-        mixture, time = upcoming(self._scheduler, bound.arguments["timestep"])
+        signature = inspect.signature(uncompiled(self._denoiser).forward)
+        given = signature.bind(*args, **kwargs).arguments
+        (name, shown), *_ = given.items()
+        if "timestep" not in given:
+            raise ValueError(
+                f"CoarseFirst needs a network that is told a `timestep`; this one is told {', '.join(given)}"
+            )
+        mixture, time = upcoming(self._scheduler, given["timestep"])
         schedule = schedule_of(self._scheduler)
         level = self.level(time_of(schedule, mixture, time))
         if level == 0:
             return predict(*args, **kwargs)
-        others = {key: value for key, value in bound.arguments.items() if key != name}
+        others = {key: value for key, value in given.items() if key != name}
         pooled = pooling(self._pipeline, self._denoiser, shown, others, level)
         size = pooled.image.shape[-2:]
         if depth(tuple(size)) + 1 != len(self._spectrum):
@@ -203,10 +209,12 @@ class CoarseFirst:
             )
 
         def small(x: Any, timestep: Any) -> Any:
-            bound.arguments.update({name: x.to(shown.dtype), **pooled.told, "timestep": timestep})
-            return (predict if self._low is None else self._low)(*bound.args, **bound.kwargs)
+            new = {**pooled.told, name: x.to(shown.dtype), "timestep": timestep}
+            placed = [new.get(each, value) for each, value in zip(signature.parameters, args, strict=False)]
+            network = predict if self._low is None else self._low
+            return network(*placed, **{each: new.get(each, value) for each, value in kwargs.items()})
 
-        return self._coarse(small, pooled, bound.arguments["timestep"], mixture, time, level)
+        return self._coarse(small, pooled, given["timestep"], mixture, time, level)
 
     def _coarse(
         self, small: Callable[..., Any], pooled: Pooling, told: Any, mixture: Mixture, time: float, level: int
@@ -246,12 +254,15 @@ class CoarseFirst:
     def _within(self, tolerance: float, levels: int, run: "list[_Visit]") -> tuple[tuple[float, ...], Expected]:
         """Return the earliest turning points of equal Wiener gain whose expected errors are within a tolerance."""
         schedule, low, high = schedule_of(self._scheduler), *_GAINS
+        noisiest = float(schedule.log_snr(schedule.end))
         self.turning_points = (math.inf,) * levels
         best = self.turning_points, self._expectation(run)
         for _ in range(_ROUNDS):
             middle = (low + high) / 2  # of the logarithm of the gain's odds, in which errors rise
-            times = np.asarray(schedule.time_at(middle - np.log(self._spectrum[:levels])))
-            self.turning_points = tuple(map(float, np.maximum.accumulate(times)))
+            log_snr = middle - np.log(self._spectrum[:levels])
+            times = np.asarray(schedule.time_at(np.maximum(log_snr, noisiest)))
+            times = np.maximum.accumulate(np.where(log_snr < noisiest, math.inf, times))
+            self.turning_points = tuple(map(float, times))
             found = self._expectation(run)
             if max(found.errors.values()) <= tolerance:
                 low, best = middle, (self.turning_points, found)
@@ -304,17 +315,24 @@ def _is_ancestral(scheduler: Any) -> bool:
     return name.startswith("DDPM") or "Ancestral" in name or "SDE" in name
 
 
-def _run(scheduler: Any, steps: int) -> list[_Visit]:
-    """Return where a run of so many steps calls its network, each signal power once, from noise to image."""
+def _run(scheduler: Any, steps: int | Sequence[Number]) -> list[_Visit]:
+    """Return where a run calls its network, each signal power once, from noise to image."""
+    if isinstance(steps, Sequence):
+        alphas = schedule_of(scheduler).alpha(np.array(steps, dtype=np.float64))
+        visits = [_Visit(float(alpha), float(time)) for alpha, time in zip(alphas, steps, strict=True)]
+        return sorted(visits)
     run = copy.deepcopy(scheduler)
     shifted = run.config.get("use_dynamic_shifting")
-    run.set_timesteps(steps, **({"mu": float(run.config.get("max_shift") or 1.0)} if shifted else {}))
+    run.set_timesteps(
+        whole_number("the number of steps", steps, least=1),
+        **({"mu": float(run.config.get("max_shift") or 1.0)} if shifted else {}),
+    )
     counted, schedule = hasattr(run, "step_index"), schedule_of(run)
-    visits = {}
+    seen = {}
     for index, timestep in enumerate(run.timesteps):
         mixture = mixture_at(run, index if counted else None, timestep)
-        visits[mixture.alpha] = _Visit(mixture.alpha, time_of(schedule, mixture, as_number(timestep)))
-    return [visits[alpha] for alpha in sorted(visits)]
+        seen[mixture.alpha] = _Visit(mixture.alpha, time_of(schedule, mixture, as_number(timestep)))
+    return [seen[alpha] for alpha in sorted(seen)]
 
 
 def _told(value: Any, time: float, tau: float, scheduler: Any, low_scheduler: Any) -> Any:
