@@ -154,42 +154,45 @@ def handover_errors(
         raise ValueError(f"images of {side} pixels are halved {depth(side)} times at most; got {deepest}")
     projections = [_projection(side, level, deepest) for level in range(depth(side) + 1)]
     power, spectrum = _grouped(field.power, size), field.spectrum
-    identity = np.eye(size**2)
-    direct = np.broadcast_to(identity, projections[0].shape).astype(complex)  # covariance of the direct run
-    mixed, apart = np.zeros_like(direct), np.zeros_like(direct)  # with the deviation, and of the deviation
-    for alpha, after, level in zip(np.maximum(alphas, LEAST_NOISE), [*alphas[1:], 1.0], levels, strict=True):
+    pooled = {level: _grouped(np.tile(field.pooled(level).power, 2 * [2**level]), size) for level in {*levels} - {0}}
+    # From the last step back: what the later steps make of a wave in the direct run, and by how much the other differs.
+    after, direct, apart = 1.0, np.ones_like(power), np.zeros_like(projections[0])
+    total = np.zeros_like(apart)  # covariance of the deviation
+    for alpha, level in zip(np.maximum(alphas, LEAST_NOISE)[::-1], [*levels][::-1], strict=True):
         noise = max(1 - alpha, LEAST_NOISE)
-        fresh = eta * np.sqrt((1 - after) / noise * (1 - alpha / after))
+        fresh = eta**2 * max((1 - after) / noise * (1 - alpha / after), 0.0)
         growth = np.sqrt(after / alpha)
-        weight = np.sqrt(max(1 - after - fresh**2, 0.0)) - growth * np.sqrt(noise)
-        exact = (np.sqrt(noise) / (alpha * power + noise))[..., None] * identity
-        used = exact if level == 0 else _coarse_operator(field, spectrum, projections, alpha, level, deepest)
-        one, other = growth * identity + weight * exact, growth * identity + weight * used
-        change = other - one
-        # The deviation d of the second run obeys d' = other d + (other - one) x, with x the direct run.
-        apart = other @ apart @ _adjoint(other) + change @ direct @ _adjoint(change)
-        cross = other @ mixed @ _adjoint(change)
-        apart = apart + cross + _adjoint(cross)
-        mixed = other @ mixed @ _adjoint(one) + change @ direct @ _adjoint(one)
-        direct = one @ direct @ _adjoint(one) + fresh**2 * identity
-    held = np.array([np.einsum("gij,gji->", each, apart).real for each in projections])
+        weight = np.sqrt(max(1 - after - fresh, 0.0)) - growth * np.sqrt(noise)
+        total += fresh * (apart @ _adjoint(apart))
+        exact = np.sqrt(noise) / (alpha * power + noise)
+        step, before = growth + weight * exact, apart
+        apart = before * step[:, None, :]
+        if level:
+            change = weight * _coarse_operator(pooled[level], spectrum, projections, alpha, level)
+            change[:, range(size**2), range(size**2)] -= weight * exact
+            apart += before @ change + direct[:, :, None] * change
+        direct = direct * step
+        after = alpha
+    total += apart @ _adjoint(apart)  # the first noise has unit variance
+    held = np.array([np.einsum("gij,gji->", each, total).real for each in projections])
     energy = np.maximum(held - np.append(held[1:], 0), 0)
     return np.sqrt(energy / (np.array(band_sizes(side)) * spectrum))
 
 
 def _coarse_operator(
-    field: StationaryField, spectrum: np.ndarray, projections: list[np.ndarray], alpha: float, level: int, deepest: int
+    low: np.ndarray, spectrum: np.ndarray, projections: list[np.ndarray], alpha: float, level: int
 ) -> np.ndarray:
-    """Return the noise prediction of `coarse_noise` with the exact pooled denoiser, as a matrix for each group."""
-    low = field.pooled(level).power
+    """Return the noise prediction of `coarse_noise` with the exact pooled denoiser, as a matrix for each group.
+
+    low: power of the wave of the pooled field onto which each wave folds.
+    """
     noise = float(matched_noise(alpha, level))
     predicted = np.sqrt(noise) / (float(matched_alpha(alpha, level)) * low + noise)
     scale = float(intensity_scale(alpha, level)) / 2**level
-    gains = scale * _grouped(np.tile(predicted, (2**level, 2**level)), 2**deepest)
-    operator = gains[..., None] * projections[level]
+    operator = (scale * predicted)[..., None] * projections[level]
     for m in range(level):
         detail = np.sqrt(1 - alpha) / (alpha * spectrum[m] + 1 - alpha)
-        operator = operator + detail * (projections[m] - projections[m + 1])
+        operator += detail * (projections[m] - projections[m + 1])
     return operator
 
 

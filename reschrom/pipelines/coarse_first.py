@@ -31,7 +31,7 @@ _KINDS = ("epsilon", "sample", "v_prediction", "flow_prediction")
 # How far half precision rounds a timestep, of its size.
 _HALF = 2.0**-8
 # Between which odds of a Wiener gain the turning points are sought, as logarithms, and in how many halvings.
-_GAINS, _ROUNDS = (-16.0, 2.0), 12
+_GAINS, _ROUNDS = (-16.0, 2.0), 9
 
 
 def coarse_noise(
