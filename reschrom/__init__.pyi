@@ -11,7 +11,7 @@ from .denoisers.sampling import ddim as ddim
 from .denoisers.sampling import predicted_noise as predicted_noise
 from .denoisers.sparse import ScaleMixture as ScaleMixture
 from .denoisers.stationary import StationaryField as StationaryField
-from .denoisers.stationary import handover_errors as handover_errors
+from .denoisers.stationary import handover as handover
 from .denoisers.windows import NearestImage as NearestImage
 from .denoisers.windows import WindowMixture as WindowMixture
 from .design.schedules import designed_schedule as designed_schedule

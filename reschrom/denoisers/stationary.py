@@ -9,6 +9,7 @@ the pooled grid's frequency: blocks of `4^level` waves, each a small matrix.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -126,15 +127,24 @@ class StationaryField:
         return StationaryField(folded.reshape(2**level, side, 2**level, side).sum(axis=(0, 2)), self.shape[0])
 
 
-def handover_errors(
-    field: StationaryField, alphas: ArrayLike, levels: Sequence[int], eta: Number = 0.0
-) -> Float[np.ndarray, " bands"]:
-    """Return how far drawing a field coarse first ends from drawing it directly, in every band, finest first.
+class Handover(NamedTuple):
+    """What drawing coarse first does to every band, finest first, in units of its standard deviation in the direct run.
 
-    The error of a band is the root-mean-square deviation between two runs of DDIM from the same noise, in units of the
-    band's standard deviation in the field: one run has the exact denoiser at full size, the other has at level m > 0
-    the exact denoiser of the pooled field and the formula of `coarse_noise` for the bands that it does not see. Exact
-    for the sampler as it is: both runs are linear in the noise.
+    change: of that standard deviation, signed. It is what a sliced Wasserstein distance between the two sees.
+    deviation: root mean square of the difference between two images from the same noise. No Wasserstein distance of the
+        band is larger.
+    """
+
+    change: Float[np.ndarray, " bands"]
+    deviation: Float[np.ndarray, " bands"]
+
+
+def handover(field: StationaryField, alphas: ArrayLike, levels: Sequence[int], eta: Number = 0.0) -> Handover:
+    """Return what drawing a field coarse first does to every band, compared with drawing it directly.
+
+    Two runs of DDIM are compared: one has the exact denoiser at full size, the other has at level m > 0 the exact
+    denoiser of the pooled field and the formula of `coarse_noise` for the bands that it does not see. Exact for the
+    sampler as it is, in as many steps as it has: both runs are linear in the noise.
 
     field: what is drawn; the formula is given the variances of its bands.
     alphas: rising signal powers of the steps, shape (steps,); the last step leads to the image, alpha = 1.
@@ -157,13 +167,14 @@ def handover_errors(
     pooled = {level: _grouped(np.tile(field.pooled(level).power, 2 * [2**level]), size) for level in {*levels} - {0}}
     # From the last step back: what the later steps make of a wave in the direct run, and by how much the other differs.
     after, direct, apart = 1.0, np.ones_like(power), np.zeros_like(projections[0])
-    total = np.zeros_like(apart)  # covariance of the deviation
+    totals = np.zeros((3, *apart.shape), complex)  # covariances of the direct run, of the other, of their difference
     for alpha, level in zip(np.maximum(alphas, LEAST_NOISE)[::-1], [*levels][::-1], strict=True):
         noise = max(1 - alpha, LEAST_NOISE)
         fresh = eta**2 * max((1 - after) / noise * (1 - alpha / after), 0.0)
+        if fresh:
+            totals += fresh * _covariances(direct, apart)
         growth = np.sqrt(after / alpha)
         weight = np.sqrt(max(1 - after - fresh, 0.0)) - growth * np.sqrt(noise)
-        total += fresh * (apart @ _adjoint(apart))
         exact = np.sqrt(noise) / (alpha * power + noise)
         step, before = growth + weight * exact, apart
         apart = before * step[:, None, :]
@@ -173,10 +184,16 @@ def handover_errors(
             apart += before @ change + direct[:, :, None] * change
         direct = direct * step
         after = alpha
-    total += apart @ _adjoint(apart)  # the first noise has unit variance
-    held = np.array([np.einsum("gij,gji->", each, total).real for each in projections])
-    energy = np.maximum(held - np.append(held[1:], 0), 0)
-    return np.sqrt(energy / (np.array(band_sizes(side)) * spectrum))
+    totals += _covariances(direct, apart)  # the first noise has unit variance
+    held = np.array([np.einsum("gij,xgji->x", each, totals).real for each in projections])
+    straight, coarse, difference = np.sqrt(np.maximum(held - np.append(held[1:], np.zeros((1, 3)), axis=0), 0)).T
+    return Handover(coarse / straight - 1, difference / straight)
+
+
+def _covariances(direct: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Return what white noise becomes in the direct run, in the other and in their difference."""
+    first = direct[:, :, None] * np.eye(direct.shape[1])
+    return np.stack([each @ _adjoint(each) for each in (first, first + apart, apart)])
 
 
 def _coarse_operator(

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, one_signal_power, real_number, told, whole_number
-from reschrom.denoisers.stationary import StationaryField, handover_errors
+from reschrom.denoisers.stationary import StationaryField, handover
 from reschrom.pipelines.adapter import claimed, denoisers_of, estimate_and_noise, replaced_method, uncompiled
 from reschrom.pipelines.pooling import Pooling, pooling
 from reschrom.pipelines.scheduler import Mixture, as_number, mixture_at, prediction_of, schedule_of, time_of, upcoming
@@ -58,15 +58,17 @@ def coarse_noise(
 
 
 class Expected(NamedTuple):
-    """What a `CoarseFirst` block expects of a run.
+    """What a `CoarseFirst` block expects of a run, of every band by name, finest first.
 
-    errors: of every band, finest first, by name: as `handover_errors`.
-    cost: pixels that the network sees, as a share of those of the plain run. That is the share of multiply-adds of a
-        convolutional network; attention costs less still.
+    errors: the change of the band's standard deviation against the plain run, as a share of it, 0 or more.
+    deviations: the root-mean-square difference from the plain run from the same noise, as a share of the same.
+    pixels: how many the network sees, as a share of the plain run's. So many are its multiply-adds where it is
+        convolutional; attention costs less still, and another network `low` has a cost of its own.
     """
 
     errors: dict[str, float]
-    cost: float
+    deviations: dict[str, float]
+    pixels: float
 
 
 class CoarseFirst:
@@ -79,9 +81,9 @@ class CoarseFirst:
     timesteps and is passed as it is; where it would lie before timestep 0, as 0. All other inputs stay the same, but
     for the places of tokens, which are those of the smaller image.
 
-    The expected errors are exact for DDIM (or ancestral sampling, where the scheduler draws fresh noise) with exact
-    denoisers of a stationary Gaussian field of that spectrum. A network adds its own error at the smaller size: it
-    should have learned images of that size, each noised until its own alpha is small.
+    What is expected is exact for DDIM (or ancestral sampling, where the scheduler draws fresh noise) with exact
+    denoisers of a stationary Gaussian field of that spectrum: `handover`. A network adds its own error at the smaller
+    size. It should have learned images of that size, and from the same noise it draws other images than at full size.
 
     Parameters
     ----------
@@ -92,8 +94,8 @@ class CoarseFirst:
         Variance per coefficient of every band of what the pipeline generates, finest first, in the units of its
         latents or pixels, as `measure_spectrum` finds it.
     tolerance : float
-        The largest expected error of a band, as a share of its standard deviation. The turning points are the earliest
-        for which it holds, each where the Wiener gain of the band that appears there is the same.
+        The largest expected error of a band. The turning points are the latest in generation for which it holds, each
+        where the Wiener gain of the band that appears there is the same.
     turning_points : sequence of float, optional
         Rising times of the scheduler instead: from the m-th on, towards noise, the image is halved m times. Empty for
         the plain run.
@@ -110,7 +112,7 @@ class CoarseFirst:
     turning_points : tuple of float
         Rising times of the scheduler; infinite where a level is never used.
     expected : Expected
-        Error of every band, and cost.
+        Error of every band, and the pixels that remain.
 
     Raises
     ------
@@ -128,7 +130,7 @@ class CoarseFirst:
     >>> spectrum = [0.01, 0.05, 0.25, 1.0, 2.0, 20.0]
     >>> with CoarseFirst(pipeline, spectrum, turning_points=[400], steps=10) as coarse:
     ...     image = pipeline(num_inference_steps=10).images[0]
-    >>> image.size, round(coarse.expected.cost, 2)
+    >>> image.size, round(coarse.expected.pixels, 2)
     ((32, 32), 0.55)
     """
 
@@ -247,12 +249,14 @@ class CoarseFirst:
         """Return what is expected of a run with the turning points as they are."""
         levels = [self.level(visit.time) for visit in run]
         fresh = float(_is_ancestral(self._scheduler))
-        errors = handover_errors(self._field, [visit.alpha for visit in run], levels, fresh)
-        cost = float(np.mean([0.25**level for level in levels]))
-        return Expected(dict(zip(self._names, map(float, errors), strict=True)), cost)
+        change, deviation = handover(self._field, [visit.alpha for visit in run], levels, fresh)
+        errors, deviations = (
+            dict(zip(self._names, map(float, each), strict=True)) for each in (np.abs(change), deviation)
+        )
+        return Expected(errors, deviations, float(np.mean([0.25**level for level in levels])))
 
     def _within(self, tolerance: float, levels: int, run: "list[_Visit]") -> tuple[tuple[float, ...], Expected]:
-        """Return the earliest turning points of equal Wiener gain whose expected errors are within a tolerance."""
+        """Return the turning points of the largest equal Wiener gain whose expected errors are within a tolerance."""
         schedule, low, high = schedule_of(self._scheduler), *_GAINS
         noisiest = float(schedule.log_snr(schedule.end))
         self.turning_points = (math.inf,) * levels

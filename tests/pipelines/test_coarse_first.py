@@ -18,11 +18,10 @@ from reschrom import (
     StationaryField,
     UpsampleGuidance,
     band_energies,
-    band_sizes,
     bands,
     coarse_noise,
     downsample,
-    handover_errors,
+    handover,
     intensity_scale,
     matched_alpha,
     matched_time,
@@ -51,15 +50,12 @@ WHITE_BANDS = BySize(*(GaussianField(np.array(SPECTRUM[m:]) / 4**m) for m in ran
 WAVES = BySize(*(STATIONARY.pooled(m) for m in range(3)))
 
 
-def final(pipeline, count, steps):
-    """Sample without the pipeline's clipping to colours, and return images (N, C, H, W)."""
-    scheduler = pipeline.scheduler
+def final(pipeline, x, steps):
+    """Sample without the pipeline's clipping to colours, from noise x."""
+    scheduler, generator = pipeline.scheduler, torch.Generator().manual_seed(5)
     scheduler.set_timesteps(steps)
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn((count, *pipeline.unet.shape), generator=generator)
     for t in scheduler.timesteps:
-        output = pipeline.unet(scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x, t)
-        x = scheduler.step(output.sample, t, x, **draws(scheduler, generator)).prev_sample
+        x = scheduler.step(pipeline.unet(x, t).sample, t, x, **draws(scheduler, generator)).prev_sample
     return x.double().numpy()
 
 
@@ -70,7 +66,6 @@ def draws(scheduler, generator):
 def exact_pipeline(posterior, scheduler, prediction="epsilon"):
     network = tiny.ExactNetwork(posterior, Schedule.from_diffusers(scheduler), prediction)
     network.register_to_config(out_channels=3)
-    network.shape = (3, 8, 8)
     return diffusers.DDPMPipeline(network, scheduler)
 
 
@@ -101,26 +96,39 @@ def test_coarse_noise_is_the_exact_prediction_in_double_precision(level):
     np.testing.assert_allclose(coarse_noise(predict, x, alpha, level, SPECTRUM), right, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings", "eta"),
-    [(diffusers.DDIMScheduler, {}, 0.0), (diffusers.DDPMScheduler, {}, 1.0)],
-    ids=["DDIM", "DDPM"],
-)
-def test_a_stationary_field_is_missed_by_as_much_as_predicted(kind, settings, eta):
-    scheduler = kind(beta_schedule="squaredcos_cap_v2", clip_sample=False, **settings)
-    pipeline = exact_pipeline(WAVES, scheduler)
-    direct = final(pipeline, 1000, 20)
+def test_a_stationary_field_is_changed_as_predicted_by_ddim():
+    """From every unit of noise in turn: what all become is the covariance of a run, and nothing is left to chance."""
+    scheduler = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False)
+    pipeline = exact_pipeline(
+        BySize(*(StationaryField.of_spectrum(SPECTRUM, 1).pooled(m) for m in range(3))), scheduler
+    )
+    units = torch.eye(64).reshape(64, 1, 8, 8)
+    direct = final(pipeline, units, 20)
     with CoarseFirst(pipeline, SPECTRUM, turning_points=[300, 600], steps=20) as coarse:
-        found = final(pipeline, 1000, 20)
-    measured = band_energies(found - direct).mean(axis=-1) / (3 * np.array(band_sizes(8)) * STATIONARY.spectrum)
-    expected = np.array(list(coarse.expected.errors.values()))
-    # 1000 images of 3 channels: the squares of the coarsest band that moves have 9,000 coefficients, 0.75 % of rms
-    np.testing.assert_allclose(np.sqrt(measured[:-1]), expected[:-1], rtol=0.015)
-    assert np.all(expected[:-1] > 5e-3)
-    assert coarse.expected.cost == np.mean([0.25 ** coarse.level(float(t)) for t in scheduler.timesteps])
+        found = final(pipeline, units, 20)
+    plain, other, apart = (np.sqrt(band_energies(each).sum(axis=-1)) for each in (direct, found, found - direct))
+    # 1 % is asked for; networks of single precision leave 1e-3
+    expected = coarse.expected
+    np.testing.assert_allclose(np.abs(other / plain - 1), [*expected.errors.values()], rtol=3e-3, atol=3e-5)
+    np.testing.assert_allclose((apart / plain)[:-1], [*expected.deviations.values()][:-1], rtol=3e-3)
+    assert min([*expected.errors.values()][:-1]) > 1e-3
+    assert expected.pixels == np.mean([0.25 ** coarse.level(float(t)) for t in scheduler.timesteps])
+
+
+def test_a_stationary_field_is_changed_as_predicted_by_ancestral_sampling():
+    scheduler = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False)
+    pipeline = exact_pipeline(WAVES, scheduler)
+    noise = torch.randn(1000, 3, 8, 8, generator=generators(1)[0])
+    direct = final(pipeline, noise, 20)
+    with CoarseFirst(pipeline, SPECTRUM, turning_points=[300, 600], steps=20) as coarse:
+        found = final(pipeline, noise, 20)
+    plain, apart = (np.sqrt(band_energies(each).sum(axis=-1)) for each in (direct, found - direct))
+    # the coarsest band that moves has 9,000 coefficients: 0.75 % each way
+    expected = [*coarse.expected.deviations.values()]
+    np.testing.assert_allclose((apart / plain)[:-1], expected[:-1], rtol=0.02)
     levels = [coarse.level(float(t)) for t in scheduler.timesteps]
     alphas = scheduler.alphas_cumprod[scheduler.timesteps].double().numpy()
-    np.testing.assert_allclose(expected, handover_errors(STATIONARY, alphas, levels, eta), rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(expected, handover(STATIONARY, alphas, levels, 1.0).deviation, rtol=1e-4, atol=1e-9)
 
 
 LINEAR = {"beta_schedule": "linear"}
@@ -201,7 +209,7 @@ def test_with_every_turning_point_off_it_is_the_plain_run_to_the_bit(name):
     for points in ([], [np.inf, np.inf]):
         with CoarseFirst(made(name), SPECTRUM, turning_points=points, steps=4) as coarse:
             assert torch.equal(run(name), before)
-        assert coarse.expected.cost == 1
+        assert coarse.expected.pixels == 1
         assert set(coarse.expected.errors.values()) == {0.0}
     assert vars(network(name)) == attributes
 
@@ -229,7 +237,7 @@ def test_every_pipeline_runs_with_fewer_pixels_and_is_given_back(name):
     assert heard == plain
     assert min(sizes) * 4 == max(sizes)
     # PNDM calls its network twice at one time
-    assert name == "stable_diffusion" or np.mean(sizes) / max(sizes) == pytest.approx(coarse.expected.cost)
+    assert name == "stable_diffusion" or np.mean(sizes) / max(sizes) == pytest.approx(coarse.expected.pixels)
     assert torch.equal(run(name), before)
 
 
@@ -336,11 +344,11 @@ def test_a_low_resolution_network_predicts_from_pooled_images():
 @pytest.mark.parametrize("levels", [1, 2])
 def test_turning_points_are_chosen_within_the_tolerance(levels):
     pipeline, costs = tiny.ddim(), []
-    for tolerance in (0.1, 0.03, 0.01):
+    for tolerance in (0.1, 0.03, 0.005):
         coarse = CoarseFirst(pipeline, SPECTRUM, tolerance, levels=levels)
         assert 0 < max(coarse.expected.errors.values()) <= tolerance
         assert len(coarse.turning_points) == levels
-        costs.append(coarse.expected.cost)
+        costs.append(coarse.expected.pixels)
         # the same turning points, given, expect the same
         given = CoarseFirst(pipeline, SPECTRUM, turning_points=coarse.turning_points)
         assert given.expected == coarse.expected
