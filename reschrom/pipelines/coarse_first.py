@@ -28,6 +28,8 @@ from reschrom.theory.spectrum import MeasuredSpectrum, Spectrum, loaded, varianc
 
 # What a network may predict, of an image that it is shown at unit intensity or on the straight path of a flow.
 _KINDS = ("epsilon", "sample", "v_prediction", "flow_prediction")
+# Pipelines that make another prediction of their network's than their scheduler says.
+_ESTIMATING = ("PRXPixel",)
 # How far half precision rounds a timestep, of its size.
 _HALF = 2.0**-8
 # Between which odds of a Wiener gain the turning points are sought, as logarithms, and in how many halvings.
@@ -286,11 +288,15 @@ def _network(pipeline: Any) -> Any:
     """Return the one network of a pipeline, after checking that it sees a noised image alone."""
     networks = denoisers_of(pipeline)
     network, name = networks[0], type(pipeline).__name__
+    if name.startswith(_ESTIMATING):
+        raise TypeError(f"the network of {name} predicts images, which the pipeline turns into a flow by itself")
     if len(networks) > 1 or network not in (getattr(pipeline, each, None) for each in ("unet", "transformer")):
         raise TypeError(f"CoarseFirst needs a pipeline with one `unet` or `transformer`; got {name}")
     config = getattr(network, "config", None) or {}
-    channels = config.get("in_channels")
-    predicted = config.get("out_channels") or channels
+    channels: Any = config.get("in_channels")
+    predicted: Any = config.get("out_channels") or channels
+    if hasattr(pipeline, "_pack_latents") and channels == predicted * (config.get("patch_size") or 1) ** 2:
+        predicted = channels  # of tokens, into which Qwen-Image packs patches
     learned = str(pipeline.scheduler.config.get("variance_type")).startswith("learned")
     besides = any(getattr(pipeline, part, None) is not None for part in ("controlnet", "adapter", "vocoder"))
     if not isinstance(channels, int) or besides:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from reschrom.pipelines.geometry import image_layout
 from reschrom.pipelines.texts import tensors_in
 
-# Arguments that hold one number for each token of the image in a form of the class's own.
-_BY_TOKEN = ("image_rotary_emb", "freqs_cis", "freqs_cos", "freqs_sin")
+# Arguments that hold something for each token of the image, in a form of the class's own; the last with tokens alone.
+_BY_TOKEN = ("image_rotary_emb", "freqs_cis", "img_mask", "attention_mask")
 
 
 class Pooling(NamedTuple):
@@ -45,7 +45,8 @@ def pooling(pipeline: Any, denoiser: Any, shown: Any, told: dict[str, Any], leve
             f"CoarseFirst needs a network that is shown images (N, C, H, W) or their tokens; {name} shows it "
             f"{f'the shape {tuple(shown.shape)}' if hasattr(shown, 'shape') else type(shown).__name__}"
         )
-    if any(told.get(each) is not None for each in _BY_TOKEN) or any(x.ndim > 3 for x in tensors_in(told)):
+    by_token = _BY_TOKEN if shown.ndim == 3 else _BY_TOKEN[:-1]
+    if any(told.get(each) is not None for each in by_token) or any(x.ndim > 3 for x in tensors_in(told)):
         raise ValueError(f"CoarseFirst cannot halve what {name} shows its network besides the image")
     if shown.ndim == 4:
         if hasattr(pipeline, "_unpatchify_latents"):
