@@ -146,8 +146,8 @@ class CoarseFirst:
         low: Any = None,
         steps: int | Sequence[Number] = 50,
     ) -> None:
-        self._pipeline, self._scheduler = pipeline, pipeline.scheduler
         self._denoiser = _network(pipeline)
+        self._pipeline, self._scheduler = pipeline, pipeline.scheduler
         self._low = None if low is None else _network(low)
         self._low_scheduler = self._scheduler if low is None else low.scheduler
         self._kind, self._low_kind = (_kind(each) for each in (self._scheduler, self._low_scheduler))

@@ -9,6 +9,7 @@ from .designed import errors_by_steps as errors_by_steps
 from .designed import noise_levels as noise_levels
 from .designed import time_shares as time_shares
 from .designed import timestep_lists as timestep_lists
+from .handover import handover_by_time as handover_by_time
 from .measured import centroid_spread as centroid_spread
 from .measured import energies as energies
 from .measured import guidance_chromatography as guidance_chromatography
