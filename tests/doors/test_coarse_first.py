@@ -48,7 +48,7 @@ def exchanged():
 
 
 def latent():
-    return tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler())
+    return tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False))
 
 
 def wide_unet():
