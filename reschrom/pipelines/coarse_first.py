@@ -6,7 +6,6 @@ guidance and its scheduler stay as they are.
 """
 
 import contextlib
-import copy
 import inspect
 import itertools
 import math
@@ -18,18 +17,15 @@ from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, one_signal_power, real_number, told, whole_number
 from reschrom.denoisers.stationary import StationaryField, handover
-from reschrom.pipelines.adapter import claimed, denoisers_of, estimate_and_noise, replaced_method, uncompiled
+from reschrom.pipelines.adapter import claimed, estimate_and_noise, replaced_method, uncompiled
+from reschrom.pipelines.asked import Visit, is_ancestral, known_kind, network_of, visits
 from reschrom.pipelines.pooling import Pooling, pooling
-from reschrom.pipelines.scheduler import Mixture, as_number, mixture_at, prediction_of, schedule_of, time_of, upcoming
+from reschrom.pipelines.scheduler import Mixture, as_number, schedule_of, time_of, upcoming
 from reschrom.theory.bands import band_names, bands, depth, from_bands, upsample
 from reschrom.theory.chromatography import powers_and_weights
 from reschrom.theory.matching import intensity_scale, matched_alpha
 from reschrom.theory.spectrum import MeasuredSpectrum, Spectrum, loaded, variances
 
-# What a network may predict, of an image that it is shown at unit intensity or on the straight path of a flow.
-_KINDS = ("epsilon", "sample", "v_prediction", "flow_prediction")
-# Pipelines that make another prediction of their network's than their scheduler says.
-_ESTIMATING = ("PRXPixel",)
 # How far half precision rounds a timestep, of its size.
 _HALF = 2.0**-8
 # Between which odds of a Wiener gain the turning points are sought, as logarithms, and in how many halvings.
@@ -146,17 +142,17 @@ class CoarseFirst:
         low: Any = None,
         steps: int | Sequence[Number] = 50,
     ) -> None:
-        self._denoiser = _network(pipeline)
+        self._denoiser = network_of(pipeline)
         self._pipeline, self._scheduler = pipeline, pipeline.scheduler
-        self._low = None if low is None else _network(low)
+        self._low = None if low is None else network_of(low)
         self._low_scheduler = self._scheduler if low is None else low.scheduler
-        self._kind, self._low_kind = (_kind(each) for each in (self._scheduler, self._low_scheduler))
+        self._kind, self._low_kind = (known_kind(each) for each in (self._scheduler, self._low_scheduler))
         spectrum = loaded(spectrum)
         count = len(variances(spectrum))
         self._spectrum = np.array(powers_and_weights(count - 1, spectrum)[0])
         self._field = StationaryField.of_spectrum(self._spectrum, channels=1)
         self._names = band_names(spectrum.size if isinstance(spectrum, MeasuredSpectrum) else 2 ** (count - 1))
-        run = _run(self._scheduler, steps)
+        run = visits(self._scheduler, steps)
         real_number("tolerance", tolerance, 0)
         if turning_points is None:
             if not 1 <= whole_number("levels", levels) < count:
@@ -247,17 +243,17 @@ class CoarseFirst:
             prediction = _joined(prediction, upsample(said[:, channels:], level))
         return _with(output, pooled.pack_large(prediction))
 
-    def _expectation(self, run: "list[_Visit]") -> Expected:
+    def _expectation(self, run: "list[Visit]") -> Expected:
         """Return what is expected of a run with the turning points as they are."""
         levels = [self.level(visit.time) for visit in run]
-        fresh = float(_is_ancestral(self._scheduler))
+        fresh = float(is_ancestral(self._scheduler))
         change, deviation = handover(self._field, [visit.alpha for visit in run], levels, fresh)
         errors, deviations = (
             dict(zip(self._names, map(float, each), strict=True)) for each in (np.abs(change), deviation)
         )
         return Expected(errors, deviations, float(np.mean([0.25**level for level in levels])))
 
-    def _within(self, tolerance: float, levels: int, run: "list[_Visit]") -> tuple[tuple[float, ...], Expected]:
+    def _within(self, tolerance: float, levels: int, run: "list[Visit]") -> tuple[tuple[float, ...], Expected]:
         """Return the turning points of the largest equal Wiener gain whose expected errors are within a tolerance."""
         schedule, low, high = schedule_of(self._scheduler), *_GAINS
         noisiest = float(schedule.log_snr(schedule.end))
@@ -275,74 +271,6 @@ class CoarseFirst:
             else:
                 high = middle
         return best
-
-
-class _Visit(NamedTuple):
-    """Where a run calls its network: signal power, and time of the scheduler."""
-
-    alpha: float
-    time: float
-
-
-def _network(pipeline: Any) -> Any:
-    """Return the one network of a pipeline, after checking that it sees a noised image alone."""
-    networks = denoisers_of(pipeline)
-    network, name = networks[0], type(pipeline).__name__
-    if name.startswith(_ESTIMATING):
-        raise TypeError(f"the network of {name} predicts images, which the pipeline turns into a flow by itself")
-    if len(networks) > 1 or network not in (getattr(pipeline, each, None) for each in ("unet", "transformer")):
-        raise TypeError(f"CoarseFirst needs a pipeline with one `unet` or `transformer`; got {name}")
-    config = getattr(network, "config", None) or {}
-    channels: Any = config.get("in_channels")
-    predicted: Any = config.get("out_channels") or channels
-    if hasattr(pipeline, "_pack_latents") and channels == predicted * (config.get("patch_size") or 1) ** 2:
-        predicted = channels  # of tokens, into which Qwen-Image packs patches
-    learned = str(pipeline.scheduler.config.get("variance_type")).startswith("learned")
-    besides = any(getattr(pipeline, part, None) is not None for part in ("controlnet", "adapter", "vocoder"))
-    if not isinstance(channels, int) or besides:
-        raise TypeError(
-            f"CoarseFirst needs a network that states its channels, with no ControlNet or adapter beside it; got {name}"
-        )
-    if predicted not in ((2 * channels,) if learned else (channels, 2 * channels)):
-        raise TypeError(
-            f"CoarseFirst needs a network that sees the noised image alone; that of {name} sees {channels} channels "
-            f"and predicts {predicted}"
-        )
-    return network
-
-
-def _kind(scheduler: Any) -> str:
-    """Return what a network predicts, after checking that its images are shown in a known way."""
-    kind = prediction_of(scheduler)
-    if kind not in _KINDS:
-        raise ValueError(f"CoarseFirst needs a network that predicts one of {', '.join(_KINDS)}; this one {kind}")
-    return kind
-
-
-def _is_ancestral(scheduler: Any) -> bool:
-    """Whether a sampler draws fresh noise at every step."""
-    name = type(scheduler).__name__
-    return name.startswith("DDPM") or "Ancestral" in name or "SDE" in name
-
-
-def _run(scheduler: Any, steps: int | Sequence[Number]) -> list[_Visit]:
-    """Return where a run calls its network, each signal power once, from noise to image."""
-    if isinstance(steps, Sequence):
-        alphas = schedule_of(scheduler).alpha(np.array(steps, dtype=np.float64))
-        visits = [_Visit(float(alpha), float(time)) for alpha, time in zip(alphas, steps, strict=True)]
-        return sorted(visits)
-    run = copy.deepcopy(scheduler)
-    shifted = run.config.get("use_dynamic_shifting")
-    run.set_timesteps(
-        whole_number("the number of steps", steps, least=1),
-        **({"mu": float(run.config.get("max_shift") or 1.0)} if shifted else {}),
-    )
-    counted, schedule = hasattr(run, "step_index"), schedule_of(run)
-    seen = {}
-    for index, timestep in enumerate(run.timesteps):
-        mixture = mixture_at(run, index if counted else None, timestep)
-        seen[mixture.alpha] = _Visit(mixture.alpha, time_of(schedule, mixture, as_number(timestep)))
-    return [seen[alpha] for alpha in sorted(seen)]
 
 
 def _told(value: Any, time: float, tau: float, scheduler: Any, low_scheduler: Any) -> Any:
