@@ -10,6 +10,8 @@ from .denoisers.network import Denoiser as Denoiser
 from .denoisers.sampling import ddim as ddim
 from .denoisers.sampling import predicted_noise as predicted_noise
 from .denoisers.sparse import ScaleMixture as ScaleMixture
+from .denoisers.stationary import StationaryField as StationaryField
+from .denoisers.stationary import handover as handover
 from .denoisers.windows import NearestImage as NearestImage
 from .denoisers.windows import WindowMixture as WindowMixture
 from .design.schedules import designed_schedule as designed_schedule
@@ -31,6 +33,8 @@ from .pipelines.cascade import cascaded_noise as cascaded_noise
 from .pipelines.cascade import residual_target as residual_target
 from .pipelines.cascade_unet import CascadedUNet as CascadedUNet
 from .pipelines.chromatograph import Chromatograph as Chromatograph
+from .pipelines.coarse_first import CoarseFirst as CoarseFirst
+from .pipelines.coarse_first import coarse_noise as coarse_noise
 from .pipelines.guidance import GuidanceSchedule as GuidanceSchedule
 from .pipelines.load import load_pipeline as load_pipeline
 from .pipelines.losses import band_losses as band_losses

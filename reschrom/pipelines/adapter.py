@@ -165,8 +165,10 @@ def _drivable(pipeline: Any) -> Any:
     return unet
 
 
-# The blocks that change what a network predicts, and the networks.
+# The blocks that change what a network predicts, and the networks. Those that show it an image of another size know the
+# time of the scheduler's image alone, so that one within the other would be told a wrong time.
 _CLAIMED: set[tuple[str, int]] = set()
+_RESIZING = ("CoarseFirst", "UpsampleGuidance")
 
 
 @contextmanager
@@ -178,6 +180,9 @@ def claimed(denoiser: Any, block: str, around: str = "") -> Iterator[None]:
     claim = (block, id(denoiser))
     if claim in _CLAIMED:
         raise ValueError(f"{block} is open on this pipeline already; one at a time")
+    other = next((name for name in _RESIZING if block in _RESIZING and (name, id(denoiser)) in _CLAIMED), None)
+    if other is not None:
+        raise ValueError(f"{other} is open on this pipeline, and {block} shows its network another size too; use one")
     if (around, id(denoiser)) in _CLAIMED:
         raise ValueError(f"{around} belongs inside the block of {block}: open it afterwards")
     compiled = vars(denoiser).get("_compiled_call_impl")
