@@ -35,10 +35,10 @@ from .pipelines.load import load_pipeline as load_pipeline
 from .pipelines.losses import band_losses as band_losses
 from .pipelines.losses import rates_from_losses as rates_from_losses
 from .pipelines.losses import rates_from_sampling as rates_from_sampling
+from .pipelines.prompt_weights import by_band as by_band
+from .pipelines.prompt_weights import heaviside as heaviside
+from .pipelines.prompt_weights import ramp as ramp
 from .pipelines.prompts import PromptSchedule as PromptSchedule
-from .pipelines.prompts import by_band as by_band
-from .pipelines.prompts import heaviside as heaviside
-from .pipelines.prompts import ramp as ramp
 from .pipelines.threshold import estimate_at as estimate_at
 from .pipelines.threshold import threshold as threshold
 from .pipelines.threshold import thresholded as thresholded

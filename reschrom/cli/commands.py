@@ -237,10 +237,16 @@ def _write_measured(
 
 
 def _switch(arguments: argparse.Namespace) -> int:
-    from reschrom.cli.drawing import switch_report
+    if arguments.out is not None:
+        _check_destination(arguments.out, kinds=(".png", ".svg"))
+    from reschrom.cli.switching import switched
 
-    for line in switch_report(arguments):
+    answer = switched(arguments)
+    for line in answer.lines:
         print(line)
+    if arguments.out is not None:
+        with replacing(arguments.out) as temporary:
+            answer.figure().savefig(temporary, dpi=200)
     return 0
 
 

@@ -28,6 +28,7 @@ from reschrom._arrays import numpy_array, real_number, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule, is_flow
+from reschrom.theory.shares import check_clock
 from reschrom.theory.spectrum import Spectrum, variances
 
 # The width, in l = log sigma, of the step to the image itself, where that clock has no end. The work of a step is the
@@ -35,7 +36,6 @@ from reschrom.theory.spectrum import Spectrum, variances
 # missing grows as sigma^2, g e^(2 l) up to l = 0, so its rate is 2 g e^(2 l) and the integral sqrt(2 g).
 _LAST_WIDTH = 2.0
 _LEAST_SIGMA = 0.002  # of Karras et al. (2022)
-_SEEN, _BEYOND = 0.1, 0.01  # of the time of a schedule: what its chromatogram covers at least, and leaves at most
 _FINE = 1000  # times to choose from, where the schedule has no whole timesteps
 EQUAL = ("error", "variance", "signal")
 
@@ -97,7 +97,7 @@ def designed_timesteps(
     done = np.concatenate([[0.0], np.cumsum(work)])
     if not done[-1] > 0:
         raise ValueError("the chosen bands generate no signal at any timestep")
-    _check_clock(chromatogram, schedule)
+    check_clock(chromatogram, schedule)
     wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], np.arange(len(times)))
     wanted[0] = len(times) - 1
     chosen: list[int] | list[float] = times[_distinct(np.rint(wanted).astype(int), 1)].tolist()
@@ -113,19 +113,6 @@ def _clock(schedule: Schedule) -> np.ndarray:
     if not math.isfinite(schedule.end):
         raise ValueError(f"the {schedule.name} schedule has no last time to begin with")
     return np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
-
-
-def _check_clock(chromatogram: Chromatogram, schedule: Schedule) -> None:
-    """Refuse a chromatogram whose times are not those of the schedule."""
-    first, last = chromatogram.edges[[0, -1]]
-    start, end = schedule.start, schedule.end
-    if min(last, end) - max(first, start) < _SEEN * (end - start) or max(start - first, last - end) > _BEYOND * (
-        end - start
-    ):
-        raise ValueError(
-            f"a chromatogram in the units of the schedule is needed, whose times run from {start:g} to {end:g}; "
-            f"got one from {first:g} to {last:g}"
-        )
 
 
 def list_taken(scheduler: Any) -> str:

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.patheffects import Normal, Stroke
 
@@ -31,19 +32,9 @@ def scaled_shares(chromatogram: Chromatogram) -> Float[np.ndarray, "bands steps"
     return shares / np.where(largest > 0, largest, 1)
 
 
-@styled
-def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ()) -> Figure:
-    """Draw a measurement as a heat map, each time scaled by its largest share, with its ridge and those of theories.
-
-    theories: at most two, the paper's and that of a spectrum (`Chromatogram.expected`).
-    The ridge is the share-weighted mean resolution; the band around that of a measurement is its 95 % interval.
-    """
-    said, top = words(chromatogram), len(chromatogram.rates) - 1
-    title = "\n".join(textwrap.wrap(said.headline, 66))
-    facts = "\n".join(textwrap.wrap(said.facts[:1].upper() + said.facts[1:], 96))
-    lines = title.count("\n") + facts.count("\n")
-    figure = Figure(figsize=(WIDTH, 4.1 + 0.2 * lines))
-    axes = figure.subplots()
+def scaled_map(axes: Axes, chromatogram: Chromatogram) -> QuadMesh:
+    """Draw a heat map in which each time is scaled by its largest share, coarse at the bottom."""
+    top = len(chromatogram.rates) - 1
     mesh = axes.pcolormesh(
         chromatogram.edges,
         np.arange(top + 2) - 0.5,
@@ -57,11 +48,28 @@ def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ())
     axes.set_ylabel(chromatogram.band_kind)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.5, top + 0.5)
+    return mesh
+
+
+@styled
+def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ()) -> Figure:
+    """Draw a measurement as a heat map, each time scaled by its largest share, with its ridge and those of theories.
+
+    theories: at most two, the paper's and that of a spectrum (`Chromatogram.expected`).
+    The ridge is the share-weighted mean resolution; the band around that of a measurement is its 95 % interval.
+    """
+    said, top = words(chromatogram), len(chromatogram.rates) - 1
+    title = "\n".join(textwrap.wrap(said.headline, 66))
+    facts = "\n".join(textwrap.wrap(said.facts[:1].upper() + said.facts[1:], 96))
+    lines = title.count("\n") + facts.count("\n")
+    figure = Figure(figsize=(WIDTH, 4.1 + 0.2 * lines))
+    axes = figure.subplots()
+    mesh = scaled_map(axes, chromatogram)
     if chromatogram.replicates is not None:
         low, high = chromatogram.ridge_interval()
         axes.fill_between(chromatogram.times, top - high, top - low, color="white", alpha=0.25, linewidth=0)
     for each, style in zip((*theories[:2], chromatogram), (*THEORY_STYLES[: len(theories)], MEASURED), strict=True):
-        _draw_ridge(axes, each, style, "measured" if each is chromatogram else each.name)
+        draw_ridge(axes, each, style, "measured" if each is chromatogram else each.name)
     time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1], "timestep   (noise on the left, image on the right)")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11.5)
     axes.set_title(facts, fontweight="normal", fontsize=8.5, color="#555555")
@@ -80,7 +88,8 @@ def ridge_map(chromatogram: Chromatogram, theories: Sequence[Chromatogram] = ())
     return figure
 
 
-def _draw_ridge(axes: Axes, chromatogram: Chromatogram, style: object, label: str) -> None:
+def draw_ridge(axes: Axes, chromatogram: Chromatogram, style: object, label: str) -> None:
+    """Draw the mean resolution over time as a white line with a dark edge, to be seen on any heat map."""
     (line,) = axes.plot(
         chromatogram.times,
         len(chromatogram.rates) - 1 - chromatogram.ridge(),

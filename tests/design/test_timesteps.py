@@ -381,7 +381,7 @@ def test_a_mistake_gives_one_clear_error(settings, message):
         (["--model", "m", "--size", "8"], r"--size goes with --schedule"),
         (["--schedule", "cosine", "--size", "8", "--spectrum", "a.json", "1"], r"one file, or numbers; got a\.json 1"),
         (["--schedule", "cosine", "--size", "8", "--spectrum", "a.json"], r"a\.json"),
-        (["--model", "./nothing"], r"--model must be a diffusers pipeline"),
+        (["--model", "./nothing"], r"the model must be a diffusers pipeline"),
     ],
 )
 def test_the_command_refuses_a_mistake_in_one_line(capsys, argv, message):
