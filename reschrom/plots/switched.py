@@ -47,5 +47,5 @@ def switched(
     for column, (picture, name) in enumerate(zip(pictures, names, strict=True)):
         panel = figure.add_subplot(grid[1, column])
         show_image(panel, picture)
-        panel.set_xlabel("\n".join(textwrap.wrap(name, 22)), fontsize=8.5)
+        panel.set_xlabel("\n".join(textwrap.wrap(name, 19)), fontsize=8.5)
     return figure
