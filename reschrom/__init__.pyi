@@ -12,12 +12,13 @@ from .denoisers.sampling import predicted_noise as predicted_noise
 from .denoisers.sparse import ScaleMixture as ScaleMixture
 from .denoisers.windows import NearestImage as NearestImage
 from .denoisers.windows import WindowMixture as WindowMixture
+from .design.arguments import scheduler_arguments as scheduler_arguments
 from .design.schedules import designed_schedule as designed_schedule
 from .design.schedules import scheduler_for as scheduler_for
 from .design.schedules import time_per_band as time_per_band
 from .design.timesteps import designed_timesteps as designed_timesteps
 from .design.timesteps import gaussian_errors as gaussian_errors
-from .design.timesteps import usual_timesteps as usual_timesteps
+from .design.usual import usual_timesteps as usual_timesteps
 from .dvdp.bound import attenuation_within as attenuation_within
 from .dvdp.bound import error_bound as error_bound
 from .dvdp.bound import spectral_turning_points as spectral_turning_points

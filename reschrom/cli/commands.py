@@ -18,8 +18,9 @@ from reschrom import __version__
 from reschrom._extras import naming_extra
 from reschrom._files import destination, read_text, replacing
 from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS, parser
+from reschrom.design.arguments import last_time, scheduler_arguments
 from reschrom.design.schedules import discretised
-from reschrom.design.timesteps import as_given, designed_timesteps
+from reschrom.design.timesteps import designed_timesteps
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.matching import intensity_scale, matched_time
@@ -154,9 +155,12 @@ def _timesteps(arguments: argparse.Namespace) -> int:
             schedule = discretised(schedule)
         whole = np.arange(schedule.start, schedule.end + 1)
         chromatogram = Chromatogram.predicted(schedule, arguments.size, _spectrum_given(arguments), whole)
-    chosen = designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, arguments.equal)
-    for name, values in ({"timesteps": chosen} if scheduler is None else as_given(scheduler, chosen)).items():
-        print(f"{name}={values}")
+    settings = {"equal": arguments.equal, "noise_error": arguments.noise_error}
+    last = None if scheduler is None else last_time(scheduler)
+    chosen = designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, last=last, **settings)
+    given: Any = {"timesteps": chosen} if scheduler is None else scheduler_arguments(scheduler, chosen, arguments.mu)
+    for name, values in given.items():
+        print(f"{name}={values if isinstance(values, list) else values.round(8).tolist()}")
     return 0
 
 

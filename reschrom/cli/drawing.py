@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from reschrom._files import shipped
-from reschrom.design.timesteps import list_taken
+from reschrom.design.arguments import list_taken
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.load import load_pipeline
 from reschrom.theory.chromatogram import Chromatogram

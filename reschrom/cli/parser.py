@@ -161,6 +161,15 @@ def parser() -> Parser:
     timesteps.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="of the bands, finest first (default: equal)"
     )
+    timesteps.add_argument(
+        "--noise-error",
+        type=float,
+        default=0.0,
+        metavar="E",
+        help="root mean square error of the network's noise prediction near pure noise, 0 to 1, which bounds the steps "
+        "there (default: 0)",
+    )
+    timesteps.add_argument("--mu", type=float, help="of a scheduler that shifts its sigmas by the size of the image")
     _add_schedule(timesteps, required=False)
     timesteps.add_argument("--size", type=size, metavar=SIZE, help=f"with --schedule: {PIXELS}")
     _add_spectrum(timesteps)
