@@ -164,10 +164,9 @@ def parser() -> Parser:
     timesteps.add_argument(
         "--noise-error",
         type=float,
-        default=0.0,
         metavar="E",
         help="root mean square error of the network's noise prediction near pure noise, 0 to 1, which bounds the steps "
-        "there (default: 0)",
+        "there (default: none)",
     )
     timesteps.add_argument("--mu", type=float, help="of a scheduler that shifts its sigmas by the size of the image")
     _add_schedule(timesteps, required=False)

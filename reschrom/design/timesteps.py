@@ -43,7 +43,7 @@ def designed_timesteps(
     steps: int,
     weights: Sequence[float] | None = None,
     equal: str = "error",
-    noise_error: float = 0.0,
+    noise_error: float | None = None,
     last: float | None = None,
 ) -> list[int] | list[float]:
     """Choose the timesteps at which each step of a sampler does an equal part of the work.
@@ -63,11 +63,11 @@ def designed_timesteps(
     equal : {"error", "variance", "signal"}
         "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral sampling
         (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
-    noise_error : float
+    noise_error : float, optional
         Root mean square error of the network's prediction of the noise near pure noise, from 0, exact, to 1. Data with
-        little signal to generate there would get a first step so long that such an error outgrows the image. The
-        `band_losses` at the noisiest time tell it: the square root of what their sum over bands, for each number of an
-        image, has above the variance, times alpha / (1 - alpha). With equal="error" alone, else ValueError.
+        little signal to generate there would get a first step so long that such an error outgrows the image. By default
+        what the chromatogram knows of it, as one of `rates_from_losses` does; others know of none. It counts with
+        equal="error" alone; ValueError where it is given with another.
     last : float, optional
         The last timestep, from which the image is reached, for a scheduler that fixes it (`shift_terminal`); chosen
         like the others by default. ValueError where it is none of the timesteps.
@@ -88,7 +88,9 @@ def designed_timesteps(
     """
     if equal not in EQUAL:
         raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
-    if real_number("noise_error", noise_error, 0, 1) and equal != "error":
+    if noise_error is None:
+        noise_error = chromatogram.noise_error if equal == "error" else 0.0
+    elif real_number("noise_error", noise_error, 0, 1) and equal != "error":
         raise ValueError(f"the noise_error of a network counts in steps that are equal in error; got equal={equal!r}")
     weight = band_weights(weights, len(chromatogram.rates))
     times = _clock(schedule)

@@ -28,11 +28,13 @@ from reschrom import (
     ddim,
     designed_timesteps,
     gaussian_errors,
+    rates_from_losses,
     scheduler_arguments,
     scheduler_for,
     usual_timesteps,
 )
 from reschrom.cli.commands import main
+from reschrom.denoisers.network import estimate_precision
 from reschrom.design.arguments import last_time
 
 # Some schedulers of diffusers turn tensors into arrays in the old way.
@@ -199,6 +201,19 @@ def ends_of(denoise, start, schedule, timesteps):
     return last.x_t
 
 
+class Inexact:
+    """A denoiser that says, as a network does, how precise its estimates can be, and so is not taken to be exact."""
+
+    def __init__(self, denoise):
+        self._denoise = denoise
+
+    def __call__(self, x_t, alpha):
+        return self._denoise(x_t, alpha)
+
+    def precision(self, alphas):
+        return estimate_precision(alphas, "epsilon")
+
+
 @pytest.mark.parametrize(("schedule", "amount"), [(LINEAR, 0.03), (COSINE, 0.005)], ids=["linear", "cosine"])
 @pytest.mark.parametrize("kind", ["field", "mixture"])
 def test_a_network_that_errs_at_noise_takes_no_step_that_ruins_it(kind, schedule, amount):
@@ -236,6 +251,16 @@ def test_a_network_that_errs_at_noise_takes_no_step_that_ruins_it(kind, schedule
     assert error(network, bold) > 1
     assert error(network, careful) < 0.4
     assert error(exact.denoise, careful) < 1.5 * error(exact.denoise, bold)  # what caution costs
+
+    # The network's own losses know of it, so that nobody has to ask.
+    edges = np.append(np.arange(0.0, 999.0, 20.0), 999.0)
+    own = rates_from_losses(Inexact(network), images, schedule, edges, rng, "own losses")
+    assert own.noise_error == pytest.approx(amount, rel=0.05)
+    assert rates_from_losses(Inexact(exact.denoise), images, schedule, edges, rng, "exact").noise_error < 0.001
+    by_default = designed_timesteps(own, schedule, 12)
+    assert by_default == designed_timesteps(own, schedule, 12, noise_error=own.noise_error)
+    assert by_default[1] > designed_timesteps(own, schedule, 12, noise_error=0.0)[1]
+    assert error(network, by_default) < 0.4
 
 
 def test_steps_near_the_noise_are_bounded_by_the_error_of_the_network():

@@ -1,5 +1,6 @@
 """Every mistake gives one clear error: what was expected, and what came."""
 
+import dataclasses
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -581,6 +582,11 @@ MISTAKES |= {
     ),
     "estimate of words": (lambda: estimate_at("x", IMAGE, 0.5), TypeError, r"got str"),
     "threshold of complex": (lambda: threshold(IMAGE + 1j, IMAGE, 0.5), TypeError, r"got one of complex128"),
+    "an error of the noise above 1": (
+        lambda: dataclasses.replace(chromatogram(), noise_error=1.5),
+        ValueError,
+        r"noise_error must lie in \[0, 1\]; got 1\.5",
+    ),
     # shares
     "kept twice": (lambda: switch_time(chromatogram(), 2, kept=2), ValueError, r"kept must lie in \[0, 1\]; got 2"),
     "kept NaN": (lambda: switch_time(chromatogram(), 2, kept=NAN), ValueError, r"kept must lie in \[0, 1\]; got nan"),
