@@ -44,7 +44,7 @@ from reschrom.images.photographs import image_names
 from reschrom.theory.intervals import interval_around
 
 STEPS, REPLICATES = (5, 10, 15, 27, 50), 1000
-FINE = 200  # steps of the solution that counts as the truth, even in log sigma
+FINE = 400  # steps of the solution that counts as the truth, even in log sigma
 OURS = "equal error, spectrum"
 WHOLE = np.arange(-1.0, 1000.0)  # the timesteps, and the image
 SCHEDULER = DDPMScheduler()

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import math
 import re
 
@@ -394,6 +395,22 @@ def test_the_sigmas_that_a_flow_runs_at_are_those_that_were_designed(name, steps
     assert chosen[-1] == pytest.approx(1000 * settings.get("shift_terminal", chosen[-1] / 1000))
     # what is not undone would be far away
     assert name == "plain" or np.abs(np.array(chosen) / 1000 - given["sigmas"]).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["Flux, 1024", "Qwen-Image", "Wan, 720p"])
+def test_the_command_prints_what_the_scheduler_takes(tmp_path, capsys, name):
+    kind, settings, mu = FLOWS[name]
+    scheduler = kind(**settings)
+    scheduler.save_pretrained(tmp_path)
+    given = ["--schedule", str(tmp_path), "--size", "64", "--steps", "9", *([] if mu is None else ["--mu", str(mu)])]
+    assert main(["timesteps", *given]) == 0
+    word, _, printed = capsys.readouterr().out.strip().partition("=")
+    assert word == "sigmas"
+    schedule = Schedule.from_diffusers(scheduler)
+    chromatogram = Chromatogram.predicted(schedule, 64, edges=np.arange(0.0, 1001.0))
+    chosen = designed_timesteps(chromatogram, schedule, 9, last=last_time(scheduler))
+    scheduler.set_timesteps(sigmas=np.array(json.loads(printed)), **({} if mu is None else {"mu": mu}))
+    np.testing.assert_allclose(scheduler.sigmas[:-1], np.array(chosen) / 1000, rtol=0, atol=1.1e-6)
 
 
 def test_a_shift_that_was_set_afterwards_counts():

@@ -234,6 +234,11 @@ ROWS = {
     f"{STEPS} --steps 5 --weights -1 1 1 1 1 1 1": r"weights",
     f"{STEPS} --steps 5 --weights nan 1 1 1 1 1 1": r"weights",
     f"{STEPS} --steps 5 --weights 0 0 0 0 0 0 0": r"weights",
+    f"{STEPS} --steps 5 --noise-error 2": r"noise_error must lie in \[0, 1\]; got 2",
+    f"{STEPS} --steps 5 --noise-error much": r"--noise-error: invalid float value: 'much'",
+    f"{STEPS} --steps 5 --noise-error 0.1 --equal signal": r"steps that are equal in error; got equal='signal'",
+    f"{STEPS} --steps 5 --mu 1": r"--mu goes with a diffusers scheduler",
+    "timesteps --steps 5 --size 8 --schedule plain --mu 1": r"a mu goes with a flow|takes timesteps or sigmas",
     f"{STEPS} --steps 5 --equal time": r"--equal: invalid choice: 'time'",
     # merge
     "merge predicted.json nothing.json --out r.json": r"nothing\.json",
