@@ -22,7 +22,8 @@ from reschrom import (
     predicted_share,
     switch_time,
 )
-from reschrom.cli.commands import CONSTRUCTORS, PARAMETERS, main
+from reschrom.cli.commands import main
+from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.train.models import build
 from reschrom.train.recipe import Recipe
