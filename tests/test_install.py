@@ -173,7 +173,7 @@ def test_a_call_that_needs_an_extra_says_which(tmp_path, call, needs, extra):
     ("argv", "needs", "extra"),
     [
         (["measure", "--model", str(MODEL), "--out", "r.png"], "torch", "diffusers"),
-        (["switch", "--model", "m", "--prompt", "a", "--prompt", "b", "--band", "4"], "torch", "diffusers"),
+        (["switch", "m", "[a:b:2]"], "torch", "diffusers"),
         (["timesteps", "--model", "m", "--steps", "5"], "torch", "diffusers"),
         (["time", "--schedule", str(MODEL), "--level", "1", "--t", "5"], "diffusers", "diffusers"),
         (["spectrum", "photos", "--size", "8"], "tqdm", "data"),

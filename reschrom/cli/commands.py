@@ -3,8 +3,6 @@
 import argparse
 import csv
 import functools
-import inspect
-import json
 import os
 import shutil
 import sys
@@ -16,10 +14,12 @@ import numpy as np
 
 from reschrom import __version__
 from reschrom._extras import naming_extra
-from reschrom._files import destination, read_text, replacing
-from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS, parser
+from reschrom._files import destination, replacing
+from reschrom.cli.parser import CONSTRUCTORS, parser
+from reschrom.cli.schedules import schedule_named, scheduler_on_disk
+from reschrom.design.arguments import last_time, scheduler_arguments
 from reschrom.design.schedules import discretised
-from reschrom.design.timesteps import as_given, designed_timesteps
+from reschrom.design.timesteps import designed_timesteps
 from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.matching import intensity_scale, matched_time
@@ -71,7 +71,7 @@ def _refused(why: str) -> int:
 
 def _chromatogram(arguments: argparse.Namespace) -> int:
     _check_destination(arguments.out)
-    schedule = _schedule(arguments)
+    schedule = schedule_named(arguments)
     end = schedule.end if arguments.until is None else arguments.until
     if not schedule.start < end < float("inf"):
         raise ValueError(f"--until must say a time after {schedule.start:g} where the plot begins; got {end:g}")
@@ -146,17 +146,22 @@ def _timesteps(arguments: argparse.Namespace) -> int:
         chromatogram, scheduler = measured_growth(arguments)
         schedule = Schedule.from_diffusers(scheduler)
     else:
-        scheduler = None if arguments.schedule in CONSTRUCTORS else _scheduler(Path(arguments.schedule))
-        schedule = _schedule(arguments)
+        scheduler = None if arguments.schedule in CONSTRUCTORS else scheduler_on_disk(Path(arguments.schedule))
+        schedule = schedule_named(arguments)
         if arguments.size is None:
             raise ValueError("--schedule needs the --size of the images")
         if arguments.schedule in CONSTRUCTORS:
             schedule = discretised(schedule)
         whole = np.arange(schedule.start, schedule.end + 1)
         chromatogram = Chromatogram.predicted(schedule, arguments.size, _spectrum_given(arguments), whole)
-    chosen = designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, arguments.equal)
-    for name, values in ({"timesteps": chosen} if scheduler is None else as_given(scheduler, chosen)).items():
-        print(f"{name}={values}")
+    if scheduler is None and arguments.mu is not None:
+        raise ValueError("--mu goes with a diffusers scheduler that shifts its sigmas by the size of the image")
+    settings = {"equal": arguments.equal, "noise_error": arguments.noise_error}
+    last = None if scheduler is None else last_time(scheduler)
+    chosen = designed_timesteps(chromatogram, schedule, arguments.steps, arguments.weights, last=last, **settings)
+    given: Any = {"timesteps": chosen} if scheduler is None else scheduler_arguments(scheduler, chosen, arguments.mu)
+    for name, values in given.items():
+        print(f"{name}={values if isinstance(values, list) else values.round(8).tolist()}")
     return 0
 
 
@@ -237,10 +242,16 @@ def _write_measured(
 
 
 def _switch(arguments: argparse.Namespace) -> int:
-    from reschrom.cli.drawing import switch_report
+    if arguments.out is not None:
+        _check_destination(arguments.out, kinds=(".png", ".svg"))
+    from reschrom.cli.switching import switched
 
-    for line in switch_report(arguments):
+    answer = switched(arguments)
+    for line in answer.lines:
         print(line)
+    if arguments.out is not None:
+        with replacing(arguments.out) as temporary:
+            answer.figure().savefig(temporary, dpi=200)
     return 0
 
 
@@ -291,7 +302,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _time(arguments: argparse.Namespace) -> int:
-    schedule, t, level = _schedule(arguments), arguments.t, arguments.level
+    schedule, t, level = schedule_named(arguments), arguments.t, arguments.level
     alpha, tau = schedule.alpha(t), matched_time(schedule, t, level)
     times = 2**level
     for name, value, meaning in [
@@ -302,38 +313,6 @@ def _time(arguments: argparse.Namespace) -> int:
     ]:
         print(f"{name:<12} = {float(value):<12.6g} {meaning}")
     return 0
-
-
-def _schedule(arguments: argparse.Namespace) -> Schedule:
-    """Build the schedule that the arguments name, or read it from the files of a diffusers scheduler."""
-    name = arguments.schedule
-    settings = {key: getattr(arguments, key) for key in PARAMETERS if getattr(arguments, key) is not None}
-    accepted = inspect.signature(CONSTRUCTORS[name]).parameters if name in CONSTRUCTORS else {}
-    for key in settings:
-        if key not in accepted:
-            raise ValueError(f"--{key.replace('_', '-')} belongs to another schedule ({PARAMETERS[key]}); got {name}")
-    if name in CONSTRUCTORS:
-        return CONSTRUCTORS[name](**settings)
-    return Schedule.from_diffusers(_scheduler(Path(name)))
-
-
-def _scheduler(path: Path) -> Any:
-    candidates = [path, path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json"]
-    config_path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if config_path is None:
-        raise ValueError(
-            f"--schedule must be one of {', '.join(CONSTRUCTORS)}, or the path of a diffusers scheduler, its folder or "
-            f"its scheduler_config.json; got {path}"
-        )
-    import diffusers
-
-    try:
-        config = json.loads(read_text(config_path))
-        return getattr(diffusers, config["_class_name"]).from_config(config)
-    except ImportError:  # the class needs a package that is not here, and says which
-        raise
-    except Exception as error:  # whatever a class of diffusers makes of a wrong setting
-        raise ValueError(f"{config_path} does not describe a diffusers scheduler: {error}") from error
 
 
 _RUNS = {

@@ -1,23 +1,17 @@
-"""Open a pipeline of diffusers and draw a batch; what `reschrom switch` and `reschrom timesteps --model` do with it."""
+"""Open a pipeline of diffusers and draw a batch; what `reschrom timesteps --model` measures so."""
 
 import argparse
 import inspect
 import math
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from reschrom._files import shipped
-from reschrom.design.timesteps import list_taken
+from reschrom.design.arguments import list_taken
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.load import load_pipeline
-from reschrom.pipelines.prompts import PromptSchedule, heaviside
-from reschrom.theory.bands import band_names
 from reschrom.theory.chromatogram import Chromatogram
-from reschrom.theory.shares import decided_share, predicted_share, switch_time
 
 # Enough to see which timesteps generate what.
 _GROWTH_STEPS = 50
@@ -33,40 +27,11 @@ def measured_growth(arguments: argparse.Namespace) -> tuple[Chromatogram, Any]:
             pipeline.scheduler.config, timestep_spacing="trailing"
         )
     with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        _draw(pipeline, drawn, arguments.prompt, _unguided(pipeline))
+        drawn_in_batches(pipeline, drawn, arguments.prompt, unguided(pipeline))
     return meter.growth, pipeline.scheduler
 
 
-def switch_report(arguments: argparse.Namespace) -> Iterator[str]:
-    """Tell, line by line, at which step to switch between two prompts, and what each band keeps of the first then."""
-    if len(arguments.prompt) != 2 or arguments.prompt[0] == arguments.prompt[1]:
-        raise ValueError(f"--prompt must come twice, to begin with and to switch to; got {arguments.prompt}")
-    import torch
-
-    first, second = arguments.prompt
-    pipeline = opened(arguments)
-    with Chromatograph(pipeline, seed=arguments.seed) as meter:
-        _draw(pipeline, arguments, first, _unguided(pipeline))
-    growth, end = meter.growth, float(pipeline.scheduler.config.num_train_timesteps)
-    t = switch_time(growth, arguments.band)
-    switch = t / end
-    step = int(np.sum((meter.timesteps > t) | (switch == 0)))  # where it is 0, the second prompt never speaks
-    size = band_names(arguments.band)[0]
-    yield f"switch at timestep {t:g}, after {step} of {len(meter.timesteps)} steps: {switch:.3f} T"
-    yield f"There all bands coarser than {size} have, for the first time, 95 % of what they gain with {first!r}"
-    yield f"(growth of the model's estimate of the image without guidance, mean over {meter.images} images)."
-    with PromptSchedule(pipeline, [first, second], heaviside(switch)):
-        switched = _draw(pipeline, arguments, first, arguments.guidance)
-    pure = [_draw(pipeline, arguments, prompt, arguments.guidance) for prompt in (first, second)]
-    x, a, b = (torch.cat(batches).float().cpu().numpy() for batches in (switched, *pure))
-    decided = decided_share(x, a, b, arguments.seed)
-    grown = 1 - predicted_share(growth, np.array([switch]), end)[:, 0]
-    yield f"{'band':<10}{'gained by then':>16}{'stays as it was':>18}   (tried: 0 % is {second!r} alone)"
-    for name, gained, kept in zip(growth.band_names, grown, 1 - decided.share, strict=True):
-        yield f"{name:<10}{gained:>14.1%}{kept:>18.1%}"
-
-
-def _unguided(pipeline: Any) -> float | None:
+def unguided(pipeline: Any) -> float | None:
     """Return the guidance scale that turns guidance off; with it the estimate grows to the last step, as contrast is
     driven up."""
     return 1.0 if "guidance_scale" in inspect.signature(pipeline.__call__).parameters else None
@@ -151,7 +116,9 @@ def _add_lora(pipeline: Any, place: str) -> None:
         ) from error
 
 
-def _draw(pipeline: Any, arguments: argparse.Namespace, prompt: str | None, guidance: float | None) -> list[Any]:
+def drawn_in_batches(
+    pipeline: Any, arguments: argparse.Namespace, prompt: str | None, guidance: float | None
+) -> list[Any]:
     """Draw all images that the arguments ask for, or their latents, and return them batch by batch."""
     drawn = []
     for first in range(0, arguments.images, arguments.batch):
@@ -213,5 +180,5 @@ def loaded(model: str, dtype: str | None = None, variant: str | None = None, rev
     except Exception as error:  # whatever its libraries make of a missing or wrong file
         absent = "" if shipped(model).exists() else ", which is nothing here"
         raise ValueError(
-            f"--model must be a diffusers pipeline, its folder or its id on the hub; got {model}{absent}: {error}"
+            f"the model must be a diffusers pipeline, its folder or its id on the hub; got {model}{absent}: {error}"
         ) from error

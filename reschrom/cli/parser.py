@@ -161,6 +161,14 @@ def parser() -> Parser:
     timesteps.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="of the bands, finest first (default: equal)"
     )
+    timesteps.add_argument(
+        "--noise-error",
+        type=float,
+        metavar="E",
+        help="root mean square error of the network's noise prediction near pure noise, 0 to 1, which bounds the steps "
+        "there (default: none)",
+    )
+    timesteps.add_argument("--mu", type=float, help="of a scheduler that shifts its sigmas by the size of the image")
     _add_schedule(timesteps, required=False)
     timesteps.add_argument("--size", type=size, metavar=SIZE, help=f"with --schedule: {PIXELS}")
     _add_spectrum(timesteps)
@@ -175,6 +183,7 @@ def parser() -> Parser:
         "measure which resolution a diffusers pipeline generates at each step",
         "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out report.html",
     )
+    measure.add_argument("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
     prompts = measure.add_mutually_exclusive_group()
     prompts.add_argument(
         "--prompt",
@@ -237,20 +246,23 @@ def parser() -> Parser:
     switch = _command(
         commands,
         "switch",
-        "tell at which step to change the prompt so that coarse resolutions keep the first",
-        "reschrom switch --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' "
-        "--prompt 'a painting of a motorbike' --band 16",
+        "tell at which step a written prompt changes, and draw it between the two pure ones, from the same noise",
+        "reschrom switch data/models/pocket-t2i-64 'a [photo:pencil sketch:16x16] of a lemon' --out picture.png",
     )
-    switch.add_argument("--prompt", action="append", required=True, help="twice: to begin with, and to switch to")
+    switch.add_argument("model", metavar="MODEL", help="a diffusers pipeline, on disk or hub")
     switch.add_argument(
-        "--band",
-        type=size,
-        required=True,
-        metavar=SIZE,
-        help="resolutions coarser than this one keep the first prompt: they must have 95 %% of what they gain with "
-        "it, by the growth of the model's own estimate without guidance. The answer is then tried, with guidance: "
-        "the table shows how much of each band stays as the first prompt alone makes it. The bands of a latent model "
-        "are those of its latents",
+        "prompt",
+        metavar="PROMPT",
+        help="with one switch, [a:b:when]. `when` is a number of steps, a fraction of them, or a resolution: 16x16 "
+        "keeps a until 16x16 and all coarser bands have 95 %% of what they gain with it, by the growth of the model's "
+        "own estimate without guidance. The answer is then tried, with guidance: the table shows how much of each "
+        "band stays as the first prompt alone makes it. The bands of a latent model are those of its latents",
+    )
+    switch.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the picture to write, .png or .svg: the first image pure, switched and pure under the chromatogram",
     )
     _add_sampling(switch)
 
@@ -310,7 +322,6 @@ def _command(commands: "argparse._SubParsersAction[Parser]", name: str, summary:
 
 def _add_sampling(command: Parser) -> None:
     add = command.add_argument
-    add("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
     add("--steps", type=at_least(1), default=50, help="steps of the pipeline's own scheduler (default: 50)")
     add("--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)")
     _add_drawing(command)

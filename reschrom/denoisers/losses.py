@@ -9,7 +9,9 @@ a method `precision(alphas)`, as that of a network does, this tells how much its
 array or as batches, each of which is dropped after its turn.
 """
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -137,6 +139,7 @@ def rates_from_losses(
     """Measure generation rates from the denoising loss on images, `-d mmse_m / dt`; no image is generated.
 
     Where a network loses more of a band than the mean of the images does, its estimate counts as holding nothing of it.
+    What it loses more in all at the noisiest time is kept as `noise_error`, for those who choose timesteps.
 
     Parameters
     ----------
@@ -162,6 +165,7 @@ def rates_from_losses(
     losses, mean = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
+    noise_error = _noise_error(lost.sum(axis=0), float(total.sum() - band_energies(mean).sum()), alphas, mean.size)
     totals, again = np.split(losses.replicates, [1], axis=-1)
     if precision is not None:
         # The share of what the images hold that their mean loses. A good estimate loses more only by chance.
@@ -170,7 +174,18 @@ def rates_from_losses(
         lost, again = np.minimum(lost, most * total), np.minimum(again, most * totals)
     else:
         _refuse_inexact(lost.sum(axis=0) / total.sum(), alphas, "lose")
-    return _from_signal(-lost, -again, losses.count, edges, size_of(*mean.shape[-2:]), name, precision)
+    measured = _from_signal(-lost, -again, losses.count, edges, size_of(*mean.shape[-2:]), name, precision)
+    return replace(measured, noise_error=noise_error)
+
+
+def _noise_error(lost: Times, variance: float, alphas: Times, numbers: int) -> float:
+    """Return the root mean square error of the noise prediction, for each number of an image, at the noisiest time.
+
+    lost, variance: of a whole image. An exact network loses the variance in pure noise, and nothing else.
+    """
+    noisiest = np.flatnonzero(alphas > 0)[-1]  # where alpha is 0 the image is not there to be lost
+    excess = max(float(lost[noisiest]) - variance, 0.0) / numbers
+    return min(math.sqrt(excess * float(alphas[noisiest] / (1 - alphas[noisiest]))), 1.0)
 
 
 def rates_from_sampling(

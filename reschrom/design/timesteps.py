@@ -14,20 +14,17 @@ r sqrt(1 - G), is as much as if 2 r sqrt(1 - G) were generated per unit of the c
 else is, this bounds the steps.
 """
 
-import copy
-import inspect
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import numpy_array, real_number, told, whole_number
-from reschrom._extras import naming_extra
 from reschrom.theory.chromatogram import Chromatogram
-from reschrom.theory.schedules import Schedule, is_flow
+from reschrom.theory.schedules import Schedule
+from reschrom.theory.shares import check_clock
 from reschrom.theory.spectrum import Spectrum, variances
 
 # The width, in l = log sigma, of the step to the image itself, where that clock has no end. The work of a step is the
@@ -35,8 +32,8 @@ from reschrom.theory.spectrum import Spectrum, variances
 # missing grows as sigma^2, g e^(2 l) up to l = 0, so its rate is 2 g e^(2 l) and the integral sqrt(2 g).
 _LAST_WIDTH = 2.0
 _LEAST_SIGMA = 0.002  # of Karras et al. (2022)
-_SEEN, _BEYOND = 0.1, 0.01  # of the time of a schedule: what its chromatogram covers at least, and leaves at most
 _FINE = 1000  # times to choose from, where the schedule has no whole timesteps
+_SAME = 1e-6  # of the whole time: how far two timesteps that are one lie apart
 EQUAL = ("error", "variance", "signal")
 
 
@@ -46,7 +43,8 @@ def designed_timesteps(
     steps: int,
     weights: Sequence[float] | None = None,
     equal: str = "error",
-    noise_error: float = 0.0,
+    noise_error: float | None = None,
+    last: float | None = None,
 ) -> list[int] | list[float]:
     """Choose the timesteps at which each step of a sampler does an equal part of the work.
 
@@ -65,11 +63,14 @@ def designed_timesteps(
     equal : {"error", "variance", "signal"}
         "error", so that each step makes an equal share of the error of DDIM; "variance", so that in ancestral sampling
         (DDPM) each loses an equal share of variance; or "signal", so that each generates an equal share of it.
-    noise_error : float
+    noise_error : float, optional
         Root mean square error of the network's prediction of the noise near pure noise, from 0, exact, to 1. Data with
-        little signal to generate there would get a first step so long that such an error outgrows the image. The
-        `band_losses` at the noisiest time tell it: the square root of what their sum over bands, for each number of an
-        image, has above the variance, times alpha / (1 - alpha). With equal="error" alone, else ValueError.
+        little signal to generate there would get a first step so long that such an error outgrows the image. By default
+        what the chromatogram knows of it, as one of `rates_from_losses` does; others know of none. It counts with
+        equal="error" alone; ValueError where it is given with another.
+    last : float, optional
+        The last timestep, from which the image is reached, for a scheduler that fixes it (`shift_terminal`); chosen
+        like the others by default. ValueError where it is none of the timesteps.
 
     Returns
     -------
@@ -87,7 +88,9 @@ def designed_timesteps(
     """
     if equal not in EQUAL:
         raise ValueError(f"steps can be equal in {', '.join(EQUAL)}; got {equal!r}")
-    if real_number("noise_error", noise_error, 0, 1) and equal != "error":
+    if noise_error is None:
+        noise_error = chromatogram.noise_error if equal == "error" else 0.0
+    elif real_number("noise_error", noise_error, 0, 1) and equal != "error":
         raise ValueError(f"the noise_error of a network counts in steps that are equal in error; got equal={equal!r}")
     weight = band_weights(weights, len(chromatogram.rates))
     times = _clock(schedule)
@@ -97,10 +100,16 @@ def designed_timesteps(
     done = np.concatenate([[0.0], np.cumsum(work)])
     if not done[-1] > 0:
         raise ValueError("the chosen bands generate no signal at any timestep")
-    _check_clock(chromatogram, schedule)
-    wanted = np.interp(1 - np.arange(steps) / steps, done / done[-1], np.arange(len(times)))
+    check_clock(chromatogram, schedule)
+    end, parts, place = 0.0, steps, 1
+    if last is not None:
+        place = int(np.argmin(np.abs(times - real_number("the last timestep", last))))
+        if abs(times[place] - last) > _SAME * times[-1] or not 2 <= steps <= len(times) - place:
+            raise ValueError(f"the last of {steps} timesteps must be one of those below {times[-1]:g}; got {last:g}")
+        end, parts = done[place] / done[-1], steps - 1
+    wanted = np.interp(1 - (1 - end) * np.arange(steps) / parts, done / done[-1], np.arange(len(times)))
     wanted[0] = len(times) - 1
-    chosen: list[int] | list[float] = times[_distinct(np.rint(wanted).astype(int), 1)].tolist()
+    chosen: list[int] | list[float] = times[distinct(np.rint(wanted).astype(int), place)].tolist()
     return chosen
 
 
@@ -113,66 +122,6 @@ def _clock(schedule: Schedule) -> np.ndarray:
     if not math.isfinite(schedule.end):
         raise ValueError(f"the {schedule.name} schedule has no last time to begin with")
     return np.arange(math.ceil(schedule.start), math.floor(schedule.end) + 1)
-
-
-def _check_clock(chromatogram: Chromatogram, schedule: Schedule) -> None:
-    """Refuse a chromatogram whose times are not those of the schedule."""
-    first, last = chromatogram.edges[[0, -1]]
-    start, end = schedule.start, schedule.end
-    if min(last, end) - max(first, start) < _SEEN * (end - start) or max(start - first, last - end) > _BEYOND * (
-        end - start
-    ):
-        raise ValueError(
-            f"a chromatogram in the units of the schedule is needed, whose times run from {start:g} to {end:g}; "
-            f"got one from {first:g} to {last:g}"
-        )
-
-
-def list_taken(scheduler: Any) -> str:
-    """Return the name under which a diffusers scheduler takes a list from its user: "timesteps" or "sigmas".
-
-    A flow takes sigmas, because what it makes of timesteps is shifted twice. Raises ValueError for a scheduler that
-    takes neither, or that shifts what it is given by the size of the image.
-    """
-    accepted, name = inspect.signature(scheduler.set_timesteps).parameters, type(scheduler).__name__
-    flow = is_flow(scheduler, scheduler.config)
-    if flow and scheduler.config.get("use_dynamic_shifting"):
-        raise ValueError(f"{name} shifts the sigmas it is given by the size of the image, so none can be chosen for it")
-    taken = next((each for each in (("sigmas",) if flow else ("timesteps", "sigmas")) if each in accepted), None)
-    if taken is None:
-        wanted = "sigmas" if flow else "timesteps or sigmas"
-        raise ValueError(f"a scheduler is needed whose set_timesteps takes {wanted}; {name} does not")
-    return taken
-
-
-def as_given(
-    scheduler: Any, timesteps: Sequence[int] | Sequence[float]
-) -> dict[str, list[int]] | dict[str, list[float]]:
-    """Return a list of timesteps as a diffusers scheduler takes it: `timesteps` or `sigmas`, by `list_taken`.
-
-    Raises ValueError for a scheduler that does not arrive at these timesteps when it is given them.
-    """
-    taken, name = list_taken(scheduler), type(scheduler).__name__
-    times = numpy_array(timesteps).astype(np.float64)
-    if times.ndim != 1 or not len(times) or not np.all(np.isfinite(times)):
-        raise ValueError(f"a list of timesteps is needed; got {told(timesteps)}")
-    values = times
-    if taken == "sigmas" and is_flow(scheduler, scheduler.config):
-        shift = float(scheduler.config.get("flow_shift", scheduler.config.get("shift", 1.0)))
-        sigmas = times / scheduler.config.num_train_timesteps
-        values = sigmas / (shift - (shift - 1) * sigmas)  # the scheduler shifts them itself
-    elif taken == "sigmas":
-        values = np.exp(-Schedule.from_diffusers(scheduler).log_snr(times) / 2)
-    given: Any = [round(float(value), 6) if taken == "sigmas" else int(value) for value in values]
-    tried = copy.deepcopy(scheduler)
-    try:
-        tried.set_timesteps(**{taken: given})
-    except Exception as error:  # whatever a scheduler makes of a list that its settings forbid
-        raise ValueError(f"{name} takes no {taken} as it is set: {error}") from error
-    reached = np.asarray(tried.timesteps, dtype=np.float64)[: len(times)]
-    if reached.shape != times.shape or np.abs(reached - times).max() > 1:
-        raise ValueError(f"{name} makes other timesteps of {taken} than those it is given, as it is set")
-    return {taken: given}
 
 
 def band_weights(weights: Sequence[float] | None, bands: int) -> Float[np.ndarray, " bands"]:
@@ -209,49 +158,13 @@ def _work(
     return np.sqrt(weight @ (gained + error) * widths)
 
 
-def _distinct(timesteps: np.ndarray, least: int) -> list[int]:
+def distinct(timesteps: np.ndarray, least: int) -> list[int]:
     """Return the nearest falling list without repetitions that ends at `least` or above."""
     chosen: list[int] = []
     for index, timestep in enumerate(timesteps):
         below = chosen[-1] - 1 if chosen else timestep
         chosen.append(int(max(min(timestep, below), least + len(timesteps) - 1 - index)))
     return chosen
-
-
-@naming_extra("usual_timesteps")
-def usual_timesteps(scheduler: Any, steps: int) -> dict[str, list[int]]:
-    """Return the lists that others take for so many steps, by name, from noise to image.
-
-    scheduler: a diffusers scheduler with alphas_cumprod.
-    "leading" and "trailing" are the uniform lists of diffusers. "Karras" is even in sigma^(1/7) from 80 to 0.002, as
-    far as the scheduler reaches (Karras et al., 2022). "AYS" has the noise levels that Align Your Steps (Sabour et al.,
-    2024) chose for Stable Diffusion, with the logarithm of sigma interpolated to other numbers of steps. Both take the
-    nearest whole timesteps. With 27 or 50 steps the lists "fast27", "smart27" and "smart50" of DeepFloyd IF join them.
-    """
-    from diffusers import DDIMScheduler
-    from diffusers.pipelines.deepfloyd_if import timesteps as deepfloyd
-    from diffusers.schedulers.scheduling_utils import AysSchedules
-
-    schedule = Schedule.from_diffusers(scheduler)
-    if not 1 <= whole_number("the number of steps", steps) <= schedule.end + 1:
-        raise ValueError(f"there are {schedule.end + 1:g} timesteps; got {steps} steps")
-    lists = {}
-    for spacing in ("leading", "trailing"):
-        uniform: Any = DDIMScheduler.from_config(scheduler.config, timestep_spacing=spacing)
-        uniform.set_timesteps(steps)
-        lists[spacing] = [int(timestep) for timestep in uniform.timesteps]
-    high, low = (float(-schedule.log_snr(t)) / 2 for t in (schedule.end, 0.0))
-    share = np.linspace(0, 1, steps)
-    karras = [min(math.exp(high), 80.0) ** (1 / 7), max(math.exp(low), 0.002) ** (1 / 7)]
-    ays = np.log(np.array(AysSchedules["StableDiffusionSigmas"])[:-1])
-    for name, log_sigma in {
-        "Karras": 7 * np.log(karras[0] + share * (karras[1] - karras[0])),
-        "AYS": np.interp(share, np.linspace(0, 1, len(ays)), ays),
-    }.items():
-        nearest = np.rint(schedule.time_at(-2 * np.clip(log_sigma, low, high))).astype(int)
-        lists[name] = _distinct(nearest, 0)
-    by_hand = [name for name in ("fast27", "smart27", "smart50") if name.endswith(str(steps))]
-    return lists | {name: list(getattr(deepfloyd, f"{name}_timesteps")) for name in by_hand}
 
 
 def gaussian_errors(timesteps: Sequence[int], schedule: Schedule, spectrum: Spectrum) -> Float[np.ndarray, " bands"]:

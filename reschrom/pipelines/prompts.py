@@ -6,75 +6,19 @@ Time is the fraction t / T of the scheduler's own timesteps: 1 is noise, 0 the i
 import contextlib
 import functools
 import inspect
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import whole_number
 from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands, uncompiled
-from reschrom.pipelines.scheduler import TIMES, moment, schedule_of
+from reschrom.pipelines.prompt_syntax import Resolutions, WrittenPrompt
+from reschrom.pipelines.prompt_weights import Moment, Weights, mixed
+from reschrom.pipelines.scheduler import TIMES, moment, step_of
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
-from reschrom.theory.bands import band_names, bands, from_bands
-from reschrom.theory.shares import fraction
-
-# t / T -> one weight for each prompt, or for each prompt (row) and each resolution band (column), finest first.
-Weights = Callable[[float], Any]
-
-
-def heaviside(switch: float) -> Weights:
-    """Return the weights of two prompts at t / T, the first while t > switch T and the second afterwards: Eq. (25).
-
-    Generation runs from t = T to 0, so the prompt that comes first is the c_2 of Eq. (25), and `switch` its eta.
-
-    Parameters
-    ----------
-    switch : float
-        In [0, 1], else ValueError: 1 is the second prompt alone, 0 the first alone, at t = 0 too.
-
-    Examples
-    --------
-    >>> from reschrom import heaviside
-    >>> weights = heaviside(0.8)
-    >>> weights(0.9), weights(0.5)
-    ((1.0, 0.0), (0.0, 1.0))
-    """
-    fraction("switch", switch)
-    return lambda t: (1.0, 0.0) if t > switch or switch == 0 else (0.0, 1.0)
-
-
-def ramp(start: float, end: float, kind: str = "linear") -> Weights:
-    """Return the weights of two prompts, the first up to t = start T, the second from t = end T on, mixed between.
-
-    start, end: 1 >= start > end >= 0, since generation runs from t = T to 0.
-    kind: "linear", or "cosine" for half a wave, which begins and ends smoothly.
-    """
-    fraction("start", start)
-    fraction("end", end)
-    if start <= end or kind not in ("linear", "cosine"):
-        raise ValueError(
-            f'a ramp, "linear" or "cosine", starts at a larger t than it ends; got {kind!r} from {start:g} to {end:g}'
-        )
-
-    def weights(t: float) -> tuple[float, float]:
-        second = min(max((start - t) / (start - end), 0.0), 1.0)
-        second = second if kind == "linear" else (1 - math.cos(math.pi * second)) / 2
-        return 1 - second, second
-
-    return weights
-
-
-def by_band(prompt_of: Sequence[int]) -> Weights:
-    """Return the weights that give every resolution band one prompt, at all times.
-
-    prompt_of: the number of the prompt of each band, counted from 0, finest band first.
-    """
-    numbers = [whole_number("the prompt of a band", each) for each in prompt_of]
-    if not numbers:
-        raise ValueError("the prompt of every band is needed, finest first; got none")
-    return lambda _: np.eye(max(numbers) + 1)[:, numbers]
+from reschrom.theory.bands import Size, band_names, size_of
+from reschrom.theory.chromatogram import Chromatogram
 
 
 class PromptSchedule:
@@ -137,13 +81,61 @@ class PromptSchedule:
             raise TypeError(f"a list of prompts is needed, such as [{prompts!r}]; got one text")
         schedule_of(pipeline.scheduler)  # refuses times that are not counted like t
         self._pipeline, self._denoisers, self._weights = pipeline, denoisers, weights
+        self._written, self._size = "", cast(Size | None, None)  # of `parse`: the text, and whose bands it was read by
         self._prompts = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         lengths = {len(prompt) for prompt in self._prompts if isinstance(prompt, list)}
         if len(lengths) > 1:
             raise ValueError(f"lists of prompts hold one text for each image; got lists of {sorted(lengths)} texts")
-        self._at(1.0)
+        self._at(Moment(1.0, step=1, steps=1))
         self._open, self._forwards = contextlib.ExitStack(), list[Callable[..., Any]]()
         self._forget()
+
+    @classmethod
+    def parse(cls, pipeline: Any, written: str, chromatogram: Chromatogram | None = None) -> "PromptSchedule":
+        r"""Read a prompt that changes as it is written for AUTOMATIC1111's web UI, and let it guide a pipeline.
+
+        `[a:b:when]` is a, and b after `when`; `[a::when]` and `[:b:when]`, or `[b:when]`, end and begin something;
+        `[a|b]` takes turns from step to step. `when` is a whole number of steps, or a fraction of them below 1, rounded
+        down. Samplers that evaluate the network twice a step take one step. All of it nests; a backslash makes a letter
+        of a bracket. Inside the block the pipeline is called with the same written prompt.
+
+        `[a:b:16x16]` switches by resolution: a goes on until 16x16 and all coarser bands have 95 % of what they gain,
+        by the chromatogram. The bands are those of what is denoised, the latents of a latent model.
+
+        Image to image begins in the middle of the scheduler's list of steps, and its steps keep the numbers that they
+        have there.
+
+        Parameters
+        ----------
+        pipeline : diffusers pipeline
+            As for the class.
+        written : str
+            The prompt.
+        chromatogram : Chromatogram, optional
+            What the pipeline generates when, in the times of its scheduler; such as the `growth` of a `Chromatograph`.
+            By default the paper's r_m for the size that the network was made for, which depends on the noise schedule
+            alone and is a rough guide.
+
+        Raises
+        ------
+        ValueError
+            For brackets that do not match, weights such as (word:1.2) and [word], other syntax such as AND, a
+            resolution that the chromatogram does not have, or one in other times or of another size than is generated.
+
+        Examples
+        --------
+        >>> from reschrom import PromptSchedule, load_pipeline
+        >>> pipeline, written = load_pipeline("data/models/pocket-t2i-64"), "[a photo:an oil painting:0.5] of a dress"
+        >>> with PromptSchedule.parse(pipeline, written) as schedule:
+        ...     image = pipeline(written, num_inference_steps=2).images[0]
+        >>> schedule.prompts
+        ['a photo of a dress', 'an oil painting of a dress']
+        """
+        resolutions = Resolutions(pipeline, chromatogram)
+        read = WrittenPrompt(written, resolutions.switch_at)
+        schedule = cls(pipeline, read.texts, read.weights)
+        schedule._written, schedule._size = written, resolutions.size
+        return schedule
 
     def __enter__(self) -> "PromptSchedule":
         """Begin to mix the prompts."""
@@ -185,6 +177,11 @@ class PromptSchedule:
             self._forget()
         call = inspect.signature(original).bind(*args, **kwargs)
         texts = call.arguments.get("prompt")
+        said = [name for name, value in call.arguments.items() if name.startswith("prompt") and value == texts]
+        if self._written:
+            texts = self._prompts[0] if texts == self._written else texts
+            if isinstance(texts, list):
+                texts = [self._prompts[0] if text == self._written else text for text in texts]
         # Anything else is the negative prompt, in a call of its own.
         if not (texts in self._prompts or (isinstance(texts, list) and all(text in self._prompts for text in texts))):
             return original(*args, **kwargs)
@@ -193,7 +190,6 @@ class PromptSchedule:
                 "something else took the denoiser over since the block was opened, as offloading does after each run; "
                 "open a block for each run"
             )
-        said = [name for name, value in call.arguments.items() if name.startswith("prompt") and value == texts]
         settings = {name: value for name, value in call.arguments.items() if name not in said}
         for known in [each for each in self._encoded if _alike(each[0], settings)]:
             # A run that failed, or the negative prompt, which has then the words of one of the prompts.
@@ -233,6 +229,11 @@ class PromptSchedule:
         """Return where in the arguments of a network the prompt stands, or what was made of it."""
         made = [encoding for each in self._made.values() for encoding in each]
         return Found(arguments, [part for each in [*self._texts, *made] for part in each.parts])
+
+    @property
+    def prompts(self) -> list[str | list[str]]:
+        """The prompts, in the order of their weights."""
+        return list(self._prompts)
 
     @property
     def _texts(self) -> list[Encoding]:
@@ -280,22 +281,33 @@ class PromptSchedule:
 
         first, *others = np.flatnonzero(weights.any(axis=1)).tolist()
         output = conditional(first)
+        self._check_size(_predictions(output)[0].shape)
         if others and found.parts:
             parts = [_predictions(output), *(_predictions(conditional(other)) for other in others)]
             for images in zip(*parts, strict=True):
-                images[0].copy_(_mixed(images, weights[[first, *others]]))
+                images[0].copy_(mixed(images, weights[[first, *others]]))
         return output
 
-    def _time(self, given: dict[str, Any]) -> float:
-        """Return t / T of what the scheduler steps next."""
+    def _check_size(self, shape: Sequence[int]) -> None:
+        """Refuse images of another size than that by whose bands the prompt was read."""
+        size = size_of(*shape[-2:]) if len(shape) > 3 else None  # packed tokens do not say it
+        if self._size and size and size != self._size:
+            raise ValueError(
+                f"the prompt was read for {band_names(self._size)[0]} and {band_names(size)[0]} is generated; give "
+                "`parse` a chromatogram of this size"
+            )
+
+    def _time(self, given: dict[str, Any]) -> Moment:
+        """Return t / T of what the scheduler steps next, and which step that is."""
         told = next((given[name] for name in TIMES if name in given), None)
         if told is None:
             raise ValueError(
                 f"the denoiser of {type(self._pipeline).__name__} is told no time that is known by its name"
             )
-        return moment(self._pipeline.scheduler, told)[1]
+        scheduler = self._pipeline.scheduler
+        return Moment(moment(scheduler, told)[1], *step_of(scheduler, told))
 
-    def _at(self, t: float) -> Float[np.ndarray, "prompts bands"]:
+    def _at(self, t: Moment) -> Float[np.ndarray, "prompts bands"]:
         """Return the weights at a time, in one column for all bands or one for each."""
         weights = np.asarray(self._weights(t), dtype=np.float64)
         if len(weights) != len(self._prompts):
@@ -323,17 +335,3 @@ def _predictions(output: Any) -> list[Any]:
     """Return what a network predicts: one tensor, or one for each image."""
     first = output if hasattr(output, "shape") else output[0]
     return list(first) if isinstance(first, (list, tuple)) else [first]
-
-
-def _mixed(outputs: Sequence[Any], weights: Float[np.ndarray, "prompts bands"]) -> Any:
-    """Return the sum of weighted predictions, in each band if there is more than one column of weights."""
-    if weights.shape[1] == 1:
-        return sum(float(w) * output for w, output in zip(weights[:, 0], outputs, strict=True))
-    shape = tuple(outputs[0].shape)
-    if len(shape) != 4:
-        raise ValueError(f"weights per band need predictions of the shape (N, C, H, W); the denoiser's have {shape}")
-    names = band_names(shape[-2:])
-    if len(names) != weights.shape[1]:
-        raise ValueError(f"{len(names)} weights are needed, for {', '.join(names)}; got {weights.shape[1]}")
-    pyramids = [bands(output) for output in outputs]
-    return from_bands([_mixed(band, weights[:, [m]]) for m, band in enumerate(zip(*pyramids, strict=True))])

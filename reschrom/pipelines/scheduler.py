@@ -199,15 +199,9 @@ def upcoming(scheduler: Any, told: Any) -> tuple[Mixture, float]:
         pipelines round it, count it in other units, or from the other end.
     """
     told = as_number(told)
-    index = next((i for name in _COUNTS if (i := getattr(scheduler, name, None)) is not None), None)
+    index = _place(scheduler, told)
     if index is None:
-        distance = (scheduler.timesteps.double().cpu() - told).abs()
-        index = int(distance.argmin())
-        in_a_run = getattr(scheduler, "num_inference_steps", None) is not None
-        if not in_a_run or (float(distance[index]) > _HALF * max(told, 1) and not hasattr(scheduler, "step_index")):
-            return mixture_of(float(Schedule.from_diffusers(scheduler).alpha(told)), prediction_of(scheduler)), told
-        if float(distance[index]) > _HALF * max(told, 1):
-            index = 0  # told in other units; a run begins at the first timestep
+        return mixture_of(float(Schedule.from_diffusers(scheduler).alpha(told)), prediction_of(scheduler)), told
     timestep, counted = scheduler.timesteps[index], index if hasattr(scheduler, "step_index") else None
     between = not getattr(scheduler, "state_in_first_order", True)
     return mixture_at(scheduler, counted, timestep, between), float(timestep)
@@ -221,6 +215,37 @@ def moment(scheduler: Any, told: Any) -> tuple[Mixture, float]:
     schedule, (mixture, timestep) = schedule_of(scheduler), upcoming(scheduler, told)
     t = share_of_time(scheduler, schedule, time_of(schedule, mixture, timestep))
     return mixture, min(max(t, 0.0), 1.0)  # the ends are rounded
+
+
+def _place(scheduler: Any, told: float) -> int | None:
+    """Return the place in its list of timesteps at which a scheduler steps next; None for a time outside its run."""
+    index = next((i for name in _COUNTS if (i := getattr(scheduler, name, None)) is not None), None)
+    if index is not None:
+        return int(index)
+    distance = (scheduler.timesteps.double().cpu() - told).abs()
+    index = int(distance.argmin())
+    away = float(distance[index]) > _HALF * max(told, 1)
+    in_a_run = getattr(scheduler, "num_inference_steps", None) is not None
+    if not in_a_run or (away and not hasattr(scheduler, "step_index")):
+        return None
+    return 0 if away else index  # told in other units; a run begins at the first timestep
+
+
+def step_of(scheduler: Any, told: Any) -> tuple[int, int]:
+    """Return the number of the step that a scheduler makes next, counted from 1, and how many its list holds.
+
+    told: as for `upcoming`. Schedulers of second order list every step but the last twice, once for each evaluation of
+        the network, and both are one step.
+    """
+    calls, order = len(scheduler.timesteps), getattr(scheduler, "order", 1)
+    if (
+        getattr(scheduler, "prk_timesteps", None) is not None
+    ):  # PNDM, which evaluates its first three steps four times, or the first twice
+        index, four = int(scheduler.counter), len(scheduler.prk_timesteps)
+        if four:
+            return (index // 4 if index < four else index - 3 * four // 4) + 1, calls - 3 * four // 4
+        return max(index, 1), max(calls - 1, 1)
+    return (_place(scheduler, as_number(told)) or 0) // order + 1, -(-calls // order)
 
 
 def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:

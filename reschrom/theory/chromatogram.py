@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from reschrom._arrays import numpy_array, told, whole_number
+from reschrom._arrays import numpy_array, real_number, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts, whole
@@ -87,6 +87,9 @@ class Chromatogram:
         Of a video whose bands are temporal: how many frames the finest one tells apart. None for bands of resolutions.
     images : int, optional
         How many were measured, those of the source where there is one; None where that is not known.
+    noise_error : float
+        Root mean square error of the network's prediction of the noise at the noisiest time, in [0, 1], where its
+        losses told it (`rates_from_losses`): 0, as of an exact one, otherwise.
 
     Examples
     --------
@@ -105,6 +108,7 @@ class Chromatogram:
     about: dict[str, str] = field(default_factory=dict)
     frames: int | None = None
     images: int | None = None
+    noise_error: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", size_of(*sides(self.size)))
@@ -115,6 +119,7 @@ class Chromatogram:
         object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), what))
         if not isinstance(self.name, str):
             raise TypeError(f"the name of a chromatogram is text; got {told(self.name)}")
+        real_number("noise_error", self.noise_error, 0, 1)
         if self.replicates is not None:
             shape = (len(self.replicates), bands, steps)
             object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, what))
@@ -387,6 +392,8 @@ class Chromatogram:
             content["frames"] = self.frames
         if self.about:
             content["about"] = self.about
+        if self.noise_error:
+            content["noise_error"] = self.noise_error
         if self.replicates is not None:
             content["replicates"] = self.replicates
         if self.source is not None:
@@ -419,8 +426,16 @@ class Chromatogram:
             frames = np.asarray(content["frames"]).tolist() if "frames" in content else None
             name = text(content["name"], "name")
             images = whole(content["images"], "the number of images") if "images" in content else None
+            error = np.asarray(content.get("noise_error", 0.0)).tolist()
             return cls(
-                size=size, name=name, source=_source(content), about=about, frames=frames, images=images, **arrays
+                size=size,
+                name=name,
+                source=_source(content),
+                about=about,
+                frames=frames,
+                images=images,
+                noise_error=error,
+                **arrays,
             )
 
     def _generates(self) -> Bool[np.ndarray, " steps"]:

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, numpy_array, one_number, real_number, shape_told
-from reschrom.theory.bands import Size, band_names, bands, cell_pixels
+from reschrom.theory.bands import Size, band_names, bands, cell_pixels, size_of
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
+from reschrom.theory.schedules import Schedule
 
 
 class BandShare(NamedTuple):
@@ -37,6 +38,9 @@ class BandShare(NamedTuple):
 
 # Of the energy of all bands, what rounding may put into a band that holds nothing.
 _ROUNDING = 1e-28
+
+# Of the time of a schedule, what its chromatogram covers at least, and leaves at most.
+_SEEN, _BEYOND = 0.1, 0.01
 
 # What this type was called when it was two.
 Survival = BandShare
@@ -175,6 +179,33 @@ def switch_time(chromatogram: Chromatogram, band: Size, kept: float = 0.95) -> f
     real_number("kept", kept, 0, 1)
     coarser = chromatogram.gained_share[names.index(name) + 1 :]
     return float(chromatogram.edges[np.all(coarser <= 1 - kept, axis=0)].max())
+
+
+def kept_until(chromatogram: Chromatogram, band: Size, kept: float = 0.95) -> float:
+    """Return the time from which another prompt may guide, so that `band` and all coarser ones keep the first.
+
+    It is the `switch_time` of the next finer band, so that the finest band raises ValueError: then nothing is left.
+    """
+    name, names = band_names(band)[0], chromatogram.band_names
+    if name not in names[1:]:
+        raise ValueError(
+            f"the finest band that keeps the first prompt must be one of {', '.join(names[1:])}; got {name}"
+        )
+    height, _, width = names[names.index(name) - 1].partition("x")
+    return switch_time(chromatogram, size_of(int(height), int(width)), kept)
+
+
+def check_clock(chromatogram: Chromatogram, schedule: Schedule) -> None:
+    """Refuse a chromatogram whose times are not those of the schedule."""
+    first, last = chromatogram.edges[[0, -1]]
+    start, end = schedule.start, schedule.end
+    if min(last, end) - max(first, start) < _SEEN * (end - start) or max(start - first, last - end) > _BEYOND * (
+        end - start
+    ):
+        raise ValueError(
+            f"a chromatogram in the units of the schedule is needed, whose times run from {start:g} to {end:g}; "
+            f"got one from {first:g} to {last:g}"
+        )
 
 
 def fraction(name: str, value: float) -> None:

@@ -22,7 +22,8 @@ from reschrom import (
     predicted_share,
     switch_time,
 )
-from reschrom.cli.commands import CONSTRUCTORS, PARAMETERS, main
+from reschrom.cli.commands import main
+from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.train.models import build
 from reschrom.train.recipe import Recipe
@@ -172,36 +173,43 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
     assert "The prompt steers words" in " ".join(printed.out.split())
 
 
-SWITCH = ["switch", "--steps", "4", "--images", "3", "--batch", "2", "--seed", "5", "--guidance", "3"]
-TWO = ["--prompt", "a photo of a cat", "--prompt", "a cat"]
+SWITCH = ["--steps", "4", "--images", "3", "--batch", "2", "--seed", "6", "--guidance", "3"]
 
 
-def test_switch_answers_with_the_measured_growth_and_tries_it(models, capsys):
-    _, first, _, second = TWO
-    assert main([*SWITCH, "--model", str(models / "words"), *TWO, "--band", "4"]) == 0
-    answer, *_, title, eight, four, two, one = capsys.readouterr().out.splitlines()
+@pytest.mark.parametrize("when", ["2x2", "2"])
+def test_switch_tries_what_is_written_and_draws_it_between_the_pure_ones(models, capsys, tmp_path, when):
+    first, second = "a photo of a cat", "a cat"
+    out = tmp_path / "r.png"
+    written = f"a [photo of a ::{when}]cat"
+    assert main(["switch", str(models / "words"), written, *SWITCH, "--out", str(out)]) == 0
+    answer, prompts, title, eight, four, two, one, images = capsys.readouterr().out.splitlines()
     pipeline = load_pipeline(models / "words")
     pipeline.set_progress_bar_config(disable=True)
 
     def drawn(prompt, guidance=3.0):
         settings = {"num_inference_steps": 4, "num_images_per_prompt": 3, "output_type": "pt"}
         settings["guidance_scale"] = guidance
-        return pipeline(prompt, generator=tiny.generators(3, 5), **settings).images.numpy()
+        return pipeline(prompt, generator=tiny.generators(3, 6), **settings).images.numpy()
 
     with Chromatograph(pipeline) as meter:
         drawn(first, guidance=1.0)
-    t = switch_time(meter.growth, 4)
-    step = meter.timesteps.tolist().index(t) if t else 4
-    assert answer == f"switch at timestep {t:g}, after {step} of 4 steps: {t / 1000:.3f} T"
-    with PromptSchedule(pipeline, [first, second], heaviside(t / 1000)):
+    times = meter.timesteps
+    # 2x2 and all that is coarser is all that is coarser than 4x4
+    step = int(np.sum(times > switch_time(meter.growth, 4))) if "x" in when else 2
+    assert 0 < step < 4
+    assert answer == f"switch after {step} of 4 steps, at timestep {times[step]:g}: {times[step] / 1000:.3f} T"
+    assert prompts == f"from {first!r} to {second!r}"
+    with PromptSchedule(pipeline, [first, second], heaviside(times[step] / 1000)):
         switched = drawn(first)
-    gained = 1 - predicted_share(meter.growth, np.array([t / 1000]), 1000.0)[:, 0]
-    assert min(gained[2:]) >= 0.95
+    gained = 1 - predicted_share(meter.growth, np.array([times[step] / 1000]), 1000.0)[:, 0]
+    assert "x" not in when or min(gained[2:]) >= 0.95
     kept = 1 - decided_share(switched, drawn(first), drawn(second)).share
     for line, *expected in zip([eight, four, two, one], gained, kept, strict=True):
         shown = [float(word.rstrip("%")) for word in line.split()[1:]]
         assert shown == pytest.approx([100 * each for each in expected], abs=0.1)
     assert [line.split()[0] for line in (title, eight, one)] == ["band", "8x8", "1x1"]
+    assert "mean over 3 images" in images
+    assert out.read_bytes().startswith(b"\x89PNG\r\n")
 
 
 def test_a_picture_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, capsys):
@@ -229,7 +237,7 @@ def test_help_explains_the_words_and_gives_an_example(capsys, command):
     assert stop.value.code == 0
     assert "0 is the image, the last time is pure noise" in text
     assert "how often the sides of an image are halved" in text
-    assert f"reschrom {command[0]} --" in text if command else "reschrom time --help" in text
+    assert f"reschrom {command[0]} " in text.split("example")[1] if command else "reschrom time --help" in text
 
 
 def test_every_example_of_the_help_runs(tmp_path, monkeypatch, capsys):

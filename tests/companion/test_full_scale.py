@@ -16,7 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "figures/coarse-to-fine": {"samples": 4, "batch": 3, "steps": 4, "shown_steps": 5, "columns": 3},
     "figures/generation-rates": {"images": 3, "steps": 4},
     "figures/guidance": {"images": 3, "steps": 4, "columns": 3},
-    "figures/prompts": {"images": 2, "steps": 4, "shown": 2},
+    "figures/prompts": {"images": 2, "steps": 4, "shown": 2, "resolution": 2},
 }
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import math
 import re
 
@@ -16,6 +17,7 @@ from diffusers import (
     FlowMatchHeunDiscreteScheduler,
     UniPCMultistepScheduler,
 )
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from reschrom import (
     Chromatogram,
@@ -27,11 +29,14 @@ from reschrom import (
     ddim,
     designed_timesteps,
     gaussian_errors,
+    rates_from_losses,
+    scheduler_arguments,
     scheduler_for,
     usual_timesteps,
 )
 from reschrom.cli.commands import main
-from reschrom.design.timesteps import as_given
+from reschrom.denoisers.network import estimate_precision
+from reschrom.design.arguments import last_time
 
 # Some schedulers of diffusers turn tensors into arrays in the old way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -197,6 +202,19 @@ def ends_of(denoise, start, schedule, timesteps):
     return last.x_t
 
 
+class Inexact:
+    """A denoiser that says, as a network does, how precise its estimates can be, and so is not taken to be exact."""
+
+    def __init__(self, denoise):
+        self._denoise = denoise
+
+    def __call__(self, x_t, alpha):
+        return self._denoise(x_t, alpha)
+
+    def precision(self, alphas):
+        return estimate_precision(alphas, "epsilon")
+
+
 @pytest.mark.parametrize(("schedule", "amount"), [(LINEAR, 0.03), (COSINE, 0.005)], ids=["linear", "cosine"])
 @pytest.mark.parametrize("kind", ["field", "mixture"])
 def test_a_network_that_errs_at_noise_takes_no_step_that_ruins_it(kind, schedule, amount):
@@ -234,6 +252,16 @@ def test_a_network_that_errs_at_noise_takes_no_step_that_ruins_it(kind, schedule
     assert error(network, bold) > 1
     assert error(network, careful) < 0.4
     assert error(exact.denoise, careful) < 1.5 * error(exact.denoise, bold)  # what caution costs
+
+    # The network's own losses know of it, so that nobody has to ask.
+    edges = np.append(np.arange(0.0, 999.0, 20.0), 999.0)
+    own = rates_from_losses(Inexact(network), images, schedule, edges, rng, "own losses")
+    assert own.noise_error == pytest.approx(amount, rel=0.05)
+    assert rates_from_losses(Inexact(exact.denoise), images, schedule, edges, rng, "exact").noise_error < 0.001
+    by_default = designed_timesteps(own, schedule, 12)
+    assert by_default == designed_timesteps(own, schedule, 12, noise_error=own.noise_error)
+    assert by_default[1] > designed_timesteps(own, schedule, 12, noise_error=0.0)[1]
+    assert error(network, by_default) < 0.4
 
 
 def test_steps_near_the_noise_are_bounded_by_the_error_of_the_network():
@@ -319,15 +347,107 @@ def test_steps_begin_at_the_last_whole_time_of_a_schedule(start, end, last):
         (EulerDiscreteScheduler(), "timesteps"),
         (FlowMatchEulerDiscreteScheduler(), "sigmas"),
         (FlowMatchEulerDiscreteScheduler(shift=3.0), "sigmas"),
+        (UniPCMultistepScheduler(use_flow_sigmas=True, flow_shift=5.0), "sigmas"),
     ],
     ids=lambda each: type(each).__name__,
 )
 def test_a_scheduler_arrives_at_the_timesteps_in_the_form_that_it_takes(scheduler, taken):
-    given = as_given(scheduler, [900, 500, 20])
+    given = scheduler_arguments(scheduler, [900, 500, 20])
     assert list(given) == [taken]
-    assert given[taken] == [round(value, 6) for value in given[taken]]  # as they are printed
     scheduler.set_timesteps(**given)
     np.testing.assert_allclose(scheduler.timesteps[:3], [900, 500, 20], atol=0.01 if taken == "timesteps" else 1)
+
+
+# Their published scheduler_config.json, as far as it shifts, and a mu of their size where it is dynamic.
+DYNAMIC = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "shift": 3.0}
+WAN = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+FLOWS = {
+    "plain": (FlowMatchEulerDiscreteScheduler, {}, None),
+    "SD3": (FlowMatchEulerDiscreteScheduler, {"shift": 3.0}, None),
+    "Flux, 1024": (FlowMatchEulerDiscreteScheduler, DYNAMIC, 1.15),
+    "Flux, 256": (FlowMatchEulerDiscreteScheduler, DYNAMIC, 0.5),
+    "Flux 2": (FlowMatchEulerDiscreteScheduler, DYNAMIC | {"time_shift_type": "exponential"}, 2.3),
+    "Qwen-Image": (
+        FlowMatchEulerDiscreteScheduler,
+        DYNAMIC | {"shift": 1.0, "max_shift": 0.9, "shift_terminal": 0.02, "max_image_seq_len": 8192},
+        0.7,
+    ),
+    "Z-Image": (FlowMatchEulerDiscreteScheduler, {"shift": 6.0}, None),
+    "LTX": (FlowMatchEulerDiscreteScheduler, DYNAMIC | {"max_shift": 2.05, "shift_terminal": 0.1}, 2.05),
+    "linear": (FlowMatchEulerDiscreteScheduler, DYNAMIC | {"time_shift_type": "linear"}, 2.5),
+    "Wan, 480p": (UniPCMultistepScheduler, WAN | {"flow_shift": 3.0}, None),
+    "Wan, 720p": (UniPCMultistepScheduler, WAN | {"flow_shift": 5.0}, None),
+}
+
+
+@pytest.mark.parametrize("steps", [4, 28, 50])
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_sigmas_that_a_flow_runs_at_are_those_that_were_designed(name, steps):
+    kind, settings, mu = FLOWS[name]
+    scheduler = kind(**settings)
+    schedule = Schedule.from_diffusers(scheduler)
+    chosen = designed_timesteps(predicted(schedule), schedule, steps, last=last_time(scheduler))
+    given = scheduler_arguments(scheduler, chosen, mu)
+    for _ in range(2):  # a scheduler that was set before is set alike
+        scheduler.set_timesteps(**given, **({} if mu is None else {"mu": mu}))
+        read = scheduler.sigmas.double().numpy()
+        np.testing.assert_allclose(read, np.append(chosen, 0.0) / 1000, rtol=0, atol=1.1e-6)  # UniPC takes 1e-6 from 1
+    assert chosen[-1] == pytest.approx(1000 * settings.get("shift_terminal", chosen[-1] / 1000))
+    # what is not undone would be far away
+    assert name == "plain" or np.abs(np.array(chosen) / 1000 - given["sigmas"]).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["Flux, 1024", "Qwen-Image", "Wan, 720p"])
+def test_the_command_prints_what_the_scheduler_takes(tmp_path, capsys, name):
+    kind, settings, mu = FLOWS[name]
+    scheduler = kind(**settings)
+    scheduler.save_pretrained(tmp_path)
+    given = ["--schedule", str(tmp_path), "--size", "64", "--steps", "9", *([] if mu is None else ["--mu", str(mu)])]
+    assert main(["timesteps", *given]) == 0
+    word, _, printed = capsys.readouterr().out.strip().partition("=")
+    assert word == "sigmas"
+    schedule = Schedule.from_diffusers(scheduler)
+    chromatogram = Chromatogram.predicted(schedule, 64, edges=np.arange(0.0, 1001.0))
+    chosen = designed_timesteps(chromatogram, schedule, 9, last=last_time(scheduler))
+    scheduler.set_timesteps(sigmas=np.array(json.loads(printed)), **({} if mu is None else {"mu": mu}))
+    np.testing.assert_allclose(scheduler.sigmas[:-1], np.array(chosen) / 1000, rtol=0, atol=1.1e-6)
+
+
+def test_a_shift_that_was_set_afterwards_counts():
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_shift(6.0)
+    scheduler.set_timesteps(**scheduler_arguments(scheduler, [900, 500, 20]))
+    np.testing.assert_allclose(scheduler.sigmas, [0.9, 0.5, 0.02, 0.0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SD3", "Flux, 256", "Qwen-Image"])
+def test_a_pipeline_runs_at_the_designed_sigmas(name):
+    kind, settings, _ = FLOWS[name]
+    pipeline = tiny.stable_diffusion_3() if name == "SD3" else tiny.flux()
+    pipeline.scheduler = scheduler = kind(**settings)
+    schedule = Schedule.from_diffusers(scheduler)
+    mu = None
+    if name != "SD3":
+        bounds = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        mu = calculate_shift(16, *(scheduler.config[bound] for bound in bounds))  # 8x8 latents in patches of 2x2
+    chosen = designed_timesteps(predicted(schedule), schedule, 4, last=last_time(scheduler))
+    settings = {"prompt_embeds": tiny.embedded(1), "pooled_prompt_embeds": tiny.embedded(2)[:, 0]}
+    if name == "SD3":
+        settings |= {"guidance_scale": 1.0}
+    settings |= {"height": 16, "width": 16, "output_type": "latent"}
+    pipeline(**settings, **scheduler_arguments(scheduler, chosen, mu))
+    np.testing.assert_allclose(scheduler.sigmas, np.append(chosen, 0.0) / 1000, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("last", [20, 100])
+def test_the_last_timestep_may_be_given_and_the_others_share_the_rest_of_the_work(last):
+    few = designed_timesteps(predicted(FLOW), FLOW, 12, last=float(last))
+    assert (few[0], few[-1], len(few)) == (1000, last, 12)
+    # so many of all steps are passed at each: the parts are equal down to the last
+    every = designed_timesteps(predicted(FLOW), FLOW, 400)
+    passed = np.interp(few, every[::-1], np.arange(400)[::-1])
+    # those next to the noise are whole timesteps that lie close
+    np.testing.assert_allclose(np.diff(passed)[5:], passed[-1] / 11, rtol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -335,9 +455,9 @@ def test_a_scheduler_arrives_at_the_timesteps_in_the_form_that_it_takes(schedule
     [
         (DDIMScheduler(), r"takes timesteps or sigmas; DDIMScheduler does not"),
         (FlowMatchHeunDiscreteScheduler(), r"takes sigmas; FlowMatchHeunDiscreteScheduler does not"),
-        (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), r"by the size of the image"),
+        (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), r"by the size of the image: give the mu"),
+        (FlowMatchEulerDiscreteScheduler(shift_terminal=0.1), r"last step at 100 \(shift_terminal\), not at 20"),
         (EulerDiscreteScheduler(use_karras_sigmas=True), r"EulerDiscreteScheduler takes no timesteps as it is set: "),
-        (UniPCMultistepScheduler(use_flow_sigmas=True), r"UniPCMultistepScheduler takes no sigmas as it is set: "),
         (UniPCMultistepScheduler(), r"UniPCMultistepScheduler takes no sigmas as it is set: .*use_flow_sigmas"),
         (FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True), r"makes other timesteps of sigmas"),
     ],
@@ -345,7 +465,7 @@ def test_a_scheduler_arrives_at_the_timesteps_in_the_form_that_it_takes(schedule
 )
 def test_a_scheduler_that_would_not_arrive_there_is_refused(scheduler, message):
     with pytest.raises(ValueError, match=message):
-        as_given(scheduler, [900, 500, 20])
+        scheduler_arguments(scheduler, [900, 500, 20])
 
 
 @pytest.mark.usefixtures("no_type_checks")
@@ -358,6 +478,9 @@ def test_a_scheduler_that_would_not_arrive_there_is_refused(scheduler, message):
         ({"weights": [0.0] * 4}, r"not all 0"),
         ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"none negative"),
         ({"equal": "time"}, r"equal in error, variance, signal; got 'time'"),
+        ({"last": 0.5}, r"last of 5 timesteps must be one of those below 999; got 0\.5"),
+        ({"last": 997}, r"last of 5 timesteps must be one of those below 999; got 997"),
+        ({"last": float("nan")}, r"last timestep must be"),
         ({"noise_error": -0.1}, r"noise_error .*got -0\.1"),
         ({"noise_error": float("nan")}, r"noise_error .*got nan"),
         ({"noise_error": 0.1, "equal": "variance"}, r"steps that are equal in error; got equal='variance'"),
@@ -381,7 +504,7 @@ def test_a_mistake_gives_one_clear_error(settings, message):
         (["--model", "m", "--size", "8"], r"--size goes with --schedule"),
         (["--schedule", "cosine", "--size", "8", "--spectrum", "a.json", "1"], r"one file, or numbers; got a\.json 1"),
         (["--schedule", "cosine", "--size", "8", "--spectrum", "a.json"], r"a\.json"),
-        (["--model", "./nothing"], r"--model must be a diffusers pipeline"),
+        (["--model", "./nothing"], r"the model must be a diffusers pipeline"),
     ],
 )
 def test_the_command_refuses_a_mistake_in_one_line(capsys, argv, message):

@@ -66,8 +66,8 @@ TIME = "time --schedule cosine --level 1 --t 0.5"
 CHROMATOGRAM = "chromatogram --schedule cosine --size 64"
 PLAIN = "measure --model plain"
 WORDS = "measure --model words --prompt a"
-SWITCH = "switch --model words --steps 2 --images 1 --band 4"
-TWO = "--prompt a --prompt b"
+SWITCH = "switch words"
+FEW = "--steps 4 --images 1"
 STEPS = "timesteps --schedule cosine --size 64"
 
 ROWS = {
@@ -177,7 +177,7 @@ ROWS = {
             "--lora somewhere": r"DDIMPipeline takes no --lora",
             "--scheduler Euler": r"one that takes the place of DDIMScheduler: .*DDPMScheduler.* got Euler",
             "--revision main": r"a revision belongs to a model on the hub; plain is a folder",
-            "--variant fp16": r"--model must be a diffusers pipeline, .* got plain: .*fp16",
+            "--variant fp16": r"the model must be a diffusers pipeline, .* got plain: .*fp16",
             "--dtype int8": r"--dtype: invalid choice: 'int8'",
             "--device gpu": r"--device must be one that torch finds here, such as cpu; got gpu",
             "--device ''": r"--device must be one that torch finds here",
@@ -205,16 +205,23 @@ ROWS = {
     f"{WORDS} {OUT} --lora none": r"--lora must be weights .* got none",
     f"measure --model ./nothing {OUT}": r"be a diffusers pipeline, .* got \./nothing, which is nothing here: ",
     f"measure --model plain/unet {OUT}": r"got plain/unet: .*model_index\.json",
-    f"measure --model '' {OUT}": r"--model must be a diffusers pipeline",
+    f"measure --model '' {OUT}": r"the model must be a diffusers pipeline",
     # switch
-    f"{SWITCH} --prompt a": r"--prompt must come twice, .* got \['a'\]",
-    f"{SWITCH} --prompt a --prompt a": r"--prompt must come twice, .* got \['a', 'a'\]",
-    f"{SWITCH} {TWO} --model plain": r"DDIMPipeline takes no --prompt",
-    f"{SWITCH} {TWO} --band 3": r"one of 8x8, 4x4, 2x2; got 3x3",
-    f"{SWITCH} {TWO} --band 16": r"one of 8x8, 4x4, 2x2; got 16x16",
-    f"{SWITCH} {TWO} --steps 0": f"--steps: {NUMBER % 1}; got 0",
-    f"{SWITCH} {TWO} --steps 1": r"need two or more timesteps; got 1",
-    f"{SWITCH} {TWO} --model ./nothing": r"--model must be a diffusers pipeline",
+    "switch words": r"required: PROMPT",
+    f"{SWITCH} 'a cat' {FEW}": r"one switch is needed, .*; got 1 prompts: \['a cat'\]",
+    f"{SWITCH} '[a:b:2][c:d:3]' {FEW}": r"one switch is needed, .*; got 3 prompts",
+    f"{SWITCH} '[a|b]' {FEW}": r"one after the other; the first has 2 of 4 steps: \['a', 'b'\]",
+    f"{SWITCH} '[a:b:4]' {FEW}": r"both prompts must speak, .* has 4 of 4 steps",
+    f"{SWITCH} '[a:b:0]' {FEW}": r"both prompts must speak, .* has 0 of 4 steps",
+    f"{SWITCH} '[a:b]' {FEW}": r"\[a:b:when\] ends in steps, .* not 'b', at letter 5",
+    f"{SWITCH} '[a:b:2]' {FEW} --out r.csv": r"--out must end in \.png or \.svg; got r\.csv",
+    f"{SWITCH} '[a:b:2]' {FEW} --out nowhere/r.png": r"there is no folder nowhere",
+    "switch plain '[a:b:1]' --steps 2": r"DDIMPipeline takes no --prompt",
+    f"{SWITCH} '[a:b:3x3]' {FEW}": r"one of 4x4, 2x2, 1x1; got 3x3",
+    f"{SWITCH} '[a:b:8x8]' {FEW}": r"one of 4x4, 2x2, 1x1; got 8x8",
+    f"{SWITCH} '[a:b:1]' --steps 0": f"--steps: {NUMBER % 1}; got 0",
+    f"{SWITCH} '[a:b:1]' --steps 1": r"both prompts must speak",
+    "switch ./nothing '[a:b:1]' --steps 2": r"the model must be a diffusers pipeline",
     # timesteps
     "timesteps --steps 5": r"for a --schedule or for a --model; give one of them",
     "timesteps --steps 5 --schedule cosine --model plain": r"for a --schedule or for a --model; give one of them",
@@ -227,6 +234,11 @@ ROWS = {
     f"{STEPS} --steps 5 --weights -1 1 1 1 1 1 1": r"weights",
     f"{STEPS} --steps 5 --weights nan 1 1 1 1 1 1": r"weights",
     f"{STEPS} --steps 5 --weights 0 0 0 0 0 0 0": r"weights",
+    f"{STEPS} --steps 5 --noise-error 2": r"noise_error must lie in \[0, 1\]; got 2",
+    f"{STEPS} --steps 5 --noise-error much": r"--noise-error: invalid float value: 'much'",
+    f"{STEPS} --steps 5 --noise-error 0.1 --equal signal": r"steps that are equal in error; got equal='signal'",
+    f"{STEPS} --steps 5 --mu 1": r"--mu goes with a diffusers scheduler",
+    "timesteps --steps 5 --size 8 --schedule plain --mu 1": r"a mu goes with a flow|takes timesteps or sigmas",
     f"{STEPS} --steps 5 --equal time": r"--equal: invalid choice: 'time'",
     # merge
     "merge predicted.json nothing.json --out r.json": r"nothing\.json",

@@ -1,5 +1,6 @@
 """Every mistake gives one clear error: what was expected, and what came."""
 
+import dataclasses
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from reschrom import (
     Information,
     MeasuredSpectrum,
     NearestImage,
+    PromptSchedule,
     ScaleMixture,
     Schedule,
     WindowMixture,
@@ -545,8 +547,51 @@ MISTAKES |= {
     "prompts of truths": (lambda: by_band([True]), TypeError, r"prompt of a band must be a whole number; got True"),
     "a switch in words": (lambda: heaviside("half"), TypeError, r"switch must be a number; got 'half'"),
     "a switch NaN": (lambda: heaviside(NAN), ValueError, r"switch .* lies in \[0, 1\]; got nan"),
+    **{
+        f"a prompt written {written!r}": (
+            lambda written=written: PromptSchedule.parse(tiny.stable_diffusion(), written),
+            ValueError,
+            words,
+        )
+        for written, words in {
+            "a [red": r"\[ does not close, at letter 3 of 'a \[red'; \\\( and \\\[ are brackets themselves",
+            "a red]": r"\] closes nothing, at letter 6",
+            "a [red:blue:2)": r"\[ does not close, at letter 3",
+            "a red)": r"\) closes nothing",
+            "(red:1.2)": r"\( begins a weight, and what a weight does .* differs",
+            "a [red]": r"\[word\] without : or \| is a weight",
+            "[a:b]": r"ends in steps, a fraction .* or a resolution like 16x16, not 'b'",
+            "[a:b:1.0]": r"not '1\.0'",
+            "[a:b:1.5]": r"not '1\.5'",
+            "[a:b:-1]": r"not '-1'",
+            "[a:b:]": r"not ''",
+            "[a:b:c:2]": r"one or two texts; write \\: for a colon",
+            "[a|b:2]": r"\[ mixes : and \|",
+            "a cat AND a dog": r"AND is of another syntax",
+            "a cat BREAK a dog": r"BREAK is of another syntax",
+            "a cat <lora:fur:1>": r"<lora:fur:1> is of another syntax",
+            "[a:b:16x16]": r"must be one of 4x4, 2x2, 1x1; got 16x16",
+            "[a:b:8x8]": r"finest band that keeps the first prompt must be one of 4x4, 2x2, 1x1; got 8x8",
+            "[a|b|c|d|e|f|g][a|b|c|d|e][a|b|c][a|b|c|d]": r"between 256 texts at most",
+        }.items()
+    },
+    "a prompt that is no text": (
+        lambda: PromptSchedule.parse(tiny.stable_diffusion(), ["a"]),
+        TypeError,
+        r"a prompt that changes is one text; got list",
+    ),
+    "a prompt by a chromatogram in other times": (
+        lambda: PromptSchedule.parse(tiny.stable_diffusion(), "[a:b:2x2]", chromatogram()),
+        ValueError,
+        r"in the units of the schedule .* from -1 to 999; got one from 0 to 1",
+    ),
     "estimate of words": (lambda: estimate_at("x", IMAGE, 0.5), TypeError, r"got str"),
     "threshold of complex": (lambda: threshold(IMAGE + 1j, IMAGE, 0.5), TypeError, r"got one of complex128"),
+    "an error of the noise above 1": (
+        lambda: dataclasses.replace(chromatogram(), noise_error=1.5),
+        ValueError,
+        r"noise_error must lie in \[0, 1\]; got 1\.5",
+    ),
     # shares
     "kept twice": (lambda: switch_time(chromatogram(), 2, kept=2), ValueError, r"kept must lie in \[0, 1\]; got 2"),
     "kept NaN": (lambda: switch_time(chromatogram(), 2, kept=NAN), ValueError, r"kept must lie in \[0, 1\]; got nan"),

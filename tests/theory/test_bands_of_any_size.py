@@ -40,7 +40,7 @@ from reschrom import (
 )
 from reschrom.cli.commands import main
 from reschrom.images.pictures import stream
-from reschrom.pipelines.prompts import _mixed
+from reschrom.pipelines.prompt_weights import mixed
 from reschrom.theory.bands import cells, size_of
 
 NAMED = [(28, 28), (96, 96), (104, 152), (160, 90), (90, 160), (1, 1), (1, 300), (300, 2), (3, 3), (13, 19), (257, 129)]
@@ -367,7 +367,7 @@ def test_prompts_may_weigh_the_bands_of_any_size():
     weights = np.array([[0.0, 1.0, 0.3, 1.0], [1.0, 0.0, 0.7, 0.0]])
     parts = zip(weights.T, full_bands(first.numpy()), full_bands(second.numpy()), strict=True)
     np.testing.assert_allclose(
-        _mixed([first, second], weights), sum(v * a + w * b for (v, w), a, b in parts), atol=1e-13
+        mixed([first, second], weights), sum(v * a + w * b for (v, w), a, b in parts), atol=1e-13
     )
 
 

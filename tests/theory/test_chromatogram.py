@@ -304,13 +304,14 @@ def test_replicates_of_another_shape_or_sign_are_refused(replicates, message):
 @pytest.mark.parametrize("name", ["c.json", "c.npz"])
 def test_a_saved_measurement_comes_back_to_the_last_bit(tmp_path, name):
     kept = measured()
-    for chromatogram in (replace(kept, images=60), replace(kept, name="müßig", replicates=None)):
+    for chromatogram in (replace(kept, images=60, noise_error=0.03), replace(kept, name="müßig", replicates=None)):
         chromatogram.save(tmp_path / name)
         before = (tmp_path / name).read_bytes()
         back = Chromatogram.load(tmp_path / name)
         for field in ("rates", "edges", "replicates"):
             np.testing.assert_array_equal(getattr(back, field), getattr(chromatogram, field))
         assert (back.size, back.name, back.images) == (chromatogram.size, chromatogram.name, chromatogram.images)
+        assert back.noise_error == chromatogram.noise_error
         back.save(tmp_path / name)
         assert (tmp_path / name).read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]

@@ -266,7 +266,7 @@ def test_two_sources_merge_and_what_does_not_is_refused(images, tmp_path):
         (["FOLDER", "--shard", "1/2"], r"with --shard, --out must end in \.npz, .* got None"),
         (["photos", "--workers", "2"], r"photos are cut one after another"),
         (["BROKEN", "--workers", "2"], r"a\.png is no picture"),
-        (["FOLDER", "--model", "./nothing"], r"--model must be a diffusers pipeline"),
+        (["FOLDER", "--model", "./nothing"], r"the model must be a diffusers pipeline"),
     ],
 )
 def test_the_command_refuses_a_mistake_in_one_line(folder, tmp_path, monkeypatch, capsys, argv, message):
