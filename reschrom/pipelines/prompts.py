@@ -15,7 +15,7 @@ from jaxtyping import Float
 from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands, uncompiled
 from reschrom.pipelines.prompt_syntax import Resolutions, WrittenPrompt
 from reschrom.pipelines.prompt_weights import Moment, Weights, mixed
-from reschrom.pipelines.scheduler import TIMES, moment, step_of
+from reschrom.pipelines.scheduler import TIMES, moment, schedule_of, step_of
 from reschrom.pipelines.texts import Encoding, Found, encoding_of
 from reschrom.theory.bands import Size, band_names, size_of
 from reschrom.theory.chromatogram import Chromatogram

@@ -11,7 +11,7 @@ from tiny import TINY
 
 from reschrom import from_bands, load_pipeline
 from reschrom._files import file_hashes
-from reschrom.companion.reference import run
+from reschrom.companion.reference import hero, run
 from reschrom.train.models import build
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +118,17 @@ def test_the_page_shows_the_step_that_is_chosen(new_context, book_html):
     page.locator('[data-part="play"]').click()
     page.wait_for_function("document.querySelector('[data-part=step]').value > 0")
     assert not missing
+
+
+def test_the_moving_picture_ends_in_its_still_one(model, tmp_path):
+    asked = ["--prompt", PROMPTS[0], "--images", "2", "--steps", "3", "--out", str(tmp_path)]
+    hero.main([str(model), *asked])
+    with Image.open(tmp_path / "hero.webp") as moving, Image.open(tmp_path / "hero.png") as still:
+        assert moving.n_frames == 3
+        assert moving.info["loop"] == 0  # for ever
+        first = np.asarray(moving.convert("RGB"), float)
+        moving.seek(2)
+        last, end = np.asarray(moving.convert("RGB"), float), np.asarray(still.convert("RGB"), float)
+    assert last.shape == end.shape
+    # WebP loses a little; another frame differs by far more.
+    assert np.abs(last - end).mean() < 0.2 * np.abs(first - end).mean()
