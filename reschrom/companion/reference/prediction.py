@@ -33,7 +33,7 @@ Times = Float[np.ndarray, " times"]
 SEEDS = (0, 1)
 CLOCK = np.linspace(0, 1, 25)  # of the cosine schedule, at which losses are measured
 _SIDE, _KNOWN, _NEW = 16, 2000, 200
-_BATCH, _STEPS, _EARLY = 32, 500, 150  # of each training; it is looked at early once, too
+_BATCH, _STEPS, _EARLY = 32, 350, 120  # of each training; it is looked at early once, too
 _WIDTHS, _RATE, _EMA = (48, 64), 2e-3, 0.99
 _COMPONENTS, _WINDOWS = 40, 12_000
 
