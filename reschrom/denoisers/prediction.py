@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import Images, one_number
-from reschrom.denoisers._images import known_generator
+from reschrom.denoisers._images import halving_images, known_generator
 from reschrom.denoisers.losses import rates_from_losses
 from reschrom.denoisers.windows import NearestImage, WindowMixture
 from reschrom.theory.chromatogram import Chromatogram
@@ -19,7 +19,7 @@ from reschrom.theory.schedules import Schedule
 
 # By so much of the schedule networks were outside of what the two formulas said, in their worst band, at most: measured
 # by `companion/reference/prediction.py`, and tested on pictures left out by the page of predictions.
-REACH = 0.08
+REACH = 0.1
 # A network that loses more than this, over what the better formula does, was not trained far enough for either.
 WORST = 1.25
 _STEPS = 24  # of the time grid
@@ -53,7 +53,7 @@ def predicted_times(
 
     The formula that loses less on new pictures is taken. Its interval reaches from the time of a `WindowMixture`, which
     remembers no picture, to its own, because pictures do not tell whether a network remembers; and beyond both by
-    chance and by 0.08 of the schedule, as far as networks were outside on other pictures.
+    chance and by a tenth of the schedule, as far as networks were outside on other pictures.
 
     Parameters
     ----------
@@ -87,6 +87,9 @@ def predicted_times(
     [0.5, 0.7, 0.8]
     """
     generator = known_generator(generator)
+    known, new = halving_images(known, least=3), halving_images(new, least=2)
+    if known.shape[1:] != new.shape[1:]:
+        raise ValueError(f"known and new pictures have one shape; got {known.shape[1:]} and {new.shape[1:]}")
     if not np.isfinite(schedule.end):
         raise ValueError(f"times are predicted on a schedule with a last time; {schedule.name} has none")
     if loss is not None and not 0 < one_number("the loss of a network", loss) < np.inf:

@@ -26,8 +26,8 @@ _MEANING = {
 }
 
 
-# Of what guidance adds up to, a share that one step should not have. In noise units a network that predicts the image or
-# a flow has an error of 1 / sigma near the image, so that the fewer the steps, the more of it is in the last.
+# Of what guidance adds up to, a share that one step should not have. In noise units a network that predicts the image
+# or a flow has an error of 1 / sigma near the image, so that the fewer the steps, the more of it is in the last.
 _MUCH = 0.25
 
 # Under this name a measurement holds the log of the number of all prompts of as many tokens.

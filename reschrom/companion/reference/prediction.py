@@ -30,6 +30,7 @@ from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule
 
 Times = Float[np.ndarray, " times"]
+Varies = Float[np.ndarray, "bands 1"] | tuple[Float[np.ndarray, "bands 1"], Float[np.ndarray, "replicates bands 1"]]
 SEEDS = (0, 1)
 CLOCK = np.linspace(0, 1, 25)  # of the cosine schedule, at which losses are measured
 _SIDE, _KNOWN, _NEW = 16, 2000, 200
@@ -137,21 +138,26 @@ KINDS: dict[str, Callable[[Path], Pictures]] = {
 }
 
 
-def measured(losses: BandLosses, field: BandLosses, numbers: int, precision: Times | None = None) -> Measured:
-    """Return when a denoiser generates each band, about the mean picture: from its losses and those of a field.
+def measured(losses: BandLosses, variance: Varies, numbers: int, clock: Times, precision: Any = None) -> Measured:
+    """Return when a denoiser generates each band, about the mean picture, from its losses.
 
-    A field loses in pure noise all that varies.
+    variance: of each band about the mean picture, which a field loses in pure noise: shape (bands, 1); or for every
+        replicate of the losses, too, as a pair.
     numbers: of a picture, pixels times channels.
+    clock: times of the losses as shares of the schedule's, from the picture to noise.
+    precision: of the estimates at these times; None for equal ones.
     """
-    all_of_it = field.mean[:, -1:], field.replicates[:, :, -1:]
-    pairs = zip((losses.mean, losses.replicates), all_of_it, strict=True)
-    signal, again = (never_rising(whole - np.minimum(lost, whole), precision) for lost, whole in pairs)
+    of_mean, of_each = variance if isinstance(variance, tuple) else (variance, variance)
+    pairs = ((losses.mean, of_mean), (losses.replicates, of_each))
+    signal, again = (
+        never_rising(whole - np.minimum(lost, whole), precision) if len(lost) else lost for lost, whole in pairs
+    )
     side = 2 ** (len(signal) - 1)
-    rates = Chromatogram.from_signal(signal, CLOCK, side, "")
-    replicates = [Chromatogram.from_signal(each, CLOCK, side, "").centroids() for each in again]
-    alpha = Schedule.cosine().alpha(CLOCK[1:])  # the first time is the picture itself
-    noise = np.trapezoid(alpha / (1 - alpha) * losses.mean[:, 1:].sum(axis=0) / numbers, CLOCK[1:])
-    return Measured(losses.mean, rates.centroids(), np.array(replicates), float(noise))
+    rates = Chromatogram.from_signal(signal, clock, side, "")
+    replicates = [Chromatogram.from_signal(each, clock, side, "").centroids() for each in again]
+    alpha = Schedule.cosine().alpha(clock[1:])  # the first time is the picture itself
+    noise = np.trapezoid(alpha / (1 - alpha) * losses.mean[:, 1:].sum(axis=0) / numbers, clock[1:])
+    return Measured(losses.mean, rates.centroids(), np.reshape(replicates, (-1, len(signal))), float(noise))
 
 
 def formulas(pictures: Pictures) -> Iterator[tuple[str, BandLosses]]:
@@ -273,20 +279,29 @@ def _measure(kind: str, seed: int, data: Path, out: Path) -> None:
         return
     pictures = KINDS[kind](data)
     about = {"made by": "python -m reschrom.companion.reference.prediction", "kind": kind}
-    about |= {"known": len(pictures.known), "new": len(pictures.new)}
-    begun = time.perf_counter()
-    field_losses = losses_of(GaussianField.fit(pictures.known, colour=True).denoise, pictures.new, CLOCK)
+    about |= {"known": len(pictures.known), "new": len(pictures.new), "flat": _flat(pictures.known)}
+    begun, numbers = time.perf_counter(), pictures.new[0].size
+    field = losses_of(GaussianField.fit(pictures.known, colour=True).denoise, pictures.new, CLOCK)
+    variance = field.mean[:, -1:], field.replicates[:, :, -1:]
     if not of_formulas.exists():
-        found = {name: measured(losses, field_losses, pictures.new[0].size) for name, losses in formulas(pictures)}
+        found = {name: measured(losses, variance, numbers, CLOCK) for name, losses in formulas(pictures)}
         save(of_formulas, found, about)
         print(kind, pictures.known.shape, pictures.new.shape, f"{time.perf_counter() - begun:.0f}", flush=True)
     found = {}
     for name, denoise in networks(pictures, seed):
-        losses = losses_of(denoise, pictures.new, CLOCK)
         precision = denoise.precision(Schedule.cosine().alpha(CLOCK))
-        found[name] = measured(losses, field_losses, pictures.new[0].size, precision)
+        losses = losses_of(denoise, pictures.new, CLOCK)
+        found[name] = measured(losses, variance, numbers, CLOCK, precision)
     save(of_network, found, {**about, "seed": seed, "steps": _STEPS, "early": _EARLY, "batch": _BATCH})
     print(kind, seed, f"{time.perf_counter() - begun:.0f}", found["network"].times.round(3), flush=True)
+
+
+def _flat(pictures: Images) -> float:
+    """Return in what share of the 2x2 blocks no number differs from another by more than one of 64 parts of white."""
+    n, channels, height, width = pictures.shape
+    blocks = pictures.reshape(n, channels, height // 2, 2, width // 2, 2)
+    spread = blocks.max(axis=(3, 5)) - blocks.min(axis=(3, 5))
+    return round(float((spread.max(axis=1) <= 2 / 64).mean()), 4)
 
 
 if __name__ == "__main__":
