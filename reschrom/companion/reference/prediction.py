@@ -262,7 +262,7 @@ def load(path: str | Path) -> tuple[dict[str, Measured], dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.prediction", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder of open-mix-64.zip and caltech101-64.zip")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder of open-mix-64.zip and caltech101-64.zip")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--out", type=Path, required=True, help="folder of the safetensors files")
     given = parser.parse_args(arguments)
