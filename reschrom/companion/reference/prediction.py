@@ -1,4 +1,4 @@
-"""How far predictions carry: formulas fitted to ten kinds of pictures, against small networks trained on the same.
+"""How far predictions carry: formulas fitted to six kinds of pictures, against small networks trained on the same.
 
 `python -m reschrom.companion.reference.prediction --data FOLDER --out data/reference/prediction` fits the formulas to
 each kind, trains a network on it for each seed, and measures the denoising losses of all on the same pictures held out,
@@ -25,7 +25,7 @@ from reschrom.denoisers.network import Denoiser
 from reschrom.images.photographs import photograph
 from reschrom.images.pictures import photographs
 from reschrom.images.sources import opened
-from reschrom.theory.bands import depth, downsample
+from reschrom.theory.bands import downsample
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.schedules import Schedule
 
@@ -68,12 +68,6 @@ def digits(_: Path) -> Pictures:
     from sklearn.datasets import load_digits
 
     return _shared(load_digits().images[:, None] / 8 - 1)._replace(mirror=False)
-
-
-def field(_: Path) -> Pictures:
-    """A Gaussian field of which the paper's r_m is exact: every halving of the side multiplies the variance by 4."""
-    drawn = GaussianField(0.01 * 4.0 ** np.arange(depth(_SIDE) + 1)).sample(_KNOWN + _NEW, np.random.default_rng(0))
-    return Pictures(drawn[_NEW:], drawn[:_NEW])
 
 
 def _cut_from(names: Sequence[str], grey: bool, most: int) -> Callable[[Path], Pictures]:
@@ -131,10 +125,6 @@ KINDS: dict[str, Callable[[Path], Pictures]] = {
     "faces": _read_from("caltech101-64.zip", lambda classes: ["faces"]),
     "astronomy": _cut_from(["hubble_deep_field"], False, 3),
     "tissue": _cut_from(["ihc"], False, 3),
-    "fruit": _read_from("open-mix-64.zip", lambda classes: classes[32:]),
-    "photographs": _cut_from(["astronaut", "chelsea", "coffee", "rocket", "motorcycle_left", "china"], False, 16),
-    "objects": _read_from("caltech101-64.zip", lambda classes: classes),
-    "field": field,
 }
 
 
