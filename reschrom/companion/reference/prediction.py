@@ -20,13 +20,13 @@ from reschrom._arrays import Images
 from reschrom._files import opened_tensors, replacing
 from reschrom.companion.reference.formulas import DENOISERS, losses_of
 from reschrom.denoisers.gaussian import GaussianField
-from reschrom.denoisers.losses import BandLosses, never_rising
+from reschrom.denoisers.losses import BandLosses
 from reschrom.denoisers.network import Denoiser
 from reschrom.images.photographs import photograph
 from reschrom.images.pictures import photographs
 from reschrom.images.sources import opened
 from reschrom.theory.bands import downsample
-from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.chromatogram import Chromatogram, never_rising
 from reschrom.theory.schedules import Schedule
 
 Times = Float[np.ndarray, " times"]
@@ -67,7 +67,8 @@ def digits(_: Path) -> Pictures:
     """Handwritten digits of scikit-learn, 8x8 pixels, grey."""
     from sklearn.datasets import load_digits
 
-    return _shared(load_digits().images[:, None] / 8 - 1)._replace(mirror=False)
+    drawn = np.random.default_rng(0).permutation(load_digits().images[:, None]) / 8 - 1
+    return Pictures(drawn[_NEW:][:_KNOWN], drawn[:_NEW], mirror=False)
 
 
 def _cut_from(names: Sequence[str], grey: bool, most: int) -> Callable[[Path], Pictures]:
@@ -90,7 +91,8 @@ def _cut_from(names: Sequence[str], grey: bool, most: int) -> Callable[[Path], P
                 blocks = piece.reshape(_SIDE, factor, _SIDE, factor, 3).mean(axis=(1, 3))
                 pieces[index] = np.moveaxis(blocks, -1, 0) / 127.5 - 1
             parts.append(pieces[:, :1] if grey else pieces)
-        return Pictures(*parts)
+        known, new = parts
+        return Pictures(known, new)
 
     return cut
 
@@ -106,14 +108,10 @@ def _read_from(file: str, wanted: Callable[[list[str]], list[str]]) -> Callable[
             found = [each for content in contents for each in photographs(source, content, split, 4 * _SIDE)]
             chosen = np.random.default_rng(0).permutation(len(found))[:most]
             both.append(downsample(np.moveaxis(np.stack(found)[chosen], -1, 1) / 127.5 - 1, 2))
-        return Pictures(*both)
+        known, new = both
+        return Pictures(known, new)
 
     return read
-
-
-def _shared(pictures: Images) -> Pictures:
-    order = np.random.default_rng(0).permutation(len(pictures))
-    return Pictures(pictures[order[_NEW:]][:_KNOWN], pictures[order[:_NEW]])
 
 
 # By name; those of zip files need `--data`.
@@ -169,7 +167,8 @@ def networks(pictures: Pictures, seed: int) -> Iterator[tuple[str, Any]]:
     torch.manual_seed(seed)
     channels, side = pictures.known.shape[1:3]
     shrink = side // 8
-    unet: Any = UNet2DModel(
+    build: Any = UNet2DModel
+    unet = build(
         sample_size=8,
         in_channels=channels * shrink**2,
         out_channels=channels * shrink**2,
@@ -268,7 +267,7 @@ def _measure(kind: str, seed: int, data: Path, out: Path) -> None:
     if of_formulas.exists() and of_network.exists():
         return
     pictures = KINDS[kind](data)
-    about = {"made by": "python -m reschrom.companion.reference.prediction", "kind": kind}
+    about: dict[str, Any] = {"made by": "python -m reschrom.companion.reference.prediction", "kind": kind}
     about |= {"known": len(pictures.known), "new": len(pictures.new), "flat": _flat(pictures.known)}
     begun, numbers = time.perf_counter(), pictures.new[0].size
     field = losses_of(GaussianField.fit(pictures.known, colour=True).denoise, pictures.new, CLOCK)
