@@ -65,8 +65,8 @@ def test_the_command_keeps_what_is_there(small, tmp_path):
     assert list(networks) == ["early", "network"]
     assert networks["network"].replicates.shape == (200, 4)
     held = 1 - formulas["windows"].losses / formulas["field"].losses[:, -1:]
-    # what rises by chance is mended
-    np.testing.assert_allclose(formulas["windows"].times, np.trapezoid(held, CLOCK), atol=0.02)
+    # What rises by chance is mended: with 20 pictures by a few hundredths.
+    np.testing.assert_allclose(formulas["windows"].times, np.trapezoid(held, CLOCK), atol=0.05)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     prediction.main(["--kinds", "some", "--out", str(tmp_path)])
     assert before == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
