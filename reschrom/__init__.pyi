@@ -7,6 +7,8 @@ from .denoisers.guidance import guidance_from_sampling as guidance_from_sampling
 from .denoisers.information import band_information as band_information
 from .denoisers.losses import BandLosses as BandLosses
 from .denoisers.network import Denoiser as Denoiser
+from .denoisers.prediction import PredictedTimes as PredictedTimes
+from .denoisers.prediction import predicted_times as predicted_times
 from .denoisers.sampling import ddim as ddim
 from .denoisers.sampling import predicted_noise as predicted_noise
 from .denoisers.sparse import ScaleMixture as ScaleMixture

@@ -26,7 +26,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from reschrom._extras import naming_extra
 from reschrom.theory.bands import Size, sides
@@ -81,7 +81,7 @@ def photos(
         raise ValueError(f"one or more pieces of at most 256 pixels can be cut; got {count} of {size} pixels")
     pieces = np.empty((count, 3, height, width))
     for index in range(count):
-        picture = _photograph(names[index % len(names)])
+        picture = photograph(names[index % len(names)])
         rows, columns = picture.shape[:2]
         factor = int(generator.integers(1, min(rows // height, columns // width) + 1))
         top = int(generator.integers(rows - factor * height + 1))
@@ -95,7 +95,8 @@ def photos(
 
 
 @functools.cache
-def _photograph(name: str) -> np.ndarray:
+def photograph(name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Return one whole image of a collection; a grey one has three equal channels."""
     from PIL import Image
 
     package, *folder = ("sklearn", "datasets", "images") if name in _SCIKIT_LEARN else ("skimage", "data")

@@ -26,6 +26,10 @@ _MEANING = {
 }
 
 
+# Of what guidance adds up to, a share that one step should not have. In noise units a network that predicts the image
+# or a flow has an error of 1 / sigma near the image, so that the fewer the steps, the more of it is in the last.
+_MUCH = 0.25
+
 # Under this name a measurement holds the log of the number of all prompts of as many tokens.
 MOST_NATS = "nats of the prompt, at most"
 
@@ -103,8 +107,12 @@ def nats(chromatogram: Chromatogram) -> str:
         f"Half the energy of guidance adds up to {_few(told.total)} ± {_few((high - low) / 2)} nats, half of them by "
     )
     text += f"timestep {halfway:.0f}."
-    if told.gained[:, -2].sum() < told.total / 2:
-        text += " More than half is in the last step alone, where errors of the predictions count most."
+    last = 1 - told.gained[:, -2].sum() / told.total if told.total > 0 else 0.0
+    if last > _MUCH:
+        text += (
+            f" {last:.0%} of them are in the last step alone, where errors of the predictions count most: all mean "
+            "timesteps are drawn towards it."
+        )
     if MOST_NATS in chromatogram.about:
         most = float(chromatogram.about[MOST_NATS])
         text += f" The tokens of the prompt say {_few(most)} nats at most"

@@ -320,14 +320,16 @@ class Chromatogram:
         """
         return _centroids(self.rates, self.edges)
 
-    def centroid_interval(self, level: float = 0.95) -> Interval:
+    def centroid_interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
         """Return the bootstrap confidence interval of every centroid, finest resolution first.
 
-        It covers a centroid with probability `level` over draws of the images, and is NaN for a resolution that some
-        replicates never generate. Raises ValueError for a chromatogram without replicates.
+        It covers a centroid with probability `level` over draws of the images, or all at once when `simultaneous`, and
+        is NaN for a resolution that some replicates never generate. Raises ValueError for a chromatogram without
+        replicates.
         """
         again = _centroids(self._replicates(), self.edges)
-        return interval_around(self.centroids(), again, level, False, (self.edges[0], self.edges[-1]), self.images)
+        times = self.edges[0], self.edges[-1]
+        return interval_around(self.centroids(), again, level, simultaneous, times, self.images)
 
     def ridge(self) -> Float[np.ndarray, " steps"]:
         """Return the share-weighted mean level of what is generated at each step: 0 is the finest resolution.

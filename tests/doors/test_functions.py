@@ -59,6 +59,7 @@ from reschrom import (
     matched_time,
     measure_spectrum,
     predicted_share,
+    predicted_times,
     rates_from_losses,
     rates_from_sampling,
     spectral_turning_points,
@@ -722,6 +723,31 @@ MISTAKES |= {
     ),
     "windows of a seed": (lambda: WindowMixture(PICTURES, 0), TypeError, r"default_rng\(seed\); got 0"),
     "windows in parts": (lambda: WindowMixture(PICTURES, rng(), 1.5), TypeError, r"components and windows .* got 1\.5"),
+    "times on a clock without end": (
+        lambda: predicted_times(PICTURES, PICTURES, Schedule.natural(), rng()),
+        ValueError,
+        r"a schedule with a last time; natural has none",
+    ),
+    "times of one new picture": (
+        lambda: predicted_times(PICTURES, PICTURES[:1], COSINE, rng()),
+        ValueError,
+        r"2 or more square images.*; got",
+    ),
+    "times of other pictures": (
+        lambda: predicted_times(PICTURES, PICTURES[..., :4, :4], COSINE, rng()),
+        ValueError,
+        r"known and new pictures have one shape; got \(.*\) and \(.*, 4, 4\)",
+    ),
+    "times of a loss of 0": (
+        lambda: predicted_times(PICTURES, PICTURES, COSINE, rng(), loss=0),
+        ValueError,
+        r"the loss of a network is a positive number; got 0",
+    ),
+    "times of a seed": (
+        lambda: predicted_times(PICTURES, PICTURES, COSINE, 0),
+        TypeError,
+        r"default_rng\(seed\); got 0",
+    ),
     "nearest of a seed": (lambda: NearestImage(PICTURES, 0), TypeError, r"default_rng\(seed\); got 0"),
     "empty data set": (lambda: FiniteDataset(PICTURES[:, :0]), ValueError, r"one or more finite images"),
     # networks of one's own

@@ -33,7 +33,7 @@ def test_images_take_turns():
 
 def test_a_piece_is_a_block_average_of_the_photograph():
     """512 pixels hold 256 once or, averaged over 2x2, twice: then there is only one place, and the piece is D."""
-    picture = np.moveaxis(photographs._photograph("astronaut"), -1, 0) / 127.5 - 1
+    picture = np.moveaxis(photographs.photograph("astronaut"), -1, 0) / 127.5 - 1
     pieces = photographs.photos("astronaut", 10, 256, generator=np.random.default_rng(0))
     distances = np.abs(pieces - downsample(picture)).max(axis=(1, 2, 3))
     assert np.any(distances < 1e-12)

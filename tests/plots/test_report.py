@@ -8,10 +8,12 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import diffusers
 import numpy as np
 import pytest
+import tiny
 
-from reschrom import Chromatogram, Schedule, plots
+from reschrom import Chromatogram, Chromatograph, Schedule, plots
 from reschrom.plots.chromatograms import scaled_shares
 from reschrom.plots.report import png
 from reschrom.plots.words import MOST_NATS, nats, paragraph, short, words
@@ -147,6 +149,28 @@ def test_a_last_step_that_tells_most_is_named(measured):
         source = Source(energies, measured.source.alphas, guidance=True)
         said = nats(Chromatogram.measured(source, edges, 8, "guidance"))
         assert ("in the last step alone" in said) == named
+
+
+def ddim():
+    return tiny.stable_diffusion_xl(scheduler=diffusers.DDIMScheduler())
+
+
+@pytest.mark.parametrize(
+    ("build", "steps", "named"),
+    [(tiny.stable_diffusion_3, 10, True), (tiny.stable_diffusion_3, 28, True), (ddim, 28, False)],
+)
+def test_a_flow_whose_guidance_is_in_the_last_step_is_told_so(build, steps, named):
+    pipeline = build()  # the other one predicts the noise, whose error has no end in units of the noise
+    pipeline.set_progress_bar_config(disable=True)
+    text = {"prompt_embeds": tiny.embedded(1), "negative_prompt_embeds": tiny.embedded(2)}
+    pooled = {name.replace("prompt", "pooled_prompt"): each[:, 0] for name, each in text.items()}
+    with Chromatograph(pipeline) as meter:
+        pipeline(**text, **pooled, num_inference_steps=steps, height=16, width=16, output_type="latent")
+    told = meter.chromatogram.information()
+    nats_of_steps = told.rates.sum(axis=0) * np.diff(told.log_snr)
+    alone = nats_of_steps[-1] / nats_of_steps.sum()
+    assert (alone > 0.25) == named
+    assert (f" {alone:.0%} of them are in the last step alone" in nats(meter.chromatogram)) == named
 
 
 def test_the_figure_has_a_title_that_says_something_one_colour_bar_and_no_label_outside(measured, tmp_path):

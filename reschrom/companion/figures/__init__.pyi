@@ -1,5 +1,7 @@
+from .beyond import error_by_loss as error_by_loss
 from .beyond import shift_rules as shift_rules
 from .beyond import survival_strip as survival_strip
+from .beyond import worst_errors as worst_errors
 from .cascades import ablation as ablation
 from .cascades import band_distances as band_distances
 from .cascades import cascade_step as cascade_step

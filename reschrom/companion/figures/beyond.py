@@ -1,4 +1,4 @@
-"""Figures of what the paper leaves open: flow matching, survival under editing, prediction of mean times."""
+"""Figures of what the paper leaves open: flow matching, survival under editing, errors of predicted times."""
 
 from collections.abc import Mapping, Sequence
 
@@ -92,5 +92,61 @@ def survival_strip(
     time_axis(axes, times[-1] - half, times[0] + half, "time $t / T$ at which the edit begins   (0: the original)")
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    return figure
+
+
+@styled
+def worst_errors(
+    panels: Mapping[str, Mapping[str, Mapping[str, float]]], title: str, xlabel: str, limit: float
+) -> Figure:
+    """Draw how far predictions are from networks in their worst band: a row for each network, a mark for each rule.
+
+    panels: title -> network -> rule -> error; one panel above the other, the same rules in all.
+    limit: where the axis ends; what is farther stands there.
+    """
+    rows = [len(panel) for panel in panels.values()]
+    figure = Figure(figsize=(5, 1.4 + 0.24 * sum(rows) + 0.3 * len(panels)))
+    stacked = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (name, panel) in zip(stacked, panels.items(), strict=True):
+        places = np.arange(len(panel))[::-1]
+        for (colour, marker, _), rule in zip(_RULES, next(iter(panel.values())), strict=False):
+            errors = [min(each[rule], limit) for each in panel.values()]
+            mark = {"color": colour, "marker": marker, "markersize": 5, "clip_on": False}
+            axes.plot(errors, places, linestyle="none", label=rule, **mark)
+        axes.set_yticks(places, list(panel), fontsize=8)
+        axes.set_ylim(-0.6, len(panel) - 0.4)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.grid(axis="both")
+        axes.set_xlim(0, limit)
+    stacked[-1].set_xlabel(xlabel)
+    figure.legend(*stacked[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    return figure
+
+
+@styled
+def error_by_loss(cases: Mapping[str, Float[np.ndarray, "2 networks"]], limit: float, title: str) -> Figure:
+    """Draw how far a formula is from networks, against what they lose over what it loses.
+
+    cases: what networks -> their ratio of losses, and the error of the formula in its worst band, predicted less
+        measured.
+    limit: the ratio beyond which networks are refused.
+    """
+    figure = Figure(figsize=(5, 3.6))
+    axes = figure.subplots()
+    for (colour, marker, _), (name, (ratio, error)) in zip(_RULES, cases.items(), strict=False):
+        axes.plot(ratio, error, linestyle="none", color=colour, marker=marker, markersize=5, label=name)
+    axes.axhline(0, color="#999999", linewidth=0.8)
+    axes.axvline(1, color="#999999", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    first, last = 0.5, max(2.1, *(1.1 * ratio.max() for ratio, _ in cases.values()))
+    axes.axvspan(limit, last, color="#eeeeee", zorder=0)
+    axes.set_xlim(first, last)
+    axes.set_xticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"])
+    axes.minorticks_off()
+    axes.set_xlabel("loss of the network, over that of the formula")
+    axes.set_ylabel("error of the worst band\n(above 0: predicted too early)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(cases))
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     return figure

@@ -37,3 +37,24 @@ def test_survival_strip_puts_every_edit_over_the_time_it_began_at():
         np.testing.assert_array_equal(lines(axes)[name].get_ydata(), curve)
     shown = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
     np.testing.assert_array_equal(shown, [0.2, 0.5, 0.9] * 2)
+
+
+def test_worst_errors_stand_in_their_rows_from_the_top_and_what_is_beyond_stands_at_the_edge():
+    panels = {"a": {"x": {"one": 0.1, "two": 0.9}, "y": {"one": 0.2, "two": 0.3}}, "b": {"z": {"one": 0.0, "two": 0.4}}}
+    figure = figures.worst_errors(panels, "title", "error", 0.5)
+    top, bottom = figure.axes
+    np.testing.assert_array_equal(lines(top)["one"].get_xdata(), [0.1, 0.2])
+    np.testing.assert_array_equal(lines(top)["two"].get_xdata(), [0.5, 0.3])
+    np.testing.assert_array_equal(lines(top)["one"].get_ydata(), [1, 0])
+    assert [label.get_text() for label in top.get_yticklabels()] == ["x", "y"]
+    assert lines(top)["two"].get_color() == lines(bottom)["two"].get_color()
+
+
+def test_errors_stand_over_ratios_of_losses_and_what_is_refused_is_shaded():
+    cases = {"a": np.array([[0.5, 2.0], [-0.1, 0.2]]), "b": np.array([[1.0], [0.0]])}
+    (axes,) = figures.error_by_loss(cases, 1.25, "title").axes
+    for name, (ratio, error) in cases.items():
+        np.testing.assert_array_equal(lines(axes)[name].get_data(), (ratio, error))
+    (shaded,) = axes.patches
+    assert shaded.get_x() == 1.25
+    assert shaded.get_x() + shaded.get_width() >= 2
