@@ -91,6 +91,9 @@ def test_what_ships_was_recorded_of_the_model_that_ships():
     held = read(SHIPPED)
     assert held["weights"] == file_hashes(ROOT / held["model"])
     assert len(held["runs"]) == 12
+    # What the page says of all of them: log 48 nats are passed within the first half of the run.
+    assert held["possible"] == round(np.log(48), 3)
+    assert all(each["nats"][len(each["nats"]) // 2 - 1] > held["possible"] for each in held["runs"])
     assert {path.name for path in SHIPPED.glob("*.webp")} == {each["sheet"] for each in held["runs"]}
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3 * 2**20
 

@@ -6,6 +6,7 @@ import pytest
 from reschrom import Chromatogram, Schedule
 from reschrom.companion import figures
 from reschrom.plots._figure import INK
+from reschrom.plots.chromatograms import scaled_shares
 
 SIDE = 4
 EDGES = np.linspace(0, 1000, 6)
@@ -39,8 +40,8 @@ def maps(figure) -> list[np.ndarray]:
 def test_theory_and_measurement_stand_side_by_side_on_one_scale_and_one_time_axis(theory, measured, images):
     figure = figures.guidance_chromatography(theory, measured, {"a": list(images), "b": list(-images)}, "title")
     left, right = maps(figure)
-    np.testing.assert_array_equal(left, theory.shares[::-1])
-    np.testing.assert_array_equal(right, measured.shares[::-1])
+    np.testing.assert_array_equal(left, scaled_shares(theory)[::-1])
+    np.testing.assert_array_equal(right, scaled_shares(measured)[::-1])
     heat = [axes for axes in figure.axes if axes.get_xlabel() == "timestep"]
     assert [axes.get_xlim() for axes in heat] == [(1000, 0)] * 2
     shown = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes if axes.get_images()]
@@ -79,7 +80,7 @@ def test_prompt_panels_put_the_theory_first_and_samples_under_each_prompt(theory
     panels = {"first": (measured, list(images)), "second": (theory, list(-images)), "third": (measured, list(images))}
     figure = figures.prompt_panels(theory, panels, "title")
     for shown, expected in zip(maps(figure), (theory, measured, theory, measured), strict=True):
-        np.testing.assert_array_equal(shown, expected.shares[::-1])
+        np.testing.assert_array_equal(shown, scaled_shares(expected)[::-1])
     shown = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes if axes.get_images()]
     assert len(shown) == 6
     np.testing.assert_allclose(shown[2], np.moveaxis(-images[0][:3], 0, -1) / 2 + 0.5)
