@@ -28,6 +28,8 @@ from reschrom.theory.spectrum import MeasuredSpectrum, Spectrum, loaded, varianc
 
 # How far half precision rounds a timestep, of its size.
 _HALF = 2.0**-8
+# Flows round the time that they tell; a network told farther off, of the whole, has a time of its own.
+_ASIDE = 0.01
 # Between which odds of a Wiener gain the turning points are sought, as logarithms, and in how many halvings.
 _GAINS, _ROUNDS = (-16.0, 2.0), 9
 
@@ -224,6 +226,14 @@ class CoarseFirst:
         *details, low = bands(x, level)
         low_alpha = float(matched_alpha(alpha, level))
         low = _shown(float(intensity_scale(alpha, level)) * low, low_alpha, self._low_kind)
+        if self._kind == "flow_prediction":
+            end = schedule_of(self._scheduler).end
+            sigma = end * math.sqrt(1 - alpha) / (math.sqrt(alpha) + math.sqrt(1 - alpha))
+            if abs(sigma - time) > _ASIDE * end:
+                raise ValueError(
+                    f"CoarseFirst needs a flow that is told the time of its noise; this one is told {time:g} for "
+                    f"{sigma:g}"
+                )
         schedule = schedule_of(self._low_scheduler)
         tau = float(schedule.network_time(schedule.time(low_alpha)))
         output = small(pooled.pack(low), _told(told, time, tau, self._scheduler, self._low_scheduler))

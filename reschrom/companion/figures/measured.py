@@ -71,10 +71,10 @@ def guidance_chromatography(
         axes.set_ylabel("")
         if column:
             axes.set_yticklabels([])
-    bar = figure.add_axes((0.72, 1 - 0.25 / height, 0.27, 0.08 / height))
+    bar = figure.add_axes((0.79, 1 - 0.25 / height, 0.2, 0.08 / height))
     figure.colorbar(mesh, cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=8, length=2, pad=1)
-    bar.set_ylabel("share, of the largest at its time  ", rotation=0, ha="right", va="center", fontsize=8.5)
+    bar.set_ylabel("share, of largest  ", rotation=0, ha="right", va="center", fontsize=8.5)
     return figure
 
 
@@ -158,7 +158,7 @@ def prompt_panels(
     mesh = heat_map(first, theory, PAPER)
     first.set_title(theory.name, fontsize=10, fontweight="normal")
     time_axis(first, theory.edges[0], theory.edges[-1], time_label)
-    top.colorbar(mesh, ax=first, label="share, of the\nlargest at its time", aspect=12, pad=0.01)
+    top.colorbar(mesh, ax=first, label="share, of\nthe largest", aspect=12, pad=0.01)
     cells = [cell for part in parts for cell in part.subfigures(1, columns)]
     for cell, (prompt, (measured, images)) in zip(cells, panels.items(), strict=False):
         grid = cell.add_gridspec(2, len(images), height_ratios=[2.1, 1], wspace=0.03)

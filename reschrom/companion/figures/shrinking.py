@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.patheffects import Normal, withStroke
 
-from reschrom.plots._axes import time_axis
+from reschrom.plots._axes import band_axis, time_axis
 from reschrom.plots._figure import INK, THEORY, WIDTH, Figure, styled
-from reschrom.plots.chromatograms import SCALE, heat_map
+from reschrom.plots.chromatograms import SCALE, scaled_map
 from reschrom.theory.chromatogram import Chromatogram
 
 _LINES = (("#ffffff", "-"), ("#7fd4ff", (0, (5, 2))), ("#9be58b", (0, (1.5, 1.5))))
@@ -26,7 +26,10 @@ def staircases(chromatogram: Chromatogram, turning_points: Mapping[str, Sequence
     """
     figure = Figure(figsize=(WIDTH, 3.7))
     axes = figure.subplots()
-    mesh = heat_map(axes, chromatogram)
+    # Without its ridge, which would be one more line among the staircases.
+    mesh = scaled_map(axes, chromatogram)
+    axes.set_ylim(-0.5, len(chromatogram.shares) - 0.5)
+    band_axis(axes, chromatogram.band_names, chromatogram.band_kind)
     figure.colorbar(mesh, ax=axes, label=SCALE, pad=0.01)
     start, end = chromatogram.edges[[0, -1]]
     top = len(chromatogram.shares) - 0.5
