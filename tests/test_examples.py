@@ -15,7 +15,7 @@ from PIL import Image
 from reschrom import Chromatogram, MeasuredSpectrum
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ["predict", "measure", "own_network", "switch", "timesteps", "cascade"]
+NAMES = ["predict", "measure", "own_network", "switch", "timesteps", "cascade", "faster"]
 
 
 def numbers(text, pattern):
@@ -49,6 +49,17 @@ def test_predict_prints_coarse_before_fine(run, tmp_path):
     assert times == sorted(times)  # finest first: the finest is generated last, near time 0
     assert "a 32x32 model sees this noise at time 0.293" in printed
     assert (tmp_path / "predicted.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_faster_sees_fewer_pixels_and_skips_what_guidance_does_not_need(run):
+    printed = run("faster")
+    ((finer, coarser),) = numbers(printed, "halved")
+    assert 0 < finer < coarser < 1000
+    ((percent, *_),) = numbers(printed, "the network")
+    assert percent < 75
+    # Timesteps 0 to 400 of 0, 100, ..., 900, less the first, at which half of the batch is tried.
+    assert "4 of 10 steps" in printed
 
 
 @pytest.mark.slow
