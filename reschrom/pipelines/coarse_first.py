@@ -222,6 +222,8 @@ class CoarseFirst:
         self, small: Callable[..., Any], pooled: Pooling, told: Any, mixture: Mixture, time: float, level: int
     ) -> Any:
         """Return what the network gives, its tensor replaced by the prediction in full size."""
+        import torch
+
         alpha, x = mixture.alpha, _unit(pooled.image, mixture.alpha, self._kind)
         *details, low = bands(x, level)
         low_alpha = float(matched_alpha(alpha, level))
@@ -250,7 +252,7 @@ class CoarseFirst:
         estimate = from_bands([*_detail_estimate(details, alpha, self._spectrum), estimate])
         prediction = _prediction(self._kind, alpha, noise, estimate).to(first.dtype)
         if said.shape[1] > channels:
-            prediction = _joined(prediction, upsample(said[:, channels:], level))
+            prediction = torch.cat([prediction, upsample(said[:, channels:], level)], dim=1)
         return _with(output, pooled.pack_large(prediction))
 
     def _expectation(self, run: "list[Visit]") -> Expected:
@@ -336,12 +338,6 @@ def _prediction(kind: str, alpha: float, noise: Any, estimate: Any) -> Any:
         case "v_prediction":
             return math.sqrt(alpha) * noise - math.sqrt(1 - alpha) * estimate
     return noise - estimate
-
-
-def _joined(prediction: Any, more: Any) -> Any:
-    import torch
-
-    return torch.cat([prediction, more], dim=1)
 
 
 def _with(output: Any, tensor: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 from zoo import CASES
 from zoo.matrix import CRASHED, RIGHT, WRONG
 from zoo.matrix import _refusal as refusal
-from zoo.truth import alpha_and_state
+from zoo.truth import alpha_and_state, enlarged, pooled
 
 from reschrom import CoarseFirst, Schedule
 
@@ -71,15 +71,6 @@ def heard(pipeline, network):
     finally:
         hook.remove()
         del network.forward, scheduler.step
-
-
-def pooled(x):
-    count, channels, height, width = x.shape
-    return x.reshape(count, channels, height // 2, 2, width // 2, 2).mean(axis=(3, 5))
-
-
-def enlarged(x):
-    return np.kron(x, np.ones((1, 1, 2, 2)))
 
 
 def noise_of(kind, output, x, alpha):

@@ -15,7 +15,7 @@ import torch
 from zoo import CASES
 from zoo.matrix import CRASHED, RIGHT, WRONG
 from zoo.matrix import _refusal as refusal
-from zoo.truth import alpha_and_state
+from zoo.truth import alpha_and_state, enlarged, pooled
 
 from reschrom import UpsampleGuidance
 
@@ -65,15 +65,6 @@ def heard(pipeline):
 
 def numbers(output):
     return output[0].detach().double().numpy().copy()
-
-
-def pooled(x):
-    count, channels, height, width = x.shape
-    return x.reshape(count, channels, height // 2, 2, width // 2, 2).mean(axis=(3, 5))
-
-
-def enlarged(x):
-    return np.kron(x, np.ones((1, 1, 2, 2)))
 
 
 def estimate(kind, output, x, alpha):

@@ -327,3 +327,14 @@ def _arranged(case: Case, size: Any, values: np.ndarray, like: tuple[int, ...] |
             channels = like[1]
         values = values[..., :channels, :, :]  # a learned variance stands behind
     return values
+
+
+def pooled(x):
+    """Average 2x2 pixels."""
+    count, channels, height, width = x.shape
+    return x.reshape(count, channels, height // 2, 2, width // 2, 2).mean(axis=(3, 5))
+
+
+def enlarged(x):
+    """Repeat each pixel 2x2 times."""
+    return np.kron(x, np.ones((1, 1, 2, 2)))

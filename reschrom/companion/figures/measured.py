@@ -146,7 +146,7 @@ def prompt_panels(
     title: str,
     time_label: str = "timestep",
 ) -> Figure:
-    """Draw one measured chromatogram for each prompt, samples under it, below that of the theory; one scale for all."""
+    """Draw one measured chromatogram for each prompt, samples under it, below that of the theory."""
     columns = 2
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(WIDTH, 2.3 + 2.85 * lines), raster=True)
