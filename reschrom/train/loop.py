@@ -20,6 +20,7 @@ from reschrom._files import replacing
 from reschrom.train import checkpoints
 from reschrom.train.batches import Batch, Batches
 from reschrom.train.folder import claimed
+from reschrom.train.latents import autoencoding, autoencoding_loss, set_scale
 from reschrom.train.models import build
 from reschrom.train.pictures import load_gallery, save_gallery
 from reschrom.train.recipe import Recipe
@@ -121,7 +122,8 @@ def _train(
     steps = range(first, recipe.steps)
     for step in tqdm(steps, initial=first, total=recipe.steps, disable=None if accelerator.is_main_process else True):
         done = step + 1
-        loss = _loss(denoiser, batches.draw(step, accelerator.process_index, accelerator.device), accelerator)
+        batch = batches.draw(step, accelerator.process_index, accelerator.device)
+        loss = _loss(denoiser, batch, recipe, accelerator)
         value = loss.item()
         if not math.isfinite(value):
             raise ValueError(f"the loss of step {done} is {value}: {checkpoints.SMALLER_RATE}")
@@ -135,7 +137,7 @@ def _train(
         if log is not None:
             log.add(done, value)
             # Samples first: a run that is stopped between the two goes on from before, and shows them again.
-            if done % show_every == 0 and recipe.kind != "residual":  # which draws nothing on its own
+            if done % show_every == 0 and recipe.kind not in ("autoencoder", "residual"):  # which draw nothing alone
                 _show(pipeline, network, ema, recipe, out / "samples" / f"step-{done:07d}.png")
             if done % save_every == 0 or done == recipe.steps:
                 checkpoints.save(out / "checkpoints", done, _state(network, ema, optimizer), recipe)
@@ -145,8 +147,14 @@ def _train(
         # Only the denoiser in half precision: diffusers reads it back as float32, transformers would leave the text
         # encoder as it is. Not through the pipeline, which warns that half precision runs badly on a CPU.
         network.to("cpu")
-        pipeline.unet.half()
-        if not all(bool(weights.isfinite().all()) for weights in pipeline.unet.parameters()):
+        if recipe.kind == "autoencoder":
+            drawn = batches.draw(recipe.steps, accelerator.process_index, torch.device("cpu"))
+            set_scale(pipeline, drawn.x_t, drawn.target)
+        parts = [pipeline] if recipe.kind == "autoencoder" else [pipeline.unet, getattr(pipeline, "vae", None)]
+        for part in parts:
+            if part is not None:
+                part.half()
+        if not all(bool(weights.isfinite().all()) for part in parts if part for weights in part.parameters()):
             raise ValueError(
                 f"the weights are beyond half precision after step {recipe.steps}: {checkpoints.SMALLER_RATE}"
             )
@@ -179,7 +187,12 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 def _network(pipeline: Any) -> "torch.nn.Module":
     import torch
+    from diffusers import AutoencoderKL
     from diffusers.models.attention_processor import Attention, AttnProcessor
+
+    if isinstance(pipeline, AutoencoderKL):
+        network: Any = autoencoding(pipeline)
+        return network.to(memory_format=torch.channels_last).train()
 
     class Denoiser(torch.nn.Module):
         """The denoiser and its text encoder as one module, which is what `accelerate` spreads over processes."""
@@ -190,14 +203,16 @@ def _network(pipeline: Any) -> "torch.nn.Module":
             self.text_encoder: Any = getattr(pipeline, "text_encoder", None)
 
         def forward(self, x_t: Any, timesteps: Any, tokens: Any = None, mask: Any = None) -> Any:
-            text = () if tokens is None else (self.text_encoder(tokens, attention_mask=mask)[0],)
+            # StableDiffusionPipeline shows its encoder the padding, too.
+            masked = {} if hasattr(pipeline, "vae") else {"attention_mask": mask}
+            text = () if tokens is None else (self.text_encoder(tokens, **masked)[0],)
             return self.unet(x_t, timesteps, *text, return_dict=False)[0][:, : x_t.shape[1]]
 
     # On a CPU plain matrix products train these small attention blocks a sixth faster than the fused kernel.
     for module in pipeline.unet.modules():
         if isinstance(module, Attention):
             module.set_processor(AttnProcessor())
-    network: Any = Denoiser()
+    network = Denoiser()
     return network.to(memory_format=torch.channels_last).train()
 
 
@@ -210,10 +225,21 @@ def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator")
         return load_gallery(path, recipe, source)
 
 
-def _loss(denoiser: "torch.nn.Module", batch: Batch, accelerator: "Accelerator") -> "torch.Tensor":
+def _loss(denoiser: "torch.nn.Module", batch: Batch, recipe: Recipe, accelerator: "Accelerator") -> "torch.Tensor":
+    import torch
+
+    if recipe.kind == "autoencoder":
+        return autoencoding_loss(denoiser, batch, accelerator)
     with accelerator.autocast():
         predicted = denoiser(batch.x_t, batch.timesteps, *batch.text)
-    return ((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
+    loss = ((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
+    if not recipe.consistency or not len(batch.uncaptioned):
+        return loss
+    # Without a gradient, because the prediction with the caption shall not move towards the one without.
+    with torch.no_grad(), accelerator.autocast():
+        conditional = denoiser(batch.x_t[batch.uncaptioned], batch.timesteps[batch.uncaptioned], *batch.captions)
+    apart = (predicted[batch.uncaptioned].float() - conditional.float()).square().mean(dim=(1, 2, 3))
+    return loss + recipe.consistency * apart.sum() / len(batch.x_t)
 
 
 def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:
@@ -259,7 +285,9 @@ def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, p
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(recipe.seed)
     columns = len(recipe.contents)
-    asked = {"prompt": recipe.captions, "guidance_scale": 4.0, "clean_caption": False}
+    asked = {"prompt": recipe.captions, "guidance_scale": 4.0}
+    if not recipe.autoencoder:
+        asked |= {"clean_caption": False}
     if recipe.kind != "t2i":
         asked = {"batch_size": 4 * columns}
     images = pipeline(**asked, num_inference_steps=20, generator=generator, output_type="np").images

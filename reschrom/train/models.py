@@ -7,6 +7,7 @@ from reschrom._files import shipped
 from reschrom.design.schedules import designed_schedule, scheduler_for
 from reschrom.theory.schedules import Schedule
 from reschrom.train.dvdp import staged_pipeline
+from reschrom.train.latents import autoencoder, latent_pipeline
 from reschrom.train.recipe import Recipe
 
 # IFPipeline pads every prompt to so many tokens.
@@ -17,7 +18,8 @@ _HEADS = 4
 def build(recipe: Recipe) -> Any:
     """Return a new pipeline with the random weights of `recipe.seed`.
 
-    An IFPipeline for t2i, a DVDPPipeline for dvdp, a DDIMPipeline otherwise.
+    An IFPipeline for t2i, or a StableDiffusionPipeline where it has an autoencoder; an AutoencoderKL for autoencoder,
+    a DVDPPipeline for dvdp, a DDIMPipeline otherwise.
     Raises ValueError, naming the setting, for a network that cannot be, a schedule whose spectrum is of another size,
     and contents that the tokenizer cannot tell apart; OSError for a spectrum that cannot be read.
     """
@@ -31,9 +33,17 @@ def build(recipe: Recipe) -> Any:
         ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
+        if recipe.kind == "autoencoder":
+            return autoencoder(recipe)
+        if recipe.autoencoder:
+            return latent_pipeline(recipe, _blocks(recipe, "CrossAttn"))
         if recipe.kind == "t2i":
             # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
-            return _captioned(recipe, ancestral)
+            captioned = _captioned(recipe, ancestral)
+            if recipe.start:
+                _begin_with(captioned.unet, recipe.start)
+                _read_as(captioned, recipe.start)
+            return captioned
         unet: Any = UNet2DModel(**_blocks(recipe, "Attn"), out_channels=3)
     if recipe.start:
         _begin_with(unet, recipe.start)
@@ -76,6 +86,28 @@ def _begin_with(unet: Any, start: str) -> None:
     try:
         load_model(unet, shipped(start) / "unet" / "diffusion_pytorch_model.safetensors")
     except (SafetensorError, OSError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"start of a recipe must be the folder of a model of the same network: {said}") from error
+
+
+def _read_as(pipeline: Any, start: str) -> None:
+    """Give the text encoder the weights of another one, and each word that both know its embedding."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from transformers import T5Tokenizer
+
+    encoder, folder = pipeline.text_encoder, shipped(start)
+    try:
+        weights = load_file(folder / "text_encoder" / "model.safetensors")
+        known = T5Tokenizer.from_pretrained(folder / "tokenizer").get_vocab()
+        embeddings = weights.pop("shared.weight")
+        with torch.no_grad():
+            for word, index in pipeline.tokenizer.get_vocab().items():
+                if word in known:
+                    encoder.shared.weight[index] = embeddings[known[word]]
+        encoder.load_state_dict(weights, strict=False)
+    except (SafetensorError, LookupError, OSError, RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"start of a recipe must be the folder of a model of the same network: {said}") from error
 

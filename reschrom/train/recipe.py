@@ -21,6 +21,7 @@ from reschrom.train.styles import STYLES
 # What a network learns to predict, and from what.
 KINDS = {
     "t2i": "the noise, from a noised picture and its caption",
+    "autoencoder": "the picture, from latents that hold fewer numbers",
     "image": "the noise, from a noised picture alone",
     "residual": "the noise less its own 2x2 averages, from a noised picture alone (Eqs. 21, 23)",
     "dvdp": "the noise, from a noised picture alone that is halved at turning points",
@@ -71,13 +72,20 @@ class Recipe:
         match those of the full size (Eq. 16). The batch is that of full size and doubles with every halving. Not of
         residual or dvdp.
     start: the folder of a trained model of the same network, whose weights training begins with; "" for random ones.
+        Of t2i and image; the embeddings of words that both know are taken over, too.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
         without one at the whole picture.
-    text_width, text_layers: of the T5 encoder of t2i, which is trained together with the denoiser.
+    text_width, text_layers: of the text encoder of t2i, which is trained together with the denoiser.
+    autoencoder: the folder of a trained one, in whose latents t2i draws, as Stable Diffusion does, with a CLIP text
+        encoder; "" for pixels and a T5 encoder, as DeepFloyd IF.
     steps, batch: optimiser steps, and pictures in each, over all processes.
     learning_rate: reached after `warmup` steps and left, in a straight line to zero, over the last `cooldown` share.
     ema: decay of the averaged weights, which are the ones that are kept.
     unconditional: share of pictures whose caption t2i leaves out, so that guidance has something to compare with.
+    consistency: weight of a term of those pictures, of t2i: the squared distance of their noise from the one that the
+        network itself predicts with their caption. What is least in it is the mean of those predictions over the
+        captions that a noised picture may have, which is what the prediction without a caption should be; half of it,
+        summed over pixels, is the rate at which the picture learns its caption, in nats.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
@@ -91,7 +99,7 @@ class Recipe:
     """
 
     contents: Annotated[tuple[str, ...], Field(min_length=1)]
-    kind: Literal["t2i", "image", "residual", "dvdp"] = "t2i"
+    kind: Literal["t2i", "autoencoder", "image", "residual", "dvdp"] = "t2i"
     pieces: Annotated[int, Field(ge=1, le=2**20)] = 400
     every_style: bool = False
     size: Annotated[int, Field(ge=2, le=_LARGEST_PICTURE)] = 64
@@ -102,6 +110,7 @@ class Recipe:
     attentive: Annotated[int, Field(ge=0)] = 2
     text_width: Annotated[Width, Field(multiple_of=4)] = 128  # the heads of its attention
     text_layers: Annotated[int, Field(ge=1, le=64)] = 2
+    autoencoder: str = ""
     steps: Annotated[int, Field(ge=1, le=_MOST_STEPS)] = 6000
     batch: Annotated[int, Field(ge=1, le=2**20)] = 32
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 8e-4  # float32 holds a step of AdamW
@@ -109,6 +118,7 @@ class Recipe:
     cooldown: Share = 0.25
     ema: Share = 0.999
     unconditional: Share = 0.1
+    consistency: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
     schedule: Annotated[str, Field(min_length=1)] = "cosine"
@@ -136,7 +146,11 @@ class Recipe:
             raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
         if self.halvings and self.kind not in ("t2i", "image"):
             raise ValueError(f"halvings of a recipe of {self.kind} must be 0; got {self.halvings}")
-        if self.start and self.kind != "image":
+        if self.consistency and self.kind != "t2i":
+            raise ValueError(f"consistency of a recipe of {self.kind} must be 0; got {self.consistency}")
+        if self.autoencoder and (self.kind != "t2i" or self.halvings or self.level or self.start):
+            raise ValueError("autoencoder of a recipe must be left out, but of t2i without halvings, level and start")
+        if self.start and self.kind not in ("t2i", "image"):
             raise ValueError(f"start of a recipe of {self.kind} must be left out; got {self.start!r}")
         if self.kind == "dvdp" and self.schedule != "cosine":
             raise ValueError(f"schedule of a recipe of dvdp must be cosine; got {self.schedule!r}")
@@ -199,7 +213,7 @@ class Recipe:
     @property
     def styles(self) -> dict[str, Callable[[Picture, np.random.Generator], Picture]]:
         """The ways in which pictures are shown: all of `STYLES` where captions tell them or the recipe says so."""
-        return dict(STYLES if self.kind == "t2i" or self.every_style else list(STYLES.items())[:1])
+        return dict(STYLES if self.kind in ("t2i", "autoencoder") or self.every_style else list(STYLES.items())[:1])
 
     @property
     def captions(self) -> list[str]:
