@@ -1,5 +1,6 @@
 """Latents as Stable Diffusion has them: an autoencoder trained here, and a pipeline that draws in its latents."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from reschrom._files import shipped
@@ -162,13 +163,9 @@ def _tokenizer(recipe: Recipe) -> Any:
         show_progress=False,
     )
     learner.train_from_iterator([caption.lower() for caption in recipe.captions], trainer)
-    vocabulary, merges = learner.get_vocab(), _merges(learner)
+    vocabulary = learner.get_vocab()
+    # Pairs, which the tokenizer takes and its annotation does not know.
+    merges: Any = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     for letter in letters:
         vocabulary.setdefault(f"{letter}</w>", len(vocabulary))
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=16)
-
-
-def _merges(learner: Any) -> list[tuple[str, str]]:
-    import json
-
-    return [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
