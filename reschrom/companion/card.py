@@ -13,9 +13,12 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from reschrom._files import file_hashes, replacing, write_json
+from reschrom.companion.reference import information
 from reschrom.train.recipe import Recipe
 
 _FRUITS = """\
@@ -25,6 +28,25 @@ _SOURCES = f"""\
 - Caltech-101: F.-F. Li, M. Andreeto, M. Ranzato, P. Perona; CaltechDATA, 2022, doi:10.22002/D1.20086. CC BY 4.0.
 - Clothing dataset: A. Grigorev and contributors; github.com/alexeygrigorev/clothing-dataset. CC0 1.0.
 {_FRUITS}"""
+
+
+class Nats(NamedTuple):
+    """What guidance adds up to on held-out pictures, and between which ends of log SNR: the mean over pictures."""
+
+    by_guidance: float
+    by_loss: float
+    pictures: int
+    ends: tuple[float, float]
+
+    @classmethod
+    def read(cls, path: Path) -> "Nats":
+        """Read what `reschrom.companion.reference.information` measured."""
+        edges, told = information.load(path)
+        widths = np.diff(edges)
+        by_guidance, by_loss = (float((each.sum(axis=1) * widths).sum(axis=1).mean()) for each in told[1:3])
+        return cls(by_guidance, by_loss, len(told.labels), (float(edges[0]), float(edges[-1])))
+
+
 # Settings that mean nothing to other kinds of models.
 _OF_KIND = {
     "t2i": ("text_width", "text_layers", "unconditional"),
@@ -41,12 +63,14 @@ def write_card(
     losses: Sequence[float],
     hardware: str,
     hours: float,
+    nats: Nats | None = None,
 ) -> None:
     """Write `README.md` and `weights.json` of a model.
 
     evaluation: what `reschrom.companion.judging.evaluation` measured of these very weights;
         None for a model without captions.
     losses: of every training step.
+    nats: what its guidance adds up to, where that was measured.
     Raises ValueError when the evaluation is of other weights, or is missing.
     """
     hashes = file_hashes(folder)
@@ -55,7 +79,7 @@ def write_card(
     elif evaluation is None or evaluation["weights"] != hashes:
         raise ValueError(f"an evaluation of the weights in {folder} is needed; got none, or one of other weights")
     else:
-        text = _card(folder, recipe, evaluation, losses, hardware, hours)
+        text = _card(folder, recipe, evaluation, losses, hardware, hours, nats)
     write_json(folder / "weights.json", hashes)
     with replacing(folder / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -64,7 +88,7 @@ def write_card(
 def _settings(recipe: Recipe) -> str:
     foreign = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
     foreign |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
-    foreign |= {name for name in ("halvings", "start") if not getattr(recipe, name)}
+    foreign |= {name for name in ("autoencoder", "bare", "consistency", "halvings", "start") if not getattr(recipe, name)}
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
 
@@ -138,12 +162,31 @@ The kept weights are a running average. Mean loss of the last tenth of the steps
 
 
 def _card(
-    folder: Path, recipe: Recipe, evaluation: dict[str, Any], losses: Sequence[float], hardware: str, hours: float
+    folder: Path,
+    recipe: Recipe,
+    evaluation: dict[str, Any],
+    losses: Sequence[float],
+    hardware: str,
+    hours: float,
+    nats: Nats | None,
 ) -> str:
     sampler, drawn, real = evaluation["sampler"], evaluation["recognised"], evaluation["classifier"]
     pixels, features = (evaluation["memorisation"][space] for space in ("pixels", "features"))
     size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
     amount = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
+    sizes = f"{size}x{size} pixels"
+    if recipe.halvings:
+        sizes += "".join(f", {size >> level}x{size >> level}" for level in range(1, recipe.halvings + 1))
+        amount = f"{len(losses):,} steps of {recipe.batch} pictures, of twice as many at half the side, and so on"
+    if recipe.start:
+        amount += f", beginning with the weights of `{Path(recipe.start).name}`"
+    kind = "an `IFPipeline` whose network predicts noise, with\nthe T5 encoder that was trained with it"
+    if recipe.autoencoder:
+        kind = (
+            "a `StableDiffusionPipeline` with an autoencoder, a CLIP text\n"
+            "encoder and a network that predicts the noise of latents, all trained here"
+        )
+    first, last = recipe.contents[0], recipe.contents[-1]
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
     contents = "\n".join(
         f"| {name} | {_percent(share['content'])} | {_percent(share['style'])} | "
@@ -152,9 +195,9 @@ def _card(
     )
     return f"""# {folder.name}
 
-A small text-to-image model of {size}x{size} pixels, for measuring: an `IFPipeline` whose network predicts noise, with
-the T5 encoder that was trained with it. {weights:.1f} MiB in half precision. Captions are a style and a content:
-"a photo of a motorbike", "an oil painting of a pineapple", "a pencil sketch of a grand piano".
+A small text-to-image model of {sizes}, for measuring: {kind}.
+{weights:.1f} MiB in half precision. Captions are a style and a content: "a photo of {first}",
+"an oil painting of {last}".
 
 ![One sample of each caption: a column for a content, a row for a style](samples.png)
 
@@ -167,7 +210,7 @@ from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("data/models/{folder.name}")
 pipeline(
-    "an oil painting of a pineapple",
+    "an oil painting of {last}",
     guidance_scale={sampler["guidance scale"]:g},
     num_inference_steps={sampler["steps"]},
 ).images[0]
@@ -210,10 +253,21 @@ Distance to the nearest training picture of the same style (mirrored and moved c
 over samples divided by the median over held-out pictures: **{pixels["ratio of medians"]:.2f}** in pixels
 ({pixels["samples"]["median"]:.3f} to {pixels["held out"]["median"]:.3f}), **{features["ratio of medians"]:.2f}** in
 the features of the classifier. A model that copies its training set has a ratio near 0.
-
+{"" if nats is None else _information(recipe, nats)}
 ## Known failures
 
 {_failures(evaluation)}
+"""
+
+
+def _information(recipe: Recipe, nats: Nats) -> str:
+    return f"""
+## What its captions say
+
+All captions are alike in number, so a picture can learn ln {len(recipe.captions)} = {np.log(len(recipe.captions)):.2f}
+nats of its own. On {nats.pictures} held-out pictures, from log SNR {nats.ends[0]:g} to {nats.ends[1]:g}, guidance adds
+up to **{nats.by_guidance:.1f}** (half the energy of the difference of the two predictions), and what the caption takes
+away from the loss to **{nats.by_loss:.1f}** (half of it). Of exact predictions both are equal, and at most the first.
 """
 
 
@@ -222,7 +276,7 @@ def _failures(evaluation: dict[str, Any]) -> str:
     doubtful = sorted((share["content"], name) for name, share in per_content.items() if share["content"] < _DOUBTFUL)
     lines = [
         "- Words outside the captions are spelled letter by letter and mean nothing to it.",
-        "- Fine structure is often wrong: spokes, keys, rigging, straps.",
+        "- Fine structure is often wrong: petals, rigging, seams.",
         "- Fruits are frames of turntable films on white; the model has seen little else of them.",
     ]
     if doubtful:
@@ -248,11 +302,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run")
     parser.add_argument("--hardware", required=True, help="what the model was trained on")
     parser.add_argument("--hours", required=True, type=float, help="wall time of training")
+    parser.add_argument("--information", type=Path, help="file of reschrom.companion.reference.information")
     given = parser.parse_args(arguments)
     with given.log.open(newline="", encoding="utf-8") as stream:
         losses = [float(row["loss"]) for row in csv.DictReader(stream)]
     evaluation = json.loads(given.evaluation.read_text(encoding="utf-8")) if given.evaluation else None
-    write_card(given.folder, Recipe.load(given.config), evaluation, losses, given.hardware, given.hours)
+    nats = Nats.read(given.information) if given.information else None
+    write_card(given.folder, Recipe.load(given.config), evaluation, losses, given.hardware, given.hours, nats)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ class Recipe:
         Of t2i and image; the embeddings of words that both know are taken over, too.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
         without one at the whole picture.
+    bare: how many blocks, from full resolution down, only halve the picture on the way down and have one layer on the
+        way up. Half of the cost is theirs otherwise, and their width must be one.
     text_width, text_layers: of the text encoder of t2i, which is trained together with the denoiser.
     autoencoder: the folder of a trained one, in whose latents t2i draws, as Stable Diffusion does, with a CLIP text
         encoder; "" for pixels and a T5 encoder, as DeepFloyd IF.
@@ -108,6 +110,7 @@ class Recipe:
     start: str = ""
     channels: Annotated[tuple[Width, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
     attentive: Annotated[int, Field(ge=0)] = 2
+    bare: Annotated[int, Field(ge=0)] = 0
     text_width: Annotated[Width, Field(multiple_of=4)] = 128  # the heads of its attention
     text_layers: Annotated[int, Field(ge=1, le=64)] = 2
     autoencoder: str = ""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # These are frames of turntable films: a held-out frame has a near copy in the training split.
-FRUIT = ("a pineapple", "a banana", "a strawberry", "a lemon")
+FRUIT = ("a pineapple", "a banana", "a strawberry", "a lemon", "a pear", "a coconut", "an orange", "an avocado")
 # Training moves pictures by up to so many pixels, so a copy may be moved as well.
 _MOVE = 3
 # Training pictures that are compared in full: those nearest to a picture when both are a quarter of their size.
@@ -59,6 +59,8 @@ def sample(
     from tqdm import tqdm
 
     pipeline.set_progress_bar_config(disable=True)
+    # IFPipeline would clean them with a package that is not needed here.
+    plain = {} if hasattr(pipeline, "vae") else {"clean_caption": False}
     prompts = [caption for caption in captions for _ in range(count)]
     drawn = []
     for start in tqdm(range(0, len(prompts), _SAMPLES_AT_ONCE), disable=None):
@@ -71,7 +73,7 @@ def sample(
                 num_inference_steps=steps,
                 generator=noise,
                 output_type="np",
-                clean_caption=False,
+                **plain,
             ).images
         drawn.append(np.round(255 * images).astype(np.uint8))
     return np.concatenate(drawn)

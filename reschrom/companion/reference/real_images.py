@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="safetensors file")
     given = parser.parse_args(arguments)
     captioned = Recipe.load(given.config).kind == "t2i"
-    recipe = Recipe.load(given.config, kind="image")  # photographs, whatever else the model draws
+    # Photographs, whatever else the model draws.
+    recipe = Recipe.load(given.config, kind="image", consistency=0.0, autoencoder="")
     provenance = {
         "made by": "python -m reschrom.companion.reference.real_images",
         "data": Path(given.data).name,
