@@ -9,7 +9,7 @@ from reschrom.theory.bands import downsample
 from reschrom.theory.matching import matched_alpha, matched_time
 from reschrom.theory.schedules import Schedule
 from reschrom.train import dvdp
-from reschrom.train.latents import CHANNELS, encode
+from reschrom.train.latents import encode, latent_shape
 from reschrom.train.models import PROMPT_LENGTH
 from reschrom.train.pictures import batch
 from reschrom.train.recipe import Recipe
@@ -48,6 +48,7 @@ class Batch(NamedTuple):
     timesteps: "torch.Tensor"
     text: tuple["torch.Tensor", ...]
     target: "torch.Tensor"
+    alpha: "torch.Tensor"
     weight: "torch.Tensor"
     uncaptioned: "torch.Tensor"
     captions: tuple["torch.Tensor", ...]
@@ -101,16 +102,17 @@ class Batches:
         import torch
 
         generator = np.random.default_rng([self.recipe.seed, step, process])
-        count, side = self.recipe.batch // self.processes, self.recipe.size >> (len(self.recipe.channels) - 1)
+        count = self.recipe.batch // self.processes
         pictures, _ = batch(self.pictures, count, generator)
         pictures = downsample(pictures, self.recipe.level)
-        noise = generator.standard_normal((count, CHANNELS, side, side), np.float32)
+        noise = generator.standard_normal((count, *latent_shape(self.pipeline)), np.float32)
         nothing = torch.empty(0)
         return Batch(
             torch.from_numpy(pictures).to(device, memory_format=torch.channels_last),
             nothing,
             (),
             torch.from_numpy(noise).to(device),
+            nothing,
             nothing,
             nothing,
             (),
@@ -120,8 +122,7 @@ class Batches:
         import torch
 
         vae = self.pipeline.vae.to(device)
-        side = self.recipe.size >> (len(vae.config.block_out_channels) - 1)
-        noise = generator.standard_normal((len(pictures), CHANNELS, side, side), np.float32)
+        noise = generator.standard_normal((len(pictures), *latent_shape(vae)), np.float32)
         inputs = torch.from_numpy(pictures).to(device, memory_format=torch.channels_last)
         return encode(vae, inputs, torch.from_numpy(noise).to(device)).cpu().numpy()
 
@@ -147,6 +148,7 @@ class Batches:
             torch.from_numpy(timesteps).to(device),
             text,
             torch.from_numpy(target).to(device),
+            torch.from_numpy(alpha).float().to(device),
             torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
             torch.from_numpy(places).to(device),
             own,

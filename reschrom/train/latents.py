@@ -75,7 +75,7 @@ def latent_pipeline(recipe: Recipe, blocks: dict[str, Any]) -> Any:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    side = recipe.size >> (len(vae.config.block_out_channels) - 1)
+    side = latent_shape(vae)[-1]
     unet: Any = UNet2DConditionModel(
         **{**blocks, "sample_size": side, "in_channels": CHANNELS},
         out_channels=CHANNELS,
@@ -102,6 +102,12 @@ def latent_pipeline(recipe: Recipe, blocks: dict[str, Any]) -> Any:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def latent_shape(vae: Any) -> tuple[int, int, int]:
+    """Return channels and sides of the latents of one picture."""
+    side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
+    return vae.config.latent_channels, side, side
 
 
 def encode(vae: Any, pictures: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tensor":

@@ -28,6 +28,7 @@ def build(recipe: Recipe) -> Any:
 
     _check_network(recipe)
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
+    ancestral.register_to_config(prediction_type=recipe.prediction)
     if recipe.schedule != "cosine":
         betas = scheduler_for(_designed(recipe)).config.trained_betas
         ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)

@@ -88,6 +88,8 @@ class Recipe:
         network itself predicts with their caption. What is least in it is the mean of those predictions over the
         captions that a noised picture may have, which is what the prediction without a caption should be; half of it,
         summed over pixels, is the rate at which the picture learns its caption, in nats.
+    prediction: what the network of t2i puts out, the noise or the velocity. The loss is that of the noise all the same;
+        what differs is what an untrained network gets wrong, of noisy pictures of many pixels everything with epsilon.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
@@ -122,6 +124,7 @@ class Recipe:
     ema: Share = 0.999
     unconditional: Share = 0.1
     consistency: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
     schedule: Annotated[str, Field(min_length=1)] = "cosine"

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +17,7 @@ from jaxtyping import Float, UInt8
 from reschrom._files import opened_tensors, replacing
 from reschrom.denoisers.gaussian import GaussianField, GaussianMixture
 from reschrom.theory.bands import band_sizes, bands
+from reschrom.train.latents import encode, latent_shape, read_autoencoder
 from reschrom.train.pictures import batch, gallery
 from reschrom.train.recipe import Recipe
 
@@ -32,7 +34,8 @@ _AT_ONCE = 100
 class Statistics:
     """The mean picture of every caption and, about it, the covariance of the channels in every band, finest first.
 
-    Pictures are in [-1, 1]; coefficients are those of `band_spectrum`, which is the trace divided by the channels.
+    Pictures are in [-1, 1], or they are latents as a denoiser sees them; coefficients are those of `band_spectrum`,
+    which is the trace divided by the channels.
     """
 
     captions: tuple[str, ...]
@@ -61,26 +64,42 @@ class Statistics:
 
 
 def measure(
-    pictures: UInt8[np.ndarray, "captions pieces size size 3"], captions: Sequence[str], count: int, seed: int = 0
+    pictures: UInt8[np.ndarray, "captions pieces size size 3"],
+    captions: Sequence[str],
+    count: int,
+    seed: int = 0,
+    vae: Any = None,
 ) -> Statistics:
-    """Measure the statistics of training pictures, as `pictures.batch` draws them.
+    """Measure the statistics of training pictures, as `pictures.batch` draws them, or of their latents.
 
-    The mean is exact: over all pictures, mirrored and moved in all ways. The covariances are those of `count` draws.
+    The mean of pictures is exact: over all of them, mirrored and moved in all ways. The covariances, and the mean of
+    latents, are those of `count` draws.
     """
     means, covariances = [], []
     for index in range(len(captions)):
-        plain = np.moveaxis(pictures[index].mean(axis=0), -1, 0) / 127.5 - 1
-        means.append(_everywhere(plain))
         generator = np.random.default_rng([seed, index])
         drawn = [
             batch(pictures[index : index + 1], min(_AT_ONCE, count - start), generator)[0].astype(np.float64)
             for start in range(0, count, _AT_ONCE)
         ]
+        if vae is None:
+            means.append(_everywhere(np.moveaxis(pictures[index].mean(axis=0), -1, 0) / 127.5 - 1))
+        else:
+            drawn = [_encoded(vae, each, generator) for each in drawn]
+            means.append(np.concatenate(drawn).mean(axis=0))
         shares = [len(each) / count for each in drawn]
         covariances.append(
             sum(share * _covariances(each - means[-1]) for share, each in zip(shares, drawn, strict=True))
         )
     return Statistics(tuple(captions), np.stack(means), np.stack(covariances))
+
+
+def _encoded(vae: Any, pictures: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    import torch
+
+    inputs = torch.from_numpy(pictures.astype(np.float32))
+    noise = generator.standard_normal((len(pictures), *latent_shape(vae)), np.float32)
+    return encode(vae, inputs, torch.from_numpy(noise)).numpy().astype(np.float64)
 
 
 def save(path: str | Path, statistics: Statistics, provenance: dict[str, str]) -> None:
@@ -142,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "recipe": json.dumps(recipe.as_dict()),
         "pictures drawn for each caption": str(given.count),
     }
-    save(given.out, measure(pictures, recipe.captions, given.count), provenance)
+    vae = read_autoencoder(recipe) if recipe.autoencoder else None
+    save(given.out, measure(pictures, recipe.captions, given.count, vae=vae), provenance)
 
 
 if __name__ == "__main__":
