@@ -12,10 +12,11 @@ from jaxtyping import Float
 from reschrom._arrays import whole_number
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
-from reschrom.theory.bands import Size, band_energies, band_names, frame_names, size_of, temporal_bands
+from reschrom.theory.bands import Size, band_energies, band_names, size_of
 from reschrom.theory.chromatogram import Chromatogram, Source
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.matching import matched_alpha
+from reschrom.theory.temporal_bands import frame_names, temporal_bands
 
 # Every step records these energies, in this order; that of guidance is NaN where guidance was off.
 _SIGNAL, _CHANGE, _GUIDANCE = range(3)

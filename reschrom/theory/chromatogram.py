@@ -13,12 +13,13 @@ from reschrom._arrays import numpy_array, real_number, told, whole_number
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts, whole
-from reschrom.theory.bands import Size, band_names, depth, frame_names, sides, size_of
+from reschrom.theory.bands import Size, band_names, depth, sides, size_of
 from reschrom.theory.chromatography import generated_signal
 from reschrom.theory.information import Information
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.theory.schedules import Schedule
 from reschrom.theory.spectrum import Spectrum
+from reschrom.theory.temporal_bands import frame_names
 
 if TYPE_CHECKING:
     import pandas
