@@ -14,9 +14,10 @@ from reschrom.pipelines.runs import CHANGE, GUIDANCE, SIGNAL, Moment, Record, Ru
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
 from reschrom.theory.bands import band_names, size_of
-from reschrom.theory.chromatogram import Chromatogram, Source
+from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.matching import matched_alpha
+from reschrom.theory.source import Source
 
 
 class Chromatograph:
