@@ -45,7 +45,7 @@ class Source:
 
     def state(self) -> dict[str, Any]:
         """Return all of it as numbers and arrays, for a file."""
-        state = {**self.energies.state(), "alphas": self.alphas}
+        state: dict[str, Any] = {**self.energies.state(), "alphas": self.alphas}
         if self.precision is not None:
             state["precision"] = self.precision
         if self.guidance:
