@@ -63,10 +63,10 @@ from .theory.bands import downsample as downsample
 from .theory.bands import from_bands as from_bands
 from .theory.bands import upsample as upsample
 from .theory.chromatogram import Chromatogram as Chromatogram
-from .theory.chromatogram import Comparison as Comparison
 from .theory.chromatography import chromatography as chromatography
 from .theory.chromatography import generated_signal as generated_signal
 from .theory.chromatography import wiener_gain as wiener_gain
+from .theory.comparison import Comparison as Comparison
 from .theory.information import GuidanceInterval as GuidanceInterval
 from .theory.information import Information as Information
 from .theory.information import guidance_interval as guidance_interval

@@ -20,8 +20,9 @@ from reschrom import __version__
 from reschrom._files import read_text, replacing
 from reschrom.cli.drawing import draw, opened
 from reschrom.pipelines.adapter import denoiser_of
-from reschrom.pipelines.chromatograph import Chromatograph, Record
+from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.pipelines.latents import pictured
+from reschrom.pipelines.runs import Record
 from reschrom.plots.report import Sample, png
 from reschrom.plots.words import MOST_NATS
 from reschrom.theory.chromatogram import Chromatogram

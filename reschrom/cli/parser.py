@@ -2,12 +2,11 @@
 
 import argparse
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from reschrom.cli.values import PIXELS, SIZE, at_least, shard, size
 from reschrom.design.timesteps import EQUAL
-from reschrom.theory.bands import Size, sides, size_of
 from reschrom.theory.schedules import Schedule
 
 CONSTRUCTORS = {
@@ -36,18 +35,6 @@ words:
 """
 
 
-SIZE, PIXELS = "N|HEIGHTxWIDTH", "pixels along one side, or along both, such as 104x152"
-
-
-def size(text: str) -> Size:
-    """Return the size that a word says: 64, or 104x152."""
-    try:
-        height, cross, width = text.partition("x")
-        return size_of(*sides((int(height), int(width if cross else height))))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number of pixels is needed, or HEIGHTxWIDTH; got {text}") from None
-
-
 class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
@@ -57,22 +44,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave with one line, where argparse would print the usage first."""
         self.exit(2, f"reschrom: {message} (see {self.prog} --help)\n")
-
-
-def at_least(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
-    """Return what reads a whole number of at least so much, and at most what any seed may be, or less."""
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = -1
-        if not least <= number <= most:
-            bound = f" and at most {most}" if number > most else ""
-            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more{bound}; got {text}")
-        return number
-
-    return read
 
 
 def parser() -> Parser:
@@ -132,7 +103,7 @@ def parser() -> Parser:
     )
     spectrum.add_argument(
         "--shard",
-        type=_shard,
+        type=shard,
         metavar="I/N",
         help="measure only the I-th of N parts of the pictures, for reschrom merge",
     )
@@ -202,7 +173,7 @@ def parser() -> Parser:
     _add_sampling(measure)
     measure.add_argument(
         "--shard",
-        type=_shard,
+        type=shard,
         metavar="I/N",
         help="measure only the I-th of N parts of the images, for reschrom merge; accelerate launch needs no such word",
     )
@@ -344,14 +315,6 @@ def _add_spectrum(command: Parser, purpose: str = "without it the paper's formul
         help="strength of the images' signal in each resolution: the file that reschrom spectrum wrote, or the "
         f"variance of a coefficient, finest first, one number for every resolution down to the coarsest; {purpose}",
     )
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """Return which part, counted from 0, of how many."""
-    part, _, parts = text.partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"must be I/N, the I-th of N parts; got {text}")
-    return int(part) - 1, int(parts)
 
 
 def _add_schedule(command: Parser, required: bool = True) -> None:

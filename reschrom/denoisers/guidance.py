@@ -9,9 +9,11 @@ from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
 from reschrom.theory.bands import band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram, Source, time_grid
+from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.rates import time_grid
 from reschrom.theory.schedules import Schedule
+from reschrom.theory.source import Source
 
 
 def guidance_from_sampling(

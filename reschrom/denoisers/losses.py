@@ -22,8 +22,9 @@ from reschrom._arrays import Images, finite, numpy_array, shape_told, whole_numb
 from reschrom.denoisers._images import known_generator
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
-from reschrom.theory.chromatogram import Chromatogram, never_rising, time_grid
+from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
+from reschrom.theory.rates import never_rising, time_grid
 from reschrom.theory.schedules import Schedule
 
 # By so much of its width images may leave the range to which a network's estimates are clipped.

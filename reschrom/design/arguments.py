@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from reschrom._arrays import numpy_array, real_number, told
-from reschrom.theory.schedules import Schedule, is_flow
+from reschrom.theory.scheduler_times import is_flow
+from reschrom.theory.schedules import Schedule
 
 _SAME = 1e-6  # how far the sigmas of a flow may be from those that were asked for
 

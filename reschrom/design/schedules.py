@@ -18,7 +18,8 @@ from reschrom.design.timesteps import band_weights
 from reschrom.theory.bands import Size, band_names, depth
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.chromatography import generated_signal, powers_and_weights
-from reschrom.theory.schedules import Schedule, broken_line
+from reschrom.theory.curves import broken_line
+from reschrom.theory.schedules import Schedule
 from reschrom.theory.spectrum import Spectrum
 
 Solver = Callable[[Array, Any], Array]

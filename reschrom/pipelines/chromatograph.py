@@ -3,31 +3,21 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import whole_number
+from reschrom.pipelines.runs import CHANGE, GUIDANCE, SIGNAL, Moment, Record, Runs, energies_of
 from reschrom.pipelines.scheduler import mixture_of, prediction_of, reach_of, response
 from reschrom.pipelines.steps import Step, StepReader
-from reschrom.theory.bands import Size, band_energies, band_names, frame_names, size_of, temporal_bands
-from reschrom.theory.chromatogram import Chromatogram, Source
+from reschrom.theory.bands import band_names, size_of
+from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.matching import matched_alpha
-
-# Every step records these energies, in this order; that of guidance is NaN where guidance was off.
-_SIGNAL, _CHANGE, _GUIDANCE = range(3)
-
-
-class Record(NamedTuple):
-    """What one step of a run worked with, float32, shapes (images, C, S, S); guidance is None when it was off."""
-
-    timestep: float
-    x_t: Float[np.ndarray, "images channels side side"]
-    estimate: Float[np.ndarray, "images channels side side"]
-    guidance: Float[np.ndarray, "images channels side side"] | None
+from reschrom.theory.source import Source
 
 
 class Chromatograph:
@@ -100,8 +90,8 @@ class Chromatograph:
         self._pipeline, self._keep, self._decoded, self._watch = pipeline, keep, decoded, watch
         self._prediction = prediction_of(pipeline.scheduler)
         first_image = whole_number("the number of the first image", first_image)
-        self._whole = _Runs(StreamingMean(seed), first_image)
-        self._run: list[_Moment] = []  # in progress, each time once
+        self._whole = Runs(StreamingMean(seed), first_image)
+        self._run: list[Moment] = []  # in progress, each time once
 
     def __enter__(self) -> "Chromatograph":
         """Start to listen."""
@@ -201,8 +191,8 @@ class Chromatograph:
         source = replace(chromatogram.source, alphas=alphas)
         return replace(chromatogram, name=f"{chromatogram.name} of {resolution}", source=source)
 
-    def _guidance_of(self, runs: "_Runs") -> Chromatogram:
-        times, energies = runs.times, runs.energies[_GUIDANCE, :, ::-1]
+    def _guidance_of(self, runs: Runs) -> Chromatogram:
+        times, energies = runs.times, runs.energies[GUIDANCE, :, ::-1]
         on = np.isfinite(energies.mean).all(axis=0)
         if not on.any():
             raise ValueError("guidance was off: the denoiser never made a conditional and an unconditional prediction")
@@ -225,18 +215,18 @@ class Chromatograph:
         source = Source(energies[:, cells].scaled(gain), schedule.alpha(edges), guidance=in_nats)
         return Chromatogram.measured(source, edges, runs.size, "guidance", frames=runs.frames)
 
-    def _growth_of(self, runs: "_Runs") -> Chromatogram:
+    def _growth_of(self, runs: Runs) -> Chromatogram:
         _two_or_more(runs)
         precision = 1 / (1 + np.square(runs.reach[::-1])) ** 2
-        source = Source(runs.energies[_SIGNAL, :, ::-1], self._reader.schedule.alpha(runs.times), precision)
+        source = Source(runs.energies[SIGNAL, :, ::-1], self._reader.schedule.alpha(runs.times), precision)
         return Chromatogram.measured(source, runs.times, runs.size, "growth", frames=runs.frames)
 
-    def _changes_of(self, runs: "_Runs") -> Chromatogram:
+    def _changes_of(self, runs: Runs) -> Chromatogram:
         _two_or_more(runs)
-        source = Source(runs.energies[_CHANGE, :, ::-1][:, :-1], self._reader.schedule.alpha(runs.times))
+        source = Source(runs.energies[CHANGE, :, ::-1][:, :-1], self._reader.schedule.alpha(runs.times))
         return Chromatogram.measured(source, runs.times, runs.size, "squared change", frames=runs.frames)
 
-    def _so_far(self) -> "_Runs":
+    def _so_far(self) -> Runs:
         """Return what was measured, with the run in progress, which goes on unharmed."""
         if not self._run:
             return self._whole
@@ -248,7 +238,7 @@ class Chromatograph:
             raise
         return so_far
 
-    def _measured(self) -> "_Runs":
+    def _measured(self) -> Runs:
         runs = self._so_far()
         if not runs.grid:
             raise ValueError("nothing was measured: no image was generated inside the block")
@@ -257,7 +247,7 @@ class Chromatograph:
     @property
     def _guided(self) -> bool:
         runs = self._so_far()
-        return bool(runs.grid) and bool(np.isfinite(runs.energies.mean[_GUIDANCE]).any())
+        return bool(runs.grid) and bool(np.isfinite(runs.energies.mean[GUIDANCE]).any())
 
     def _to_noise(self, alpha: float) -> float:
         """Return what makes of a difference of predictions one of noises, at a signal power."""
@@ -281,9 +271,9 @@ class Chromatograph:
             before = self._run[-2 if repeats else -1].estimate if len(self._run) > repeats else estimate
             parts = [estimate, estimate - before, *([] if difference is None else [difference])]
             # At once, because what small tensors cost is the number of calls.
-            measured = np.split(_energies(torch.cat(parts)), len(parts))
+            measured = np.split(energies_of(torch.cat(parts)), len(parts))
         energies = np.stack(measured if difference is not None else [*measured, measured[0] * math.nan], axis=1)
-        if not np.isfinite(energies[:, : _CHANGE + 1]).all():
+        if not np.isfinite(energies[:, : CHANGE + 1]).all():
             raise ValueError(f"the estimate at timestep {step.time:g} is not finite")
         record = None
         if self._keep or self._watch:
@@ -297,7 +287,7 @@ class Chromatograph:
             past.estimate = None  # only the last two are needed
         size, frames = size_of(*estimate.shape[-2:]), estimate.shape[1] if estimate.ndim == 5 else None
         self._run.append(
-            _Moment(step.time, to_noise, step.reach, energies, record if self._keep else None, estimate, size, frames)
+            Moment(step.time, to_noise, step.reach, energies, record if self._keep else None, estimate, size, frames)
         )
 
     def _as_measured(self, estimate: Any) -> Any:
@@ -315,113 +305,9 @@ class Chromatograph:
         return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
 
 
-@dataclass
-class _Moment:
-    """What one step of the run in progress left: energies, shape (images, quantities, bands), and the estimate."""
-
-    time: float
-    to_noise: float
-    reach: float
-    energies: Float[np.ndarray, "images quantities bands"]
-    record: Record | None
-    estimate: Any
-    size: Size
-    frames: int | None
-
-
-@dataclass
-class _Runs:
-    """All runs that ended: their energies, shape (quantities, bands, steps), and what is the same in all of them.
-
-    frames: of videos, None of images; the bands are those of `_energies`.
-    """
-
-    energies: StreamingMean
-    first_image: int = 0
-    grid: list[float] = field(default_factory=list)
-    to_noise: list[float] = field(default_factory=list)
-    reach: list[float] = field(default_factory=list)
-    size: Size = 0
-    frames: int | None = None
-    records: list[Record] = field(default_factory=list)
-
-    @property
-    def times(self) -> Float[np.ndarray, " steps"]:
-        """From image to noise."""
-        return np.array(self.grid[::-1])
-
-    @property
-    def spatial(self) -> "_Runs":
-        """The same with the energies of every resolution alone."""
-        return replace(self, energies=self.energies[:, : len(band_names(self.size))], frames=None)
-
-    def temporal(self, resolution: str | None) -> "_Runs":
-        """Return the same with the energies of every temporal band alone, of one resolution or of all."""
-        assert self.frames is not None
-        names, count = band_names(self.size), len(frame_names(self.frames))
-        if resolution is not None and resolution not in names:
-            raise ValueError(f"a resolution of these videos is one of {', '.join(names)}; got {resolution!r}")
-        first = len(names) + count * (0 if resolution is None else 1 + names.index(resolution))
-        return replace(self, energies=self.energies[:, first : first + count])
-
-    def add(self, run: list[_Moment]) -> None:
-        """Count one more run. A run that was broken off, before others went further, is not counted."""
-        if not run:
-            return
-        grid = [moment.time for moment in run]
-        energies = np.stack([moment.energies for moment in run], axis=-1)
-        size, frames = run[0].size, run[0].frames
-        if self.grid and len(grid) < len(self.grid) and grid == self.grid[: len(grid)]:
-            return
-        if self.grid and len(grid) > len(self.grid) and self.grid == grid[: len(self.grid)]:
-            self.energies, self.records, self.grid = StreamingMean(self.energies.seed), [], []
-        if self.grid and (size, frames) != (self.size, self.frames):
-            raise ValueError(
-                "all runs inside one block must have the same size; got "
-                f"{_shape(size, frames)} after {_shape(self.size, self.frames)}"
-            )
-        guided = np.isfinite(energies).all(axis=(0, 2))
-        if self.grid and (grid != self.grid or (guided != np.isfinite(self.energies.mean).all(axis=1)).any()):
-            if grid == self.grid:
-                got = "guidance after none" if guided.all() else "no guidance after some"
-            elif (len(grid), grid[0], grid[-1]) == (len(self.grid), self.grid[0], self.grid[-1]):
-                got = next(f"{a:g} after {b:g}" for a, b in zip(grid, self.grid, strict=True) if a != b)
-            else:
-                got = (
-                    f"{len(grid)} timesteps from {grid[0]:g} to {grid[-1]:g} after {len(self.grid)} from "
-                    f"{self.grid[0]:g} to {self.grid[-1]:g}"
-                )
-            raise ValueError(f"all runs inside one block must have the same timesteps and the same guidance; got {got}")
-        self.energies.add(energies, self.first_image + self.energies.count)
-        self.records += [moment.record for moment in run if moment.record]
-        self.grid, self.size, self.frames = grid, size, frames
-        self.to_noise, self.reach = [moment.to_noise for moment in run], [moment.reach for moment in run]
-
-
-def _shape(size: Size, frames: int | None) -> str:
-    return band_names(size)[0] if frames is None else f"{frame_names(frames)[0]} of {band_names(size)[0]}"
-
-
-def _two_or_more(runs: _Runs) -> None:
+def _two_or_more(runs: Runs) -> None:
     if len(runs.grid) < 2:
         raise ValueError(f"growth and change need two or more timesteps; got {len(runs.grid)}")
-
-
-def _energies(images: Any) -> Float[np.ndarray, "images bands"]:
-    """Return the energies of images (N, C, H, W) by resolution, or those of videos (N, F, C, H, W) by all their bands.
-
-    Of a video they are those of every resolution, summed over frames; then of every temporal band, first at all
-    resolutions together and then at each.
-    """
-    import torch
-
-    spatial = band_energies(images).double()
-    if images.ndim == 4:
-        return spatial.cpu().numpy().T
-    pyramid = temporal_bands(images)
-    coefficients = band_energies(torch.cat(pyramid, dim=1)).double().split([band.shape[1] for band in pyramid], dim=2)
-    temporal = torch.stack([each.sum(dim=2) for each in coefficients], dim=1)  # (resolutions, temporal bands, N)
-    return torch.cat([spatial.sum(dim=2), temporal.sum(dim=0), temporal.flatten(0, 1)]).cpu().numpy().T
 
 
 def _plain(images: Any) -> np.ndarray:

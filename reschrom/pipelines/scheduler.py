@@ -9,7 +9,8 @@ linear in the two, so a handful of numbers says all (Eqs. 1 and 7):
 import math
 from typing import Any, NamedTuple
 
-from reschrom.theory.schedules import Schedule, is_flow
+from reschrom.theory.scheduler_times import is_flow
+from reschrom.theory.schedules import Schedule
 
 # What the networks of diffusers predict; those of EDM (Karras et al., 2022) are preconditioned by their scheduler.
 PREDICTIONS = (

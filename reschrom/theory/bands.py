@@ -3,26 +3,20 @@
 One step D averages 2x2 blocks, one step U repeats every pixel 2x2. D undoes U exactly, so `U^m D^m` is a projection
 and its successive differences split an image into orthogonal bands, one for each resolution.
 
-Sides that are no powers of two are halved into cells. At level 0 every pixel is a cell. One halving joins neighbouring
-cells in pairs, along each side by itself. Of an odd number the larger of the two at the ends stays alone, or the last
-if they are equal. Measured in cells between the ends, the larger end is then always more than 2/3 and the other more
-than 1/3: an end e becomes (1 + e) / 2 when it is joined, and e / 2 when it stays alone. `D^m` is the mean over the
-pixels of every cell, and `U^m` gives every pixel the value of its cell. The cells of a level are unions of those
-before, so `U^m D^m` is still a projection and the bands are still orthogonal.
-
-The frames of a video are halved by the same rule, along time alone: that gives its temporal bands.
+Sides that are no powers of two are halved into cells of unequal size (`reschrom.theory.cells`). `D^m` is then the mean
+over the pixels of every cell, and `U^m` gives every pixel the value of its cell. The cells of a level are unions of
+those before, so `U^m D^m` is still a projection and the bands are still orthogonal.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from numbers import Integral
-from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, finite, floating, image_sides, like, narrowed, real, shape_told, single, whole_level
+from reschrom.theory.cells import cells, halving
 
 # Pixels along one side of a square image, or its height and width.
 Size = int | tuple[int, int]
@@ -107,7 +101,7 @@ def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> li
     ----------
     x : array, shape (..., H, W)
         Images. Where a side is no power of two, cells of unequal size take the place of blocks, by the rule of
-        `reschrom.theory.bands`.
+        `reschrom.theory.cells`.
     levels : int, optional
         How often to halve, at most `depth` times; until the shorter side is one cell unless given.
 
@@ -230,53 +224,6 @@ def band_names(size: Size, levels: int | None = None) -> list[str]:
     return [f"{height}x{width}" for height, width in _resolutions(size, levels)]
 
 
-def frame_names(frames: int) -> list[str]:
-    """Name the temporal bands of a video by their cells of frames, finest first: "4 frames", "2 frames", "1 frame".
-
-    Raises ValueError for what is no number of frames.
-    """
-    if isinstance(frames, bool) or not isinstance(frames, Integral) or frames < 1:
-        raise ValueError(f"a video has a whole number of frames, one or more; got {frames!r}")
-    counts = [-(-int(frames) >> level) for level in range(depth(int(frames)) + 1)]
-    return [f"{count} frame{'s' * (count != 1)}" for count in counts]
-
-
-def temporal_bands(x: Float[Array, "*batch frames channels height width"]) -> list[Array]:
-    """Split videos of any number of frames into the orthonormal coefficients of their temporal bands, finest first.
-
-    The finest band is the change from frame to frame, the last one the mean of all frames. For 2^K frames it is the
-    Haar transform along time. All frames are kept as they are in height and width.
-
-    x: videos, shape (..., F, C, H, W). Returns for each band of `frame_names` its coefficients in the place of the
-    frames. There are F in all; their squares sum to `||x||^2`, and white noise remains white noise in them.
-    """
-    xp, frames, pyramid = array_namespace(x), x.shape[-4], []
-    for level in range(depth(frames)):
-        counts, pairs = cells(frames, level), _pairs(frames, level)
-        first, end = int(pairs.first), len(counts) - int(pairs.last)
-        earlier, later = x[..., first:end:2, :, :, :], x[..., first + 1 : end : 2, :, :, :]
-        # A cell of n frames is held as its mean times sqrt(n). A pair is turned to its sum and its difference.
-        a, b = np.array(counts[first:end:2]), np.array(counts[first + 1 : end : 2])
-        one, two = (like(np.sqrt(n / (a + b)), x)[:, None, None, None] for n in (a, b))
-        pyramid.append(two * earlier - one * later)
-        x = xp.concat([x[..., :first, :, :, :], one * earlier + two * later, x[..., end:, :, :, :]], axis=-4)
-    return [*pyramid, x]
-
-
-@lru_cache(maxsize=1024)
-def cells(side: int, level: int) -> tuple[int, ...]:
-    """Return how many of the pixels along one side each cell holds after so many halvings.
-
-    side: pixels. The rule for an odd number of cells is that of this module.
-    """
-    if level == 0:
-        return (1,) * side
-    before, pairs = cells(side, level - 1), _pairs(side, level - 1)
-    first, end = int(pairs.first), len(before) - int(pairs.last)
-    joined = [a + b for a, b in zip(before[first:end:2], before[first + 1 : end : 2], strict=True)]
-    return (*before[:first], *joined, *before[end:])
-
-
 def cell_pixels(size: Size, level: int) -> Float[np.ndarray, "rows columns"] | float:
     """Return how many pixels of an image each cell of a level holds: one number, `4^level`, where all are alike."""
     rows, columns = (cells(side, level) for side in sides(size))
@@ -288,7 +235,7 @@ def cell_pixels(size: Size, level: int) -> Float[np.ndarray, "rows columns"] | f
 def coarser(x: Float[Array, "*batch _ _"], size: Size, level: int) -> Float[Array, "*batch _ _"]:
     """Average the cells of one level into those of the next, by their pixels: one step D of an image of `size`."""
     xp = array_namespace(x)
-    rows, columns = (_pairs(side, level) for side in sides(size))
+    rows, columns = (halving(side, level) for side in sides(size))
     # A cell that stays alone is put beside itself, and then is a pair as any other.
     if rows.first or rows.last:
         x = xp.concat([x[..., :1, :], x] if rows.first else [x, x[..., -1:, :]], axis=-2)
@@ -306,32 +253,9 @@ def coarser(x: Float[Array, "*batch _ _"], size: Size, level: int) -> Float[Arra
 def finer(x: Num[Array, "*batch _ _"], size: Size, level: int) -> Num[Array, "*batch _ _"]:
     """Give the cells of one level the values of those of the next that hold them: one step U of an image of `size`."""
     x = upsample(x)
-    rows, columns = (_pairs(side, level) for side in sides(size))
+    rows, columns = (halving(side, level) for side in sides(size))
     height, width = x.shape[-2:]
     return x[..., int(rows.first) : height - int(rows.last), int(columns.first) : width - int(columns.last)]
-
-
-class _Pairs(NamedTuple):
-    """How one halving joins the cells along a side.
-
-    first, last: whether the first or the last cell stays alone.
-    weights: of each cell in its pair, about 1, a cell that stays alone twice; None where all are 1.
-    """
-
-    first: bool
-    last: bool
-    weights: tuple[float, ...] | None
-
-
-@lru_cache(maxsize=1024)
-def _pairs(side: int, level: int) -> _Pairs:
-    pixels = cells(side, level)
-    odd = len(pixels) % 2 == 1
-    first = odd and pixels[0] > pixels[-1]
-    last = odd and not first
-    twice = pixels[: int(first)] + pixels + pixels[len(pixels) - int(last) :]
-    weights = [2 * n / (a + b) for a, b in zip(twice[::2], twice[1::2], strict=True) for n in (a, b)]
-    return _Pairs(first, last, None if set(weights) == {1.0} else tuple(weights))
 
 
 def _counts(size: Size, level: int) -> tuple[int, int]:

@@ -1,66 +1,30 @@
 """The chromatogram: generation rates of every resolution over time, predicted or measured, in one type."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from reschrom._arrays import numpy_array, real_number, told, whole_number
 from reschrom._extras import naming_extra
-from reschrom._files import replacing
-from reschrom._reading import arrays_in, json_in, numbers, refusing, text, texts, whole
-from reschrom.theory.bands import Size, band_names, depth, frame_names, sides, size_of
+from reschrom.theory.bands import Size, band_names, depth, sides, size_of
+from reschrom.theory.chromatogram_files import read, write
 from reschrom.theory.chromatography import generated_signal
-from reschrom.theory.information import Information
+from reschrom.theory.comparison import Comparison, check_same_settings, comparison
+from reschrom.theory.information import Information, information_of_guidance
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
+from reschrom.theory.rates import centroids_of, checked_rates, generates, never_rising, ridge_of, shares_of, time_grid
 from reschrom.theory.schedules import Schedule
+from reschrom.theory.source import Source
 from reschrom.theory.spectrum import Spectrum
+from reschrom.theory.temporal_bands import frame_names
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-
-class Comparison(NamedTuple):
-    """How far one chromatogram is from another.
-
-    centroid_distance: mean distance between the centroids of the bands that both generate, in units of time; NaN where
-        there is none.
-    divergence: Jensen-Shannon divergence between the shares, in nats, averaged over the times at which both generate
-        anything; NaN where there is none.
-    """
-
-    centroid_distance: float
-    divergence: float
-
-
-# Energies and mean times are finite where rates and times are no larger.
-_LARGEST = 1e100
-# Of all that is generated, the part that differences of sums over images may leave in a step without being there.
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """What a measured chromatogram was made of, to which the energies of other images can be added.
-
-    energies: of every band at every step, from image to noise, over images: shape (levels + 1, steps); or, where the
-        chromatogram shows its growth, the signal at every edge, shape (levels + 1, steps + 1).
-    alphas: signal power at every edge, by which theory predicts the same chromatogram (`Chromatogram.expected`).
-    precision: of growth, the weight of each edge in the fit that never rises; None for energies that are shown as they
-        are.
-    guidance: whether the energies are those of a difference of two predictions of the noise, Eq. (19), summed over the
-        coefficients of an image: half of them are nats (`Chromatogram.information`).
-    """
-
-    energies: StreamingMean
-    alphas: Float[np.ndarray, " edges"]
-    precision: Float[np.ndarray, " edges"] | None = None
-    guidance: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,17 +80,17 @@ class Chromatogram:
         bands, steps = len(self.band_names), len(self.edges) - 1
         object.__setattr__(self, "frames", None if self.frames is None else int(self.frames))
         what = f"size {self.size}" if self.frames is None else self.band_names[0]
-        object.__setattr__(self, "rates", _checked_rates(self.rates, (bands, steps), what))
+        object.__setattr__(self, "rates", checked_rates(self.rates, (bands, steps), what))
         if not isinstance(self.name, str):
             raise TypeError(f"the name of a chromatogram is text; got {told(self.name)}")
         real_number("noise_error", self.noise_error, 0, 1)
         if self.replicates is not None:
             shape = (len(self.replicates), bands, steps)
-            object.__setattr__(self, "replicates", _checked_rates(self.replicates, shape, what))
+            object.__setattr__(self, "replicates", checked_rates(self.replicates, shape, what))
             if shape[0] < 2:
                 raise ValueError(f"a chromatogram has two or more replicates, or None; got {shape[0]}")
         if self.source is not None:
-            _check_source(self.source, bands, steps)
+            self.source.check(bands, steps)
             object.__setattr__(self, "images", self.source.energies.count)
         elif self.images is not None:
             object.__setattr__(self, "images", whole_number("the number of images", self.images, least=1))
@@ -183,10 +147,7 @@ class Chromatogram:
             raise ValueError("only measurements of a Chromatograph merge, which hold what each image adds to them")
         first = chromatograms[0]
         for other in chromatograms[1:]:
-            for what, one, two in _settings(first, other):
-                if not np.array_equal(one, two):
-                    values = "" if isinstance(one, np.ndarray) else f": {one} and {two}"
-                    raise ValueError(f"only measurements with the same settings merge; {what} differs{values}")
+            check_same_settings(first, other)
         source = replace(sources[0], energies=StreamingMean.merge([each.energies for each in sources]))
         return cls.measured(source, first.edges, first.size, first.name, first.about, first.frames)
 
@@ -262,13 +223,7 @@ class Chromatogram:
             raise ValueError(
                 f"only the energy of guidance of two noise predictions is in nats; {self.name} is not that"
             )
-        with np.errstate(divide="ignore"):
-            log_snr = np.log(self.source.alphas) - np.log1p(-self.source.alphas)
-        first, last = np.flatnonzero(np.isfinite(log_snr))[[0, -1]]
-        steps = slice(first, last)
-        again = None if self.replicates is None else self.replicates[:, :, steps][..., ::-1] / 2
-        rates, edges = self.rates[:, steps][:, ::-1] / 2, log_snr[first : last + 1][::-1]
-        return Information(rates, edges, self.size, again, self.images)
+        return information_of_guidance(self.rates, self.source.alphas, self.size, self.replicates, self.images)
 
     @property
     def times(self) -> Float[np.ndarray, " steps"]:
@@ -288,7 +243,7 @@ class Chromatogram:
     @property
     def shares(self) -> Float[np.ndarray, "bands steps"]:
         """The share of each resolution at each time, Eq. (18): the rates divided by their sum, 0 where that is 0."""
-        return _shares(self.rates)
+        return shares_of(self.rates)
 
     @property
     def gained_share(self) -> Float[np.ndarray, "bands edges"]:
@@ -310,7 +265,7 @@ class Chromatogram:
         factor, so that they cover all shares at once with that probability. Raises ValueError for a chromatogram
         without replicates.
         """
-        again = _shares(self._replicates())
+        again = shares_of(self._replicates())
         return interval_around(self.shares, again, level, simultaneous, (0.0, 1.0), self.images)
 
     def centroids(self) -> Float[np.ndarray, " bands"]:
@@ -318,7 +273,7 @@ class Chromatogram:
 
         NaN for a resolution that is never generated: it has no mean time.
         """
-        return _centroids(self.rates, self.edges)
+        return centroids_of(self.rates, self.edges)
 
     def centroid_interval(self, level: float = 0.95, simultaneous: bool = False) -> Interval:
         """Return the bootstrap confidence interval of every centroid, finest resolution first.
@@ -327,7 +282,7 @@ class Chromatogram:
         is NaN for a resolution that some replicates never generate. Raises ValueError for a chromatogram without
         replicates.
         """
-        again = _centroids(self._replicates(), self.edges)
+        again = centroids_of(self._replicates(), self.edges)
         times = self.edges[0], self.edges[-1]
         return interval_around(self.centroids(), again, level, simultaneous, times, self.images)
 
@@ -336,7 +291,7 @@ class Chromatogram:
 
         NaN where nothing is generated but rounding.
         """
-        return _ridge(self.shares, self._generates())
+        return ridge_of(self.shares, generates(self.rates, self.edges))
 
     def ridge_interval(self, level: float = 0.95) -> Interval:
         """Return the bootstrap confidence interval of the ridge at each step; ValueError without replicates.
@@ -344,8 +299,8 @@ class Chromatogram:
         NaN where some replicates generate nothing.
         """
         replicates = self._replicates()
-        generates = self._generates() & (replicates.sum(axis=1) > 0).all(axis=0)
-        again = _ridge(_shares(replicates), generates)
+        where = generates(self.rates, self.edges) & (replicates.sum(axis=1) > 0).all(axis=0)
+        again = ridge_of(shares_of(replicates), where)
         return interval_around(self.ridge(), again, level, False, (0.0, float(len(self.rates) - 1)), self.images)
 
     def compare(self, other: "Chromatogram") -> Comparison:
@@ -355,22 +310,7 @@ class Chromatogram:
         """
         if not isinstance(other, Chromatogram):
             raise TypeError(f"a chromatogram is compared with another; got {type(other).__name__}")
-        same_times = self.edges.shape == other.edges.shape and np.allclose(self.edges, other.edges)
-        if self.band_names != other.band_names or not same_times:
-            grids = f"{self._grid()} and {other._grid()}"
-            if self._grid() == other._grid():
-                step = int(np.argmax(~np.isclose(self.edges, other.edges)))
-                grids = f"the edge number {step} at {self.edges[step]:.9g} and {other.edges[step]:.9g}"
-            raise ValueError(f"two chromatograms are compared on the same bands and the same time grid; got {grids}")
-        p, q = self.shares, other.shares
-        middle = (p + q) / 2
-        jensen_shannon = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
-        distances = np.abs(self.centroids() - other.centroids())
-        both = self._generates() & other._generates()
-        return Comparison(
-            _mean(distances, weights=np.isfinite(distances)),
-            _mean(jensen_shannon, weights=np.diff(self.edges) * both),
-        )
+        return comparison(self, other)
 
     @naming_extra("Chromatogram.to_dataframe")
     def to_dataframe(self) -> "pandas.DataFrame":
@@ -389,202 +329,14 @@ class Chromatogram:
 
     def save(self, path: str | Path) -> None:
         """Write the chromatogram to a JSON or NPZ file, by its extension, every number in full precision."""
-        content: dict[str, Any] = {"name": self.name, "size": self.size, "edges": self.edges, "rates": self.rates}
-        if self.frames is not None:
-            content["frames"] = self.frames
-        if self.about:
-            content["about"] = self.about
-        if self.noise_error:
-            content["noise_error"] = self.noise_error
-        if self.replicates is not None:
-            content["replicates"] = self.replicates
-        if self.source is not None:
-            content["source"] = {**self.source.energies.state(), "alphas": self.source.alphas}
-            if self.source.precision is not None:
-                content["source"]["precision"] = self.source.precision
-            if self.source.guidance:
-                content["source"]["guidance"] = 1
-        elif self.images is not None:
-            content["images"] = self.images
-        extension = _extension(path)
-        with replacing(path) as temporary:
-            if extension == ".npz":
-                np.savez_compressed(temporary, allow_pickle=False, **_flat(content))
-            else:
-                temporary.write_text(json.dumps(content, default=np.ndarray.tolist), encoding="utf-8")
+        write(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Chromatogram":
         """Read a chromatogram that `save` wrote. Raises ValueError for any other file."""
-        extension = _extension(path)
-        with refusing(path, "does not hold a chromatogram"):
-            content = _nested(arrays_in(path)) if extension == ".npz" else json_in(path)
-            arrays = {"rates": numbers(content["rates"], "the rates of a chromatogram must be numbers")}
-            arrays["edges"] = numbers(content["edges"], "the edges of a chromatogram must rise")
-            if "replicates" in content:
-                arrays["replicates"] = numbers(content["replicates"], "replicates must be numbers")
-            size = np.asarray(content["size"]).tolist()
-            size, about = tuple(size) if isinstance(size, list) else size, texts(content.get("about", {}), "about")
-            frames = np.asarray(content["frames"]).tolist() if "frames" in content else None
-            name = text(content["name"], "name")
-            images = whole(content["images"], "the number of images") if "images" in content else None
-            error = np.asarray(content.get("noise_error", 0.0)).tolist()
-            return cls(
-                size=size,
-                name=name,
-                source=_source(content),
-                about=about,
-                frames=frames,
-                images=images,
-                noise_error=error,
-                **arrays,
-            )
-
-    def _generates(self) -> Bool[np.ndarray, " steps"]:
-        """Tell at which steps more is generated than rounding leaves, whose shares differ between processors."""
-        generated = self.rates.sum(axis=0) * np.diff(self.edges)
-        return generated > _ROUNDING * generated.sum()
+        return read(cls, path)
 
     def _replicates(self) -> Float[np.ndarray, "replicates bands steps"]:
         if self.replicates is None:
             raise ValueError(f"an interval needs the replicates of a measurement; {self.name} has none")
         return self.replicates
-
-    def _grid(self) -> str:
-        return f"{self.band_names[0]} on {len(self.edges) - 1} steps from {self.edges[0]:g} to {self.edges[-1]:g}"
-
-
-def never_rising(
-    signal: Float[np.ndarray, "*bands times"], precision: Float[np.ndarray, " times"] | None = None
-) -> Float[np.ndarray, "*bands times"]:
-    """Return the nearest signal that never rises with time, by least squares, band by band.
-
-    The signal an estimate holds never rises with the noise; a measurement of it does, by chance.
-    precision: the weight of each time; None for equal ones.
-    """
-    if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
-        raise ValueError(
-            "the signal at a time counts by its precision, which is positive; got 0 or none: where alpha = 0, pure "
-            "noise, a prediction of the noise tells nothing of the image"
-        )
-    from scipy.optimize import isotonic_regression
-
-    rows = signal.reshape(-1, signal.shape[-1])
-    fitted = [isotonic_regression(band, weights=precision, increasing=False).x for band in rows]
-    return np.stack(fitted).reshape(signal.shape)
-
-
-def time_grid(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
-    """Return the edges of a time grid in double precision, after checking that they rise, else ValueError."""
-    edges = numpy_array(edges).astype(np.float64, copy=False)
-    within = np.abs(edges) <= _LARGEST  # NaN fails the comparison
-    if edges.ndim != 1 or len(edges) < 2 or not np.all(within) or not np.all(np.diff(edges) > 0):
-        raise ValueError(
-            f"the edges of a chromatogram must rise, from image to noise; got {' '.join(str(edges).split())}"
-        )
-    return edges
-
-
-def _settings(one: Chromatogram, two: Chromatogram) -> list[tuple[str, Any, Any]]:
-    """Return all that two measurements must share to be merged: what it is, of the one and of the other."""
-    shared = [
-        (each.name, each.size, each.frames, each.edges, each.source and each.source.precision) for each in (one, two)
-    ]
-    named = ("what is measured", "the size", "the number of frames", "the time grid", "the prediction of the network")
-    fixed = zip(named, *shared, strict=True)
-    words = [(key, one.about.get(key), two.about.get(key)) for key in {**one.about, **two.about}]
-    return [*words, *fixed]
-
-
-def _source(content: dict[str, Any]) -> Source | None:
-    if "source" not in content:
-        return None
-    held = content["source"]
-    precision = numbers(held["precision"], "the precision must be numbers") if "precision" in held else None
-    energies = StreamingMean.from_state(held)
-    if precision is None and (np.any(energies.mean < 0) or np.any(energies.replicates < 0)):
-        raise ValueError("the energies of a source are not negative")
-    guidance = numbers(held.get("guidance", 0), "guidance must be a number")
-    return Source(energies, numbers(held["alphas"], "the alphas must be numbers"), precision, bool(guidance == 1))
-
-
-def _check_source(source: Source, bands: int, steps: int) -> None:
-    """Refuse a source of another grid, whose merged chromatogram would be wrong."""
-    energies, alphas, precision = source.energies.mean, source.alphas, source.precision
-    shape = (bands, steps) if precision is None else (bands, steps + 1)
-    if energies.shape != shape or {np.shape(each) for each in (alphas, precision) if each is not None} != {
-        (steps + 1,)
-    }:
-        raise ValueError(
-            f"a chromatogram of {bands} bands on {steps} steps has a source of as many; got energies of the shape "
-            f"{energies.shape} and {np.size(alphas)} alphas"
-        )
-    if not np.all((alphas >= 0) & (alphas <= 1)) or np.any(np.diff(alphas) > 0):
-        raise ValueError("the alphas of a source fall from image to noise within [0, 1]")
-    if precision is not None and not np.all((precision > 0) & (precision < np.inf)):
-        raise ValueError("the precision of a source is positive and finite")
-
-
-def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """Return nested content as an NPZ file takes it: `source/mean` for what stands in `source`."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= {f"{key}/{inner}": each for inner, each in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
-
-
-def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in flat.items():
-        outer, _, inner = key.partition("/")
-        if inner:
-            content.setdefault(outer, {})[inner] = value
-        else:
-            content[key] = value
-    return content
-
-
-def _mean(values: np.ndarray, weights: np.ndarray) -> float:
-    """Return the weighted mean of the values whose weight is not 0, NaN where there is none."""
-    counted = weights > 0
-    return float(np.average(values[counted], weights=weights[counted])) if counted.any() else float("nan")
-
-
-def _relative_entropy(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    from scipy.special import rel_entr
-
-    return rel_entr(p, q).sum(axis=0)
-
-
-def _checked_rates(rates: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
-    rates = numpy_array(rates).astype(np.float64, copy=False)
-    if rates.shape != shape:
-        raise ValueError(f"a chromatogram of {what} on {shape[-1]} steps has rates of shape {shape}; got {rates.shape}")
-    right = (rates >= 0) & (rates <= _LARGEST)
-    if not np.all(right):
-        wrong = rates[~right]
-        raise ValueError(f"the rates of a chromatogram must be finite and not negative; got {wrong[0]}")
-    return rates
-
-
-def _shares(rates: np.ndarray) -> np.ndarray:
-    total = rates.sum(axis=-2, keepdims=True)
-    return rates / np.where(total > 0, total, 1)
-
-
-def _ridge(shares: np.ndarray, generates: np.ndarray) -> np.ndarray:
-    return np.where(generates, np.einsum("m,...mt->...t", np.arange(shares.shape[-2]), shares), np.nan)
-
-
-def _centroids(rates: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the mean time of each band, NaN where it is never generated."""
-    weights, times = rates * np.diff(edges), (edges[1:] + edges[:-1]) / 2
-    with np.errstate(invalid="ignore"):
-        return (weights * times).sum(axis=-1) / weights.sum(axis=-1)
-
-
-def _extension(path: str | Path) -> str:
-    extension = Path(path).suffix.lower()
-    if extension not in (".json", ".npz"):
-        raise ValueError(f"a chromatogram is kept in a .json or .npz file; got {path}")
-    return extension

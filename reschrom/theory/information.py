@@ -87,6 +87,24 @@ class Information:
         return float(self.log_snr[i - 1] + part * (self.log_snr[i] - self.log_snr[i - 1]))
 
 
+def information_of_guidance(
+    rates: Float[np.ndarray, "bands steps"],
+    alphas: Float[np.ndarray, " edges"],
+    size: Size,
+    replicates: Float[np.ndarray, "replicates bands steps"] | None,
+    images: int | None,
+) -> Information:
+    """Return half the energy of guidance, Eq. (19), between signal powers that fall from image to noise, as nats.
+
+    Steps that end in the image itself or in pure noise, where the log SNR has no end, are left out.
+    """
+    with np.errstate(divide="ignore"):
+        log_snr = np.log(alphas) - np.log1p(-alphas)
+    first, last = np.flatnonzero(np.isfinite(log_snr))[[0, -1]]
+    again = None if replicates is None else replicates[:, :, first:last][..., ::-1] / 2
+    return Information(rates[:, first:last][:, ::-1] / 2, log_snr[first : last + 1][::-1], size, again, images)
+
+
 @dataclass(frozen=True)
 class GuidanceInterval:
     """When guidance acts: with weight 1 between two log SNRs, and with weight 0 outside.

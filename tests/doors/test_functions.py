@@ -71,8 +71,8 @@ from reschrom import (
     wiener_gain,
 )
 from reschrom.design.schedules import discretised
-from reschrom.theory.chromatogram import never_rising
 from reschrom.theory.intervals import interval_around
+from reschrom.theory.rates import never_rising
 
 NAN, INF = float("nan"), float("inf")
 IMAGE = np.zeros((2, 3, 8, 8))

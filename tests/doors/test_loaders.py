@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reschrom import Chromatogram, MeasuredSpectrum, Schedule, chromatography, load_pipeline, measure_spectrum
-from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.source import Source
 
 # Few here, and the same each time; RESCHROM_EXAMPLES=10000 tries more by hand.
 EXAMPLES = int(os.environ.get("RESCHROM_EXAMPLES", "100"))

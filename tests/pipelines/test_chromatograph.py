@@ -288,7 +288,7 @@ def held(value):
         return sum(map(held, value.values()))
     if isinstance(value, (list, tuple)):
         return sum(map(held, value))
-    kept = ("reschrom.theory.intervals", "reschrom.pipelines.chromatograph")
+    kept = ("reschrom.theory.intervals", "reschrom.pipelines.chromatograph", "reschrom.pipelines.runs")
     return held(vars(value)) if type(value).__module__ in kept else 0
 
 

@@ -17,8 +17,8 @@ from reschrom import Chromatogram, Chromatograph, Schedule, plots
 from reschrom.plots.chromatograms import scaled_shares
 from reschrom.plots.report import png
 from reschrom.plots.words import MOST_NATS, nats, paragraph, short, words
-from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.source import Source
 
 STEPS = 12
 ABOUT = {"model": "some/model", "prompt": "a <b>bold</b> & “curious” cat", "steps": str(STEPS), "guidance": "4.0"}

@@ -41,7 +41,8 @@ from reschrom import (
 from reschrom.cli.commands import main
 from reschrom.images.pictures import stream
 from reschrom.pipelines.prompt_weights import mixed
-from reschrom.theory.bands import cells, size_of
+from reschrom.theory.bands import size_of
+from reschrom.theory.cells import cells
 
 NAMED = [(28, 28), (96, 96), (104, 152), (160, 90), (90, 160), (1, 1), (1, 300), (300, 2), (3, 3), (13, 19), (257, 129)]
 SIZES = NAMED + [tuple(sides) for sides in np.random.default_rng(0).integers(1, 301, (500, 2)).tolist()]

@@ -9,8 +9,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from reschrom import Chromatogram, Schedule, chromatography, generated_signal, matched_alpha
-from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import REPLICATES, StreamingMean
+from reschrom.theory.source import Source
 
 EDGES = np.linspace(0, 1, 2001)
 

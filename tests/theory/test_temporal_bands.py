@@ -12,9 +12,9 @@ from doors.door import Row, refuse
 from reschrom import Chromatogram, Schedule, designed_schedule, generated_signal
 from reschrom.plots.report import report
 from reschrom.plots.words import words
-from reschrom.theory.bands import frame_names, temporal_bands
-from reschrom.theory.chromatogram import Source
 from reschrom.theory.intervals import StreamingMean
+from reschrom.theory.source import Source
+from reschrom.theory.temporal_bands import frame_names, temporal_bands
 
 # Frames of each cell at each level, joined by hand: of an odd number the larger end stays alone, or the last.
 CELLS = {

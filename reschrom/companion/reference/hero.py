@@ -13,7 +13,7 @@ from PIL import Image
 
 from reschrom._files import replacing
 from reschrom.companion.reference.run import recorded, scaled
-from reschrom.pipelines.chromatograph import Record
+from reschrom.pipelines.runs import Record
 from reschrom.plots._axes import shades, show_image, time_axis
 from reschrom.plots._figure import WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map

@@ -26,7 +26,8 @@ from reschrom.images.photographs import photograph
 from reschrom.images.pictures import photographs
 from reschrom.images.sources import opened
 from reschrom.theory.bands import downsample
-from reschrom.theory.chromatogram import Chromatogram, never_rising
+from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.rates import never_rising
 from reschrom.theory.schedules import Schedule
 
 Times = Float[np.ndarray, " times"]

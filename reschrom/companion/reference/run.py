@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from reschrom._files import file_hashes, replacing
-from reschrom.pipelines.chromatograph import Chromatograph, Record
+from reschrom.pipelines.chromatograph import Chromatograph
+from reschrom.pipelines.runs import Record
 from reschrom.theory.bands import bands, upsample
 from reschrom.theory.chromatogram import Chromatogram
 
