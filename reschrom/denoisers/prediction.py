@@ -96,6 +96,7 @@ def predicted_times(
         raise ValueError(f"the loss of a network is a positive number; got {loss}")
     edges = np.linspace(schedule.start, schedule.end, _STEPS + 1)
     seed = int(generator.integers(2**31))  # the same noise for both, so that their difference is no chance
+    # Both fit a mixture of windows: one of the pictures, the other of what the nearest picture leaves of them.
     rates = {
         name: rates_from_losses(
             fit(known, generator, mirror=mirror).denoise, new, schedule, edges, np.random.default_rng(seed), name
