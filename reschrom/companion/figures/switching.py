@@ -89,28 +89,34 @@ def switched_prompts(
 
 
 @styled
-def prompt_table(rows: Mapping[str, Images], headings: Sequence[str], title: str) -> Figure:
+def prompt_table(
+    rows: Mapping[str, Images], headings: Sequence[str], title: str, notes: Sequence[Sequence[str]] | None = None
+) -> Figure:
     """Draw a table of pictures: one row for each subject, one column for each way of using the prompts (Paper Fig. 9).
 
     rows: label -> images with values in [-1, 1], one for each heading.
+    notes: a line under each picture, row by row.
     """
     left = 1.0
     size = (WIDTH - left) / max(len(headings), 5)
     lines = 1 + max(heading.count("\n") for heading in headings)
     head = 0.42 + 0.15 * lines
-    tall = head + size * len(rows) + 0.05
+    below = 0.16 if notes else 0.0
+    tall = head + (size + below) * len(rows) + 0.05
     figure = Figure(figsize=(WIDTH, tall), raster=True, layout=None)
     figure.suptitle(title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontweight="bold", fontsize=11)
     for row, (label, images) in enumerate(rows.items()):
         for column, (image, heading) in enumerate(zip(images, headings, strict=True)):
-            low = tall - head - size * (row + 1)
+            low = tall - head - (size + below) * (row + 1) + below
             side = 0.96 * size
             axes = figure.add_axes(((left + size * column) / WIDTH, low / tall, side / WIDTH, side / tall))
             _show(axes, image)
+            if notes:
+                axes.set_xlabel(notes[row][column], fontsize=7, labelpad=2)
             if row == 0:
                 axes.set_title(heading, fontsize=8, fontweight="normal", loc="center", pad=3)
             if column == 0:
-                axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8.5, labelpad=4)
+                axes.set_ylabel(textwrap.fill(label, 15), rotation=0, ha="right", va="center", fontsize=8.5, labelpad=4)
     return figure
 
 
