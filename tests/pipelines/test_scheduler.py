@@ -153,6 +153,16 @@ def test_what_comes_next_is_what_the_scheduler_scales_for(kind, karras):
         x = scheduler.step(M, timestep, x).prev_sample
 
 
+def test_edm_is_shown_what_its_scheduler_scales():
+    scheduler = diffusers.EDMEulerScheduler()
+    scheduler.set_timesteps(3)
+    for index, timestep in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(X, timestep)
+        (scale,) = shown_scales(scheduler, mixture_at(scheduler, index, timestep))
+        torch.testing.assert_close(scaled, scale * X)
+        scheduler.step(M, timestep, X)
+
+
 def test_before_the_first_step_the_scheduler_is_told_where_it_begins():
     flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     # No run yet: a time of the schedule.
