@@ -79,7 +79,8 @@ def measure(
 ) -> None:
     """Measure what the model generates, the guidance of Eq. (19), or growth where guidance is off; and have it written.
 
-    What was measured so far is kept beside the output until that is written.
+    Of a video it is measured by temporal bands if so asked. What was measured so far is kept beside the output until
+    that is written.
     spectrum: what it will be compared with, refused after one batch if it does not belong to these images.
     """
     prompts = _prompts(arguments)
@@ -101,7 +102,7 @@ def measure(
             left = _left(time.monotonic() - begun, numbers.start - first, share.last - numbers.start)
             title = "" if share.rank else f"images {numbers.start + 1} to {numbers.stop} of {share.last}{left}"
             draw(pipeline, arguments, prompts[numbers.start // arguments.images], arguments.guidance, numbers, title)
-            now = replace(meter.chromatogram, about=about)
+            now = replace(meter.temporal() if arguments.temporal else meter.chromatogram, about=about)
             now.expected(spectrum)
             whole = Chromatogram.merge([before, now] if before else [now])
             whole.save(kept)
@@ -184,6 +185,7 @@ def _about(arguments: argparse.Namespace, pipeline: Any, prompts: list[str | Non
         "height": arguments.height,
         "width": arguments.width,
         "frames": arguments.frames,
+        "bands": "temporal" if arguments.temporal else None,
         "lora": arguments.lora,
         "dtype": arguments.dtype or "float32",
         "variant": arguments.variant,
@@ -241,7 +243,7 @@ def _gathered(mine: Chromatogram, share: _Share) -> Iterator[Chromatogram | None
             together.all_gather([part[name] for part in parts], value)
         means = [StreamingMean.from_state({name: value.numpy() for name, value in part.items()}) for part in parts]
         source = replace(mine.source, energies=StreamingMean.merge(means))
-        whole = Chromatogram.measured(source, mine.edges, mine.size, mine.name, mine.about)
+        whole = Chromatogram.measured(source, mine.edges, mine.size, mine.name, mine.about, mine.frames)
         yield whole if share.rank == 0 else None
         together.barrier()
     finally:

@@ -177,7 +177,14 @@ def parser() -> Parser:
         metavar="I/N",
         help="measure only the I-th of N parts of the images, for reschrom merge; accelerate launch needs no such word",
     )
-    _add_spectrum(measure, "draw what a Gaussian field with this spectrum would do beside the paper's formula")
+    either = measure.add_mutually_exclusive_group()
+    either.add_argument(
+        "--temporal",
+        action="store_true",
+        help="of a video measure its temporal bands, from the change between frames to the mean of all, in the place "
+        "of its resolutions",
+    )
+    _add_spectrum(either, "draw what a Gaussian field with this spectrum would do beside the paper's formula")
     measure.add_argument(
         "--preview",
         type=Path,
@@ -307,7 +314,9 @@ def _add_drawing(command: Any) -> None:
     add("--batch", type=at_least(1), default=8, help="images at a time, which changes no image (default: 8)")
 
 
-def _add_spectrum(command: Parser, purpose: str = "without it the paper's formula is used, which needs none") -> None:
+def _add_spectrum(
+    command: argparse._ActionsContainer, purpose: str = "without it the paper's formula is used, which needs none"
+) -> None:
     command.add_argument(
         "--spectrum",
         nargs="+",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -218,7 +218,7 @@ class _Task(NamedTuple):
 
 
 def _spread(source: str, each: Callable[[Batch, int], T], tasks: list[_Task], workers: int) -> Iterator[_Outcome]:
-    """Yield what processes make of the tasks, in their order: they take turns, and wait until theirs is read.
+    """Yield what processes make of the tasks, in their order: they take turns, and are one task ahead at most.
 
     Not an executor: its processes outlive a parent that is killed, and when it is left they do all that waits first.
     """
@@ -236,17 +236,27 @@ def _spread(source: str, each: Callable[[Batch, int], T], tasks: list[_Task], wo
             for ending in (here.close, process.join, process.terminate):  # of which the last comes first
                 stack.callback(ending)
             lines.append(here)
+        early: dict[Connection, Any] = {}  # taken from a process before its turn, so that it goes on meanwhile
         for number in range(len(tasks)):
-            try:
-                done = lines[number % workers].recv()
-            except (EOFError, OSError) as error:
-                raise ChildProcessError(
-                    "a process that reads pictures was ended from outside, perhaps for want of memory: "
-                    "fewer workers need less"
-                ) from error
+            turn = lines[number % workers]
+            while turn not in early:
+                waiting = [line for line in lines if line not in early]
+                ready = wait(waiting)
+                early |= {line: _received(line) for line in waiting if line in ready}
+            done = early.pop(turn)
             if isinstance(done, Exception):
                 raise done
             yield done
+
+
+def _received(line: Connection) -> Any:
+    """Return what a process made, or the error that it met."""
+    try:
+        return line.recv()
+    except (EOFError, OSError):
+        return ChildProcessError(
+            "a process that reads pictures was ended from outside, perhaps for want of memory: fewer workers need less"
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Both are listened to, because neither tells enough alone. The denoiser's calls h
 scheduler's `step` holds the image that is stepped, in its own units, and which combination of the rows was wanted.
 """
 
+import abc
 import contextlib
 import inspect
 import threading
@@ -31,7 +32,7 @@ from reschrom.pipelines.scheduler import Mixture, prediction_of, schedule_of, sh
 _ALONE, _RELATED = 0.02, 0.5
 
 
-class CallReader:
+class CallReader(abc.ABC):
     """Listen while a pipeline generates, and tell the branches of its predictions.
 
     stated: the names of the branches in the order of the rows, for a pipeline whose combination does not tell.
@@ -115,9 +116,9 @@ class CallReader:
             self.schedule = schedule_of(self._scheduler)  # some count other times than before
         return result
 
+    @abc.abstractmethod
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Stand for the scheduler's `step`, after the denoiser's calls."""
-        raise NotImplementedError
 
     def _combined(
         self, calls: list[Call], model_output: Any, stepped: Any, mixture: Mixture

@@ -35,13 +35,17 @@ def encoded(pipeline: Any, batches: Iterable[Images], seed: int = 0, first_image
 def pictured(pipeline: Any, images: Images) -> Images:
     """Return images that a pipeline works on as pictures to look at: (N, 3, H, W) or (N, 1, H, W) in [-1, 1].
 
-    images: (N, C, S, S), pixels or latents. Latents are decoded by the `vae`; where it has no single scaling factor
-        they are shown in false colours, their first three channels.
+    images: (N, C, H, W), pixels or latents, or videos (N, F, C, H, W), of which the frame in the middle is shown.
+        Latents of images are decoded by the `vae`; those of videos, and where it has no single scaling factor, are
+        shown in false colours, their first three channels. A frame of latents stands for several of the video, so that
+        it has no picture of its own.
     """
     import torch
 
     vae: Any = getattr(pipeline, "vae", None)
-    if hasattr(getattr(vae, "config", None), "scaling_factor"):
+    if images.ndim == 5:
+        images = images[:, images.shape[1] // 2]
+    elif hasattr(getattr(vae, "config", None), "scaling_factor"):
         latents = torch.tensor(images) / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         with torch.no_grad():
             decoded = vae.decode(latents.to(pipeline.device, vae.dtype), return_dict=False)[0]

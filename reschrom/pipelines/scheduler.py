@@ -239,9 +239,8 @@ def step_of(scheduler: Any, told: Any) -> tuple[int, int]:
         the network, and both are one step.
     """
     calls, order = len(scheduler.timesteps), getattr(scheduler, "order", 1)
-    if (
-        getattr(scheduler, "prk_timesteps", None) is not None
-    ):  # PNDM, which evaluates its first three steps four times, or the first twice
+    # PNDM evaluates its first three steps four times, or the first twice.
+    if getattr(scheduler, "prk_timesteps", None) is not None:
         index, four = int(scheduler.counter), len(scheduler.prk_timesteps)
         if four:
             return (index // 4 if index < four else index - 3 * four // 4) + 1, calls - 3 * four // 4

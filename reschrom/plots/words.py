@@ -59,11 +59,11 @@ def words(chromatogram: Chromatogram) -> Words:
         course = "{} first and {} last".format(
             *(chromatogram.band_names[i(times)] for i in (np.nanargmax, np.nanargmin))
         )
-    images = chromatogram.images
+    images, drawn = chromatogram.images, "image" if chromatogram.frames is None else "video"
     of = f" of {short(about['prompt'])}" if "prompt" in about else ""
     facts = [
         quantity.replace("{band}", chromatogram.band_kind),
-        "" if images is None else f"mean over {images} image{'s' * (images != 1)}{of}",
+        "" if images is None else f"mean over {images} {drawn}{'s' * (images != 1)}{of}",
         f"{about['steps']} steps" if "steps" in about else "",
         f"guidance {about['guidance']}" if "guidance" in about else "",
     ]

@@ -22,6 +22,8 @@ _NORMAL = 1.959963984540054
 _LARGEST = 1e35
 # Images whose scatter is measured together: however many processes share the work, these stay the same.
 CHUNK = 64
+# So many numbers are worked on at once: a processor holds them close by, which large images are not as a chunk.
+_NEAR = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,13 +219,18 @@ class SpectrumSums:
         unbiased variance, and their scatter is its error.
         """
         chunk = _checked(chunk)
-        numbers = np.arange(1, len(chunk) + 1)[:, None, None, None]
-        means = np.cumsum(chunk, axis=0) / numbers
-        differences = (chunk[1:] - means[:-1]) * np.sqrt((numbers[1:] - 1) / numbers[1:])
-        energies = _per_coefficient(differences)
+        so_far, pieces = chunk[0], []
+        at_once = max(_NEAR // so_far.size, 1)
+        for before in range(1, max(len(chunk), 2), at_once):  # one image alone has a piece too, of no differences
+            piece = chunk[before : before + at_once]
+            numbers = np.arange(before, before + len(piece))[:, None, None, None]
+            sums = np.cumsum([so_far, *piece], axis=0)
+            pieces.append(_per_coefficient((piece - sums[:-1] / numbers) * np.sqrt(numbers / (numbers + 1))))
+            so_far = sums[-1]
+        energies = np.concatenate(pieces, axis=1)
         total = energies.sum(axis=1)
         mine: dict[str, Ranges] = {source: ((first_image, first_image + len(chunk)),)}
-        return cls(mine, means[-1], total, total, np.square(energies).sum(axis=1), len(differences))
+        return cls(mine, so_far / len(chunk), total, total, np.square(energies).sum(axis=1), energies.shape[1])
 
     @classmethod
     def merge(cls, sums: "Iterable[SpectrumSums]") -> "SpectrumSums":

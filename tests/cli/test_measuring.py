@@ -12,6 +12,8 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from zoo import CASES
+from zoo.videos import of_frames
 
 from reschrom import Chromatogram, MeasuredSpectrum, load_pipeline
 from reschrom.cli import drawing, measuring
@@ -211,6 +213,59 @@ def test_a_video_is_drawn_one_by_one_and_may_be_offloaded(command, monkeypatch, 
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert main([*wanted, "--batch", "1"]) == 0
     assert seen == ["cuda", "cuda:3", 5, 5]
+
+
+@pytest.fixture
+def videos(command, monkeypatch):
+    """The start of a command that draws videos of five frames of latents; they differ by their seeds alone."""
+    case = CASES["WanPipeline"]
+    pipeline = case.build()
+    call = type(pipeline).__call__
+
+    class Video(type(pipeline)):
+        def __call__(self, prompt=None, num_inference_steps=50, output_type="latent", generator=None):
+            given = case.call(True, None, 1, num_inference_steps) | of_frames("WanPipeline", 5)
+            return call(self, **given | {"generator": generator})
+
+    pipeline.__class__ = Video
+    monkeypatch.setattr(drawing, "load_pipeline", lambda *a, **settings: pipeline)
+    return [*command, "--batch", "1", "--images"]
+
+
+def test_temporal_bands_are_measured_where_they_are_asked_for(videos, capsys):
+    assert main([*videos, "2", "--temporal", "--out", "motion.npz"]) == 0
+    assert "temporal resolution" in " ".join(capsys.readouterr().out.split())
+    assert main([*videos, "2", "--out", "frames.npz"]) == 0
+    motion, frames = (Chromatogram.load(name) for name in ("motion.npz", "frames.npz"))
+    assert motion.band_names == ["5 frames", "3 frames", "2 frames", "1 frame"]
+    assert frames.band_names == ["8x8", "4x4", "2x2", "1x1"]
+    # The same videos, whose guidance is divided along another axis.
+    np.testing.assert_allclose(motion.rates.sum(axis=0), frames.rates.sum(axis=0), rtol=1e-5)
+    for part in ("1", "2"):
+        assert main([*videos, "2", "--temporal", "--shard", f"{part}/2", "--out", f"{part}.npz"]) == 0
+    assert main(["merge", "1.npz", "2.npz", "--out", "all.html"]) == 0
+    assert main(["merge", "1.npz", "2.npz", "--out", "all.json"]) == 0
+    same(Chromatogram.load("all.json"), motion)
+    assert "<span>5 frames</span>" in Path("all.html").read_text()
+    capsys.readouterr()
+    assert main(["merge", "1.npz", "frames.npz", "--out", "no.json"]) == 2
+    assert "bands differs: temporal and None" in capsys.readouterr().err
+
+
+def test_a_video_shows_its_middle_frame_in_the_report_and_the_preview(videos):
+    assert main([*videos, "1", "--preview", "seen", "--out", "motion.html"]) == 0
+    with Image.open("seen/step-003.png") as picture:
+        assert picture.size == (8, 8)
+    assert Path("motion.html").read_text().count("<img") == 2 * 3
+
+
+def test_temporal_bands_of_what_has_none_are_refused(command, capsys):
+    assert main([*command, "--images", "1", "--temporal", "--out", "r.json"]) == 2
+    assert re.search(r"^reschrom: only videos have temporal bands; \w+ makes images\n$", capsys.readouterr().err)
+    with pytest.raises(SystemExit):
+        main([*command, "--temporal", "--spectrum", "1", "4", "--out", "r.json"])
+    assert "--spectrum: not allowed with argument --temporal" in capsys.readouterr().err
+    assert not any(Path().iterdir())
 
 
 LESS = " (a smaller --batch, --dtype float16 or --offload takes less)"

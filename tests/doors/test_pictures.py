@@ -1,11 +1,13 @@
 """A picture that cannot be read, or not rightly, is named; so is everything that makes a source none."""
 
+import functools
 import io
 import multiprocessing
 import os
 import re
 import signal
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -341,6 +343,24 @@ def test_a_process_that_is_killed_is_missed_at_once(place):
     with pytest.raises(ChildProcessError, match=r"ended from outside, perhaps for want of memory: fewer workers"):
         list(mapped(str(place / "pictures"), 8, killed, workers=2))
     assert multiprocessing.active_children() == []
+
+
+def first_after_fourth(place: Path, batch: np.ndarray, first: int) -> np.ndarray:
+    """Make more than a pipe holds; of the first picture only once the fourth was begun."""
+    (place / str(first)).touch()
+    for _ in range(1200):
+        if first or (place / "3").exists():
+            return np.full(100_000, first)
+        time.sleep(0.1)
+    raise TimeoutError("the fourth picture was never begun")
+
+
+def test_a_process_goes_on_while_that_before_it_is_slow(place):
+    for index in range(2):
+        (place / "pictures" / f"b{index}.png").write_bytes(PNG)
+    each = functools.partial(first_after_fourth, place)
+    made = mapped(str(place / "pictures"), 8, each, at_once=1, workers=2)
+    assert [one[0] for one in made] == [0, 1, 2, 3]
 
 
 def test_who_stops_reading_leaves_no_process(place):

@@ -26,6 +26,13 @@ def test_false_colours_fill_the_range_whatever_the_size_of_latents(size):
     np.testing.assert_array_equal(pictured(pipeline, 0 * LATENTS), 0 * expected)
 
 
+@pytest.mark.parametrize("build", [tiny.ddim, tiny.stable_diffusion])
+def test_the_middle_frame_of_a_video_is_shown_and_that_of_its_latents_in_false_colours(build):
+    video = np.stack([2 * LATENTS, 0.5 * LATENTS, 3 * LATENTS], axis=1)
+    furthest = 1 if build is tiny.ddim else np.abs(video[:, 1, :3]).max()
+    np.testing.assert_allclose(pictured(build(), video), np.clip(video[:, 1, :3] / furthest, -1, 1))
+
+
 @pytest.mark.parametrize("shift", [None, 0.25])
 def test_latents_are_decoded_in_the_units_of_their_autoencoder(shift):
     pipeline = tiny.stable_diffusion()

@@ -100,6 +100,7 @@ def test_rows_that_are_told_the_same_have_the_same_numbers():
         "one row for each half": (text, [[0, 0], [0, 1]]),
         "a text for all": (text[:1], [[0, 0], [0, 0]]),
         "a list of one for each image": (list(text), [[0, 0], [0, 1]]),
+        "a list of as many batches": ([text] * 4, [[0, 0], [0, 1]]),
         "a list of other things": ([text, text[:2].repeat(2, 1), None], [[0, 0], [0, 1]]),
         "within a dictionary": ({"text": text}, [[0, 0], [0, 1]]),
         "halves alike": (torch.cat([text[:2], text[:2]]), [[0, 0], [0, 0]]),

@@ -11,12 +11,14 @@ from reschrom.pipelines.scheduler import (
     Mixture,
     mixture_at,
     mixture_of,
+    moment,
     prediction_of,
     reach_of,
     response,
     schedule_of,
     share_of_time,
     shown_scales,
+    step_of,
     time_of,
     upcoming,
 )
@@ -151,6 +153,16 @@ def test_what_comes_next_is_what_the_scheduler_scales_for(kind, karras):
         x = scheduler.step(M, timestep, x).prev_sample
 
 
+def test_edm_is_shown_what_its_scheduler_scales():
+    scheduler = diffusers.EDMEulerScheduler()
+    scheduler.set_timesteps(3)
+    for index, timestep in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(X, timestep)
+        (scale,) = shown_scales(scheduler, mixture_at(scheduler, index, timestep))
+        torch.testing.assert_close(scaled, scale * X)
+        scheduler.step(M, timestep, X)
+
+
 def test_before_the_first_step_the_scheduler_is_told_where_it_begins():
     flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     # No run yet: a time of the schedule.
@@ -255,6 +267,41 @@ def test_an_estimate_reaches_as_far_as_the_scheduler_lets_it():
     # These have the setting, and no line that uses it.
     for kind in (diffusers.TCDScheduler, diffusers.CogVideoXDPMScheduler):
         assert reach_of(kind(clip_sample=True)) == np.inf
+
+
+def test_a_moment_is_what_is_stepped_next_and_the_share_of_time_that_is_left():
+    table = diffusers.DDIMScheduler()
+    mixture, share = moment(table, 250)
+    assert (mixture.alpha, share) == (pytest.approx(float(table.alphas_cumprod[250])), 0.25)
+    euler = diffusers.EulerDiscreteScheduler(timestep_spacing="linspace")
+    euler.set_timesteps(4)
+    euler.scale_model_input(X, euler.timesteps[0])
+    assert moment(euler, 12.0)[0].noise == pytest.approx(float(euler.sigmas[0]))  # it counts itself, whatever is told
+    flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    flow.set_timesteps(2)
+    assert [moment(flow, t)[1] for t in flow.timesteps] == pytest.approx([1.0, float(flow.sigmas[1])])
+
+
+# How often each of five steps evaluates the network.
+EVALUATIONS = {
+    "DDIM": (diffusers.DDIMScheduler, {}, [1, 1, 1, 1, 1]),
+    "Euler": (diffusers.EulerDiscreteScheduler, {}, [1, 1, 1, 1, 1]),
+    "Heun": (diffusers.HeunDiscreteScheduler, {}, [2, 2, 2, 2, 1]),
+    "PNDM": (diffusers.PNDMScheduler, {}, [4, 4, 4, 1, 1]),
+    "PNDM without its start": (diffusers.PNDMScheduler, {"skip_prk_steps": True}, [2, 1, 1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_a_step_has_one_number_however_often_it_evaluates_the_network(name):
+    kind, settings, times = EVALUATIONS[name]
+    scheduler = kind(**settings)
+    scheduler.set_timesteps(5)
+    x, numbers = X, []
+    for timestep in scheduler.timesteps:
+        numbers.append(step_of(scheduler, timestep))
+        x = scheduler.step(M, timestep, x).prev_sample
+    assert numbers == [(step, 5) for step, count in enumerate(times, 1) for _ in range(count)]
 
 
 def test_a_flow_does_not_go_beyond_its_noise():

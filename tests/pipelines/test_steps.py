@@ -238,6 +238,111 @@ def test_guidance_in_place_changes_nothing_of_what_was_heard():
             np.testing.assert_allclose(meter.kept[-1].guidance, 0.1 * before, rtol=1e-4, atol=1e-5)
 
 
+def drawn_from(*seeds, shape=(1, 3, 4, 4)):
+    return [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+
+
+def test_an_image_that_is_stepped_twice_is_one():
+    """As DiT has it: both halves of the batch are the same image, and are stepped by the same guided prediction."""
+    x, conditional, unconditional = drawn_from(0, 1, 2)
+    pipeline, _ = loop(lambda x, t: torch.cat([conditional, unconditional]))
+    both = torch.cat([x, x])
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in pipeline.scheduler.timesteps:
+            pipeline.unet(both, t, torch.tensor([[1.0], [0.0]]))
+            guided = unconditional + 4 * (conditional - unconditional)
+            both = pipeline.scheduler.step(torch.cat([guided, guided]), t, both).prev_sample
+    assert (meter.images, meter.branches) == (1, ("conditional", "unconditional"))
+    for record in meter.kept:
+        np.testing.assert_allclose(record.guidance, conditional - unconditional, rtol=1e-5, atol=1e-6)
+
+
+class Tokens(Network):
+    """A network of tokens, which is told where they stand."""
+
+    def forward(self, hidden_states, timestep, img_ids):
+        return (self.predict(hidden_states, timestep),)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_tokens_are_found_where_they_explain_what_is_stepped(last):
+    """The network predicts more tokens than are stepped, and not as many as it is shown."""
+    x, prediction, more, text = (each[0] for each in map(drawn_from, (0, 1, 2, 3)))
+    pack = lambda latents: latents.flatten(2).transpose(1, 2)  # noqa: E731
+    beside = lambda image, others: torch.cat([others, image] if last else [image, others], dim=1)  # noqa: E731
+    places = torch.cartesian_prod(torch.zeros(1), torch.arange(4.0), torch.arange(4.0))
+    pipeline, _ = loop(None)
+    pipeline.unet, pipeline._pack_latents = Tokens(lambda *_: beside(pack(prediction), pack(text)[:, :1])), pack
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in pipeline.scheduler.timesteps:
+            told = beside(places[None], 1 + places[None, :2])[0]
+            pipeline.unet(beside(pack(x), pack(more)[:, :2]), t, img_ids=told)
+            before, tokens = x, pipeline.scheduler.step(pack(prediction), t, pack(x)).prev_sample
+            x = tokens.transpose(1, 2).unflatten(2, (4, 4))
+            np.testing.assert_allclose(meter.kept[-1].x_t, before, rtol=1e-5, atol=1e-6)
+    alpha = float(pipeline.scheduler.alphas_cumprod[500])
+    expected = (meter.kept[0].x_t - (1 - alpha) ** 0.5 * prediction.numpy()) / alpha**0.5
+    np.testing.assert_allclose(meter.kept[0].estimate, np.clip(expected, -1, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_predictions_that_do_not_differ_leave_their_names_open():
+    """The prompt is the negative prompt in the first step, and comes first afterwards."""
+    x, conditional, unconditional = drawn_from(0, 1, 2)
+    rows = iter([(conditional, conditional), (conditional, unconditional)])
+    pipeline, _ = loop(lambda x, t: torch.cat(next(rows)))
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in pipeline.scheduler.timesteps:
+            one, two = pipeline.unet(torch.cat([x, x]), t, torch.tensor([[1.0], [0.0]]))[0].chunk(2)
+            x = pipeline.scheduler.step(two + 4 * (one - two), t, x).prev_sample
+    assert not meter.kept[0].guidance.any()
+    assert meter.branches == ("conditional", "unconditional")
+    np.testing.assert_allclose(meter.kept[1].guidance, conditional - unconditional, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluations_between_two_steps_are_no_steps():
+    pipeline, _ = loop(lambda x, t: drawn_from(int(t))[0])
+    pipeline.scheduler = scheduler = diffusers.HeunDiscreteScheduler()
+    scheduler.set_timesteps(3)
+    (x,), shown = drawn_from(0), []
+    x = x * scheduler.init_noise_sigma
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in scheduler.timesteps:
+            shown.append(scheduler.scale_model_input(x, t))
+            x = scheduler.step(pipeline.unet(shown[-1], t)[0], t, x).prev_sample
+    assert len(shown) == 5
+    np.testing.assert_allclose(meter.timesteps, scheduler.timesteps[::2], rtol=1e-6)
+    for record, seen in zip(meter.kept, shown[::2], strict=True):
+        np.testing.assert_allclose(record.x_t, seen, rtol=1e-5, atol=1e-6)
+
+
+def velocity(x, estimate, sigma):
+    return (x - estimate) / sigma
+
+
+def noise(x, estimate, sigma):
+    return (x - (1 - sigma**2) ** 0.5 * estimate) / sigma
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "converted"),
+    [
+        (diffusers.FlowMatchEulerDiscreteScheduler(), velocity),
+        (diffusers.DDIMScheduler(clip_sample=False, timestep_spacing="trailing"), noise),
+    ],
+)
+def test_a_network_that_estimates_the_image_is_read_whatever_its_pipeline_makes_of_that(scheduler, converted):
+    pipeline, _ = loop(lambda x, t: drawn_from(int(t))[0])
+    pipeline.scheduler = scheduler
+    scheduler.set_timesteps(3)
+    (x,) = drawn_from(0)
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for index, t in enumerate(scheduler.timesteps):
+            sigma = scheduler.sigmas[index] if converted is velocity else (1 - scheduler.alphas_cumprod[t]) ** 0.5
+            x = scheduler.step(converted(x, pipeline.unet(x, t)[0], sigma), t, x).prev_sample
+    for record, t in zip(meter.kept, scheduler.timesteps, strict=True):
+        np.testing.assert_allclose(record.estimate, drawn_from(int(t))[0], rtol=1e-3, atol=1e-3)
+
+
 def other(x):
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
 
