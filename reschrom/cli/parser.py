@@ -246,7 +246,7 @@ def parser() -> Parser:
 
     train = commands.add_parser("train", help="train a small model").add_subparsers(required=True, metavar="KIND")
     for kind, summary, name in (
-        ("t2i", "train a text-to-image model", "if-64"),
+        ("t2i", "train a text-to-image model", "t2i-64"),
         ("autoencoder", "train the autoencoder of a text-to-image model in latents", "vae-64"),
         ("image", "train a model of images without captions, or the lowest level of a cascade", "lowres-32"),
         ("residual", "train one level of a cascade to predict what averaging 2x2 pixels hides", "residual-64"),

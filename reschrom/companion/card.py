@@ -88,9 +88,7 @@ def write_card(
 def _settings(recipe: Recipe) -> str:
     foreign = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
     foreign |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
-    foreign |= {
-        name for name in ("autoencoder", "bare", "consistency", "halvings", "start") if not getattr(recipe, name)
-    }
+    foreign |= {name for name in ("autoencoder", "consistency", "halvings", "start") if not getattr(recipe, name)}
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
 

@@ -48,7 +48,6 @@ class Batch(NamedTuple):
     timesteps: "torch.Tensor"
     text: tuple["torch.Tensor", ...]
     target: "torch.Tensor"
-    alpha: "torch.Tensor"
     weight: "torch.Tensor"
     uncaptioned: "torch.Tensor"
     captions: tuple["torch.Tensor", ...]
@@ -114,7 +113,6 @@ class Batches:
             torch.from_numpy(noise).to(device),
             nothing,
             nothing,
-            nothing,
             (),
         )
 
@@ -148,7 +146,6 @@ class Batches:
             torch.from_numpy(timesteps).to(device),
             text,
             torch.from_numpy(target).to(device),
-            torch.from_numpy(alpha).float().to(device),
             torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
             torch.from_numpy(places).to(device),
             own,

@@ -231,19 +231,14 @@ def _loss(denoiser: "torch.nn.Module", batch: Batch, recipe: Recipe, accelerator
     if recipe.kind == "autoencoder":
         return autoencoding_loss(denoiser, batch, accelerator)
     with accelerator.autocast():
-        output = denoiser(batch.x_t, batch.timesteps, *batch.text).float()
-    signal, spread = (power.sqrt()[:, None, None, None] for power in (batch.alpha, 1 - batch.alpha))
-    velocity = recipe.prediction == "v_prediction"
-    predicted = signal * output + spread * batch.x_t if velocity else output
-    loss = ((predicted - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
+        predicted = denoiser(batch.x_t, batch.timesteps, *batch.text)
+    loss = ((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
     if not recipe.consistency or not len(batch.uncaptioned):
         return loss
     # Without a gradient, because the prediction with the caption shall not move towards the one without.
     with torch.no_grad(), accelerator.autocast():
         conditional = denoiser(batch.x_t[batch.uncaptioned], batch.timesteps[batch.uncaptioned], *batch.captions)
-    apart = (output[batch.uncaptioned] - conditional.float()).square().mean(dim=(1, 2, 3))
-    if velocity:
-        apart = apart * batch.alpha[batch.uncaptioned]
+    apart = (predicted[batch.uncaptioned].float() - conditional.float()).square().mean(dim=(1, 2, 3))
     return loss + recipe.consistency * apart.sum() / len(batch.x_t)
 
 

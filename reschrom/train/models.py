@@ -28,7 +28,6 @@ def build(recipe: Recipe) -> Any:
 
     _check_network(recipe)
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
-    ancestral.register_to_config(prediction_type=recipe.prediction)
     if recipe.schedule != "cosine":
         betas = scheduler_for(_designed(recipe)).config.trained_betas
         ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)
@@ -60,13 +59,6 @@ def _check_network(recipe: Recipe) -> None:
         raise ValueError(
             f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
             f"{recipe.channels} and {recipe.attentive}"
-        )
-    if recipe.bare and (
-        recipe.kind != "t2i" or recipe.bare > blocks - recipe.attentive or len(set(recipe.channels[: recipe.bare])) > 1
-    ):
-        raise ValueError(
-            "bare blocks of a recipe are of t2i, of one width and not attentive; got "
-            f"{recipe.bare} of {recipe.channels}, {recipe.attentive} of them attentive"
         )
     stages = len(recipe.turning_points) if recipe.kind == "dvdp" else 0
     halvings = blocks - 1 + stages + recipe.halvings
@@ -176,7 +168,7 @@ def _blocks(recipe: Recipe, attention: str) -> dict[str, Any]:
     return {
         "sample_size": recipe.size,
         "block_out_channels": recipe.channels,
-        "layers_per_block": (0,) * recipe.bare + (1,) * (len(recipe.channels) - recipe.bare) if recipe.bare else 1,
+        "layers_per_block": 1,
         "in_channels": 3,
         "down_block_types": ("DownBlock2D",) * plain + (f"{attention}DownBlock2D",) * recipe.attentive,
         "up_block_types": (f"{attention}UpBlock2D",) * recipe.attentive + ("UpBlock2D",) * plain,

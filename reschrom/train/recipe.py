@@ -75,8 +75,6 @@ class Recipe:
         Of t2i and image; the embeddings of words that both know are taken over, too.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
         without one at the whole picture.
-    bare: how many blocks, from full resolution down, only halve the picture on the way down and have one layer on the
-        way up. Half of the cost is theirs otherwise, and their width must be one.
     text_width, text_layers: of the text encoder of t2i, which is trained together with the denoiser.
     autoencoder: the folder of a trained one, in whose latents t2i draws, as Stable Diffusion does, with a CLIP text
         encoder; "" for pixels and a T5 encoder, as DeepFloyd IF.
@@ -88,8 +86,6 @@ class Recipe:
         network itself predicts with their caption. What is least in it is the mean of those predictions over the
         captions that a noised picture may have, which is what the prediction without a caption should be; half of it,
         summed over pixels, is the rate at which the picture learns its caption, in nats.
-    prediction: what the network of t2i puts out, the noise or the velocity. The loss is that of the noise all the same;
-        what differs is what an untrained network gets wrong, of noisy pictures of many pixels everything with epsilon.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
@@ -112,7 +108,6 @@ class Recipe:
     start: str = ""
     channels: Annotated[tuple[Width, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
     attentive: Annotated[int, Field(ge=0)] = 2
-    bare: Annotated[int, Field(ge=0)] = 0
     text_width: Annotated[Width, Field(multiple_of=4)] = 128  # the heads of its attention
     text_layers: Annotated[int, Field(ge=1, le=64)] = 2
     autoencoder: str = ""
@@ -124,7 +119,6 @@ class Recipe:
     ema: Share = 0.999
     unconditional: Share = 0.1
     consistency: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
     schedule: Annotated[str, Field(min_length=1)] = "cosine"
