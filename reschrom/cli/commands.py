@@ -290,9 +290,13 @@ def _train(arguments: argparse.Namespace) -> int:
     import transformers
 
     from reschrom.train import Recipe, train
+    from reschrom.train.budget import train_all
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    if arguments.kind == "all":
+        train_all(arguments.recipes, arguments.data, arguments.out, arguments.budget)
+        return 0
     changes = {} if arguments.steps is None else {"steps": arguments.steps}
     recipe = Recipe.load(arguments.config, **changes)
     if recipe.kind != arguments.kind:

@@ -75,6 +75,14 @@ def at_least(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
     return read
 
 
+def duration(text: str) -> float:
+    """Return the seconds of a time such as 90s, 25m or 1.5h."""
+    told = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh])", text)
+    if told is None or not float(told[1]):
+        raise argparse.ArgumentTypeError(f"must be a time such as 90s, 25m or 3h; got {text}")
+    return float(told[1]) * {"s": 1, "m": 60, "h": 3600}[told[2]]
+
+
 def parser() -> Parser:
     """Build the parser; what it returns says in `command` which command was given."""
     whole = Parser(
@@ -282,12 +290,7 @@ def parser() -> Parser:
             f"  accelerate launch -m reschrom.cli train {kind} ...   on more than one GPU",
         )
         learn.add_argument("--config", type=Path, required=True, metavar="YAML", help="the recipe of the model")
-        learn.add_argument(
-            "--data",
-            required=True,
-            metavar="ZIP|FOLDER|photos|ID",
-            help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
-        )
+        _add_photographs(learn)
         learn.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log, samples")
         learn.add_argument("--steps", type=at_least(1), help="instead of those of the recipe")
         learn.add_argument(
@@ -297,6 +300,23 @@ def parser() -> Parser:
             "--show-every", type=at_least(1), default=1000, help="steps between sample grids (default: 1000)"
         )
         learn.set_defaults(command="train", kind=kind)
+    every = _command(
+        train,
+        "all",
+        "train every model that ships, with fewer steps where time is short; or go on where training was stopped",
+        "reschrom train all --data open-mix-64.zip --out runs --budget 25m",
+    )
+    _add_photographs(every)
+    every.add_argument("--out", type=Path, required=True, help="folder of the models and of their recipes")
+    every.add_argument(
+        "--budget",
+        type=duration,
+        required=True,
+        metavar="TIME",
+        help="for all together, such as 90s, 25m or 3h; every model has the same share of the steps of its recipe",
+    )
+    every.add_argument("--recipes", type=Path, default=Path("data"), help="folder of pocket-*.yaml (default: data)")
+    every.set_defaults(command="train", kind="all")
 
     time = _command(
         commands,
@@ -326,6 +346,15 @@ def _add_sampling(command: Parser) -> None:
     add("--steps", type=at_least(1), default=50, help="steps of the pipeline's own scheduler (default: 50)")
     add("--guidance", type=float, help="guidance scale; 1 turns guidance off (default: the pipeline's)")
     _add_drawing(command)
+
+
+def _add_photographs(command: Parser) -> None:
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="ZIP|FOLDER|photos|ID",
+        help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
+    )
 
 
 def _add_drawing(command: Any) -> None:
