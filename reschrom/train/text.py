@@ -44,19 +44,22 @@ def clip_tokenizer(recipe: Recipe) -> Any:
 
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["<|startoftext|>", "<|endoftext|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=10_000,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        special_tokens=special,
         initial_alphabet=list(_LETTERS),
         end_of_word_suffix="</w>",
         show_progress=False,
     )
     learner.train_from_iterator([caption.lower() for caption in recipe.captions], trainer)
-    vocabulary = learner.get_vocab()
     # Pairs, which the tokenizer takes and its annotation does not know.
     merges: Any = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    for letter in _LETTERS:
-        vocabulary.setdefault(f"{letter}</w>", len(vocabulary))
+    # The learner numbers the letters that end words by chance, and a run that goes on must read what it has learned.
+    letters = sorted(piece for piece in learner.get_vocab() if len(piece.removesuffix("</w>")) == 1)
+    letters.sort(key=lambda piece: piece.endswith("</w>"))
+    pieces = [*special, *letters, *map("".join, merges), *(f"{letter}</w>" for letter in _LETTERS)]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return _telling_apart(CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=_CLIP_LENGTH), recipe)
 
 

@@ -118,12 +118,12 @@ def test_all_recipes_share_the_time_that_is_left(tmp_path, recipes, clock, capsy
 
     def seconds(recipe: Recipe, device: torch.device) -> float:
         assert not recipe.start  # whose model is not there yet
-        clock.now += 2.0  # of which there are six: two for the choice of a precision, whose batch is small at first
+        clock.now += 2.0
         begun.append(recipe.precision)
         return {"no": 0.5, "bf16": 0.1}[recipe.precision]
 
-    # 40 steps of 0.5 s and 20 of 0.1 s are 22 s; 0.85 of the 12.94 s that are left are half of it.
-    train_all(recipes, "photos", out, 8 + 11 / 0.85, seconds=seconds)
+    # Four measurements take 8 s. 40 steps of 0.5 s and 20 of 0.1 s are 22 s, and half of it is 0.85 of what is left.
+    train_all(recipes, "photos", out, 8 + 11.001 / 0.85, seconds=seconds)
     assert begun == ["no", "no", "bf16", "bf16"]
     made = {path.stem: Recipe.load(path) for path in out.glob("*.yaml")}
     begins = str((out / "pocket-b").resolve())
@@ -165,7 +165,7 @@ def test_a_budget_that_ends_before_training_is_refused_and_keeps_the_pictures(tm
     with pytest.raises(
         ValueError, match="the budget is spent on the pictures and measurements of 2 recipes: give more"
     ):
-        train_all(recipes, "photos", tmp_path / "out", 60, seconds=slow)
+        train_all(recipes, "photos", tmp_path / "out", 60.0, seconds=slow)
     assert sorted(path.name for path in (tmp_path / "out").glob("*/*")) == ["pictures.npy"] * 2
     assert not list((tmp_path / "out").glob("*.yaml"))
 
@@ -174,9 +174,9 @@ def test_recipes_that_wait_for_each_other_or_are_none_are_refused(tmp_path, reci
     circular = replace(SMALL, start="data/models/pocket-a")
     (recipes / "pocket-b.yaml").write_text(yaml.safe_dump(circular.as_dict()), encoding="utf-8")
     with pytest.raises(ValueError, match="recipes wait for each other: pocket-"):
-        train_all(recipes, "photos", tmp_path / "out", 60, seconds=never)
+        train_all(recipes, "photos", tmp_path / "out", 60.0, seconds=never)
     with pytest.raises(ValueError, match=r"must be a folder of recipes, pocket-\*\.yaml; it has none"):
-        train_all(tmp_path, "photos", tmp_path / "out", 60, seconds=never)
+        train_all(tmp_path, "photos", tmp_path / "out", 60.0, seconds=never)
     assert not (tmp_path / "out").exists()
 
 
