@@ -196,6 +196,6 @@ def test_a_stopped_run_of_either_kind_ends_in_the_same_bytes(tmp_path, request, 
     train(recipe, "photos", tmp_path, save_every=3)
     made = (path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
     files = [path for path in made if path.parts[0] not in ("checkpoints", "samples")]
-    assert len(files) > 5
+    assert any(path.suffix == ".safetensors" for path in files)
     for path in files:
         assert (tmp_path / path).read_bytes() == (whole / path).read_bytes(), path
