@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         saved = newest(given.log.parent / "checkpoints", recipe)
         if saved is None:
             raise ValueError(f"a card says in which precision a model was trained: no checkpoint is beside {given.log}")
-        recipe = replace(recipe, precision=saved.precision)
+        recipe = Recipe.from_dict({**recipe.as_dict(), "precision": saved.precision})
     write_card(given.folder, recipe, evaluation, losses, given.hardware, given.hours)
 
 

@@ -61,7 +61,9 @@ class Batches:
 
         if self.recipe.kind == "dvdp":
             stages = self.pipeline.scheduler.process
-            noised = dvdp.draw(stages, self.pictures, self.recipe, step, process, self.processes)
+            noised: tuple[np.ndarray, ...] = dvdp.draw(
+                stages, self.pictures, self.recipe, step, process, self.processes
+            )
             captions = uncaptioned = np.empty(0, int)
         else:
             noised, captions, uncaptioned = self._noised(step, process, device)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reschrom._extras import naming_extra
 from reschrom._files import replacing, shipped
@@ -68,7 +68,7 @@ def train_all(
             factor = _factor(whole, {name: cost for name, (_, cost) in took.items()}, began + budget - time.monotonic())
             for name, recipe in whole.items():
                 ours = {setting: str(folder / maker) for setting, maker in makers[name].items()}
-                _write(paths[name], replace(shortened(recipe, factor), precision=took[name][0], **ours))
+                _write(paths[name], {**shortened(recipe, factor).as_dict(), "precision": took[name][0], **ours})
     for name, path in paths.items():
         recipe = Recipe.load(path)
         if accelerator.is_main_process:
@@ -138,8 +138,8 @@ def _factor(recipes: Mapping[str, Recipe], costs: Mapping[str, float], left: flo
     return min(1.0, _STEPS_SHARE * left / sum(costs.values()))
 
 
-def _write(path: Path, recipe: Recipe) -> None:
+def _write(path: Path, settings: Mapping[str, Any]) -> None:
     import yaml
 
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

@@ -118,7 +118,8 @@ def _train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     saved = checkpoints.newest(out / "checkpoints", recipe, _shapes(network))
     first = 0 if saved is None else saved.step
-    recipe = replace(recipe, precision=_precision(recipe, accelerator) if saved is None else saved.precision)
+    precision = _precision(recipe, accelerator) if saved is None else saved.precision
+    recipe = Recipe.from_dict({**recipe.as_dict(), "precision": precision})
     if saved is not None:
         _restore(network, ema, optimizer, first, saved.tensors)
     pictures = _gallery(recipe, source, out, accelerator)

@@ -32,7 +32,7 @@ def seconds_a_step(recipe: Recipe, device: "torch.device") -> float:
     batches = batches_of(pipeline, np.random.default_rng(0).integers(0, 256, shape, np.uint8), recipe, 1)
     began = 0.0
     for step in itertools.count():
-        step_loss(network, batches.draw(step, 0, device), recipe).backward()  # type: ignore[no-untyped-call]
+        step_loss(network, batches.draw(step, 0, device), recipe).backward()
         optimizer.step()
         optimizer.zero_grad()
         next(network.parameters()).sum().item()  # waits for a device that works while Python goes on
