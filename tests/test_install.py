@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 import reschrom
 from reschrom import Chromatogram, Schedule, designed_timesteps, scheduler_for
 from reschrom._extras import EXTRAS
-from reschrom.cli.parser import CONSTRUCTORS
+from reschrom.cli.schedules import CONSTRUCTORS
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "data" / "models" / "pocket-lowres-16"

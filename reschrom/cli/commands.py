@@ -15,8 +15,8 @@ import numpy as np
 from reschrom import __version__
 from reschrom._extras import naming_extra
 from reschrom._files import destination, replacing
-from reschrom.cli.parser import CONSTRUCTORS, parser
-from reschrom.cli.schedules import schedule_named, scheduler_on_disk
+from reschrom.cli.parser import parser
+from reschrom.cli.schedules import CONSTRUCTORS, schedule_named, scheduler_on_disk
 from reschrom.design.arguments import last_time, scheduler_arguments
 from reschrom.design.schedules import discretised
 from reschrom.design.timesteps import designed_timesteps
@@ -290,9 +290,13 @@ def _train(arguments: argparse.Namespace) -> int:
     import transformers
 
     from reschrom.train import Recipe, train
+    from reschrom.train.budget import train_all
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    if arguments.kind == "all":
+        train_all(arguments.recipes, arguments.data, arguments.out, arguments.budget)
+        return 0
     changes = {} if arguments.steps is None else {"steps": arguments.steps}
     recipe = Recipe.load(arguments.config, **changes)
     if recipe.kind != arguments.kind:

@@ -5,28 +5,10 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reschrom.cli.values import PIXELS, SIZE, at_least, shard, size
+from reschrom.cli.schedules import add_schedule
+from reschrom.cli.values import PIXELS, SIZE, at_least, duration, shard, size
 from reschrom.design.timesteps import EQUAL
-from reschrom.theory.schedules import Schedule
 
-CONSTRUCTORS = {
-    "cosine": Schedule.cosine,
-    "flow_matching": Schedule.flow_matching,
-    "linear": Schedule.linear,
-    "natural": Schedule.natural,
-    "scaled_linear": Schedule.scaled_linear,
-    "sigmoid": Schedule.sigmoid,
-}
-# Every parameter of these, and what it means.
-PARAMETERS = {
-    "s": "cosine: the offset that enlarges the first steps",
-    "shift": "flow_matching: above 1, more of the time is spent in noise",
-    "beta_start": "linear, scaled_linear: the rate of noise at the image",
-    "beta_end": "linear, scaled_linear: the rate of noise at the end",
-    "start": "sigmoid: where the curve begins",
-    "end": "sigmoid: where the curve ends",
-    "temperature": "sigmoid: how soft the curve is",
-}
 WORDS = """\
 words:
   t      how noised an image is: 0 is the image, the last time is pure noise. A named schedule ends at t = 1 (the
@@ -61,7 +43,7 @@ def parser() -> Parser:
         "draw or tabulate which resolution is generated at each time",
         "reschrom chromatogram --schedule cosine --size 64 --out chromatogram.png",
     )
-    _add_schedule(chromatogram)
+    add_schedule(chromatogram)
     chromatogram.add_argument("--size", type=size, required=True, metavar=SIZE, help=PIXELS)
     chromatogram.add_argument(
         "--out",
@@ -140,7 +122,7 @@ def parser() -> Parser:
         "there (default: none)",
     )
     timesteps.add_argument("--mu", type=float, help="of a scheduler that shifts its sigmas by the size of the image")
-    _add_schedule(timesteps, required=False)
+    add_schedule(timesteps, required=False)
     timesteps.add_argument("--size", type=size, metavar=SIZE, help=f"with --schedule: {PIXELS}")
     _add_spectrum(timesteps)
     by_model = timesteps.add_argument_group("measured instead, on what a model draws without guidance in 50 steps")
@@ -260,12 +242,7 @@ def parser() -> Parser:
             f"  accelerate launch -m reschrom.cli train {kind} ...   on more than one GPU",
         )
         learn.add_argument("--config", type=Path, required=True, metavar="YAML", help="the recipe of the model")
-        learn.add_argument(
-            "--data",
-            required=True,
-            metavar="ZIP|FOLDER|photos|ID",
-            help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
-        )
+        _add_photographs(learn)
         learn.add_argument("--out", type=Path, required=True, help="folder of the pipeline, checkpoints, log, samples")
         learn.add_argument("--steps", type=at_least(1), help="instead of those of the recipe")
         learn.add_argument(
@@ -275,6 +252,23 @@ def parser() -> Parser:
             "--show-every", type=at_least(1), default=1000, help="steps between sample grids (default: 1000)"
         )
         learn.set_defaults(command="train", kind=kind)
+    every = _command(
+        train,
+        "all",
+        "train every model that ships, with fewer steps where time is short; or go on where training was stopped",
+        "reschrom train all --data open-mix-64.zip --out runs --budget 25m",
+    )
+    _add_photographs(every)
+    every.add_argument("--out", type=Path, required=True, help="folder of the models and of their recipes")
+    every.add_argument(
+        "--budget",
+        type=duration,
+        required=True,
+        metavar="TIME",
+        help="for all together, such as 90s, 25m or 3h; every model has the same share of the steps of its recipe",
+    )
+    every.add_argument("--recipes", type=Path, default=Path("data"), help="folder of pocket-*.yaml (default: data)")
+    every.set_defaults(command="train", kind="all")
 
     time = _command(
         commands,
@@ -282,7 +276,7 @@ def parser() -> Parser:
         "tell at what time a smaller image is as noisy as the averaged large one",
         "reschrom time --schedule cosine --level 1 --t 0.5",
     )
-    _add_schedule(time)
+    add_schedule(time)
     time.add_argument("--level", type=at_least(0), required=True, help="how often the sides are halved: 0, 1, 2, ...")
     time.add_argument("--t", type=float, required=True, help="time of the large image")
     return whole
@@ -306,6 +300,15 @@ def _add_sampling(command: Parser) -> None:
     _add_drawing(command)
 
 
+def _add_photographs(command: Parser) -> None:
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="ZIP|FOLDER|photos|ID",
+        help="photographs by content; photos are those of the installed packages; an ID is fetched from the hub",
+    )
+
+
 def _add_drawing(command: Any) -> None:
     add = command.add_argument
     add("--images", type=at_least(1), default=16, help="how many to average over (default: 16)")
@@ -324,15 +327,3 @@ def _add_spectrum(
         help="strength of the images' signal in each resolution: the file that reschrom spectrum wrote, or the "
         f"variance of a coefficient, finest first, one number for every resolution down to the coarsest; {purpose}",
     )
-
-
-def _add_schedule(command: Parser, required: bool = True) -> None:
-    command.add_argument(
-        "--schedule",
-        required=required,
-        metavar="NAME|PATH",
-        help=f"{', '.join(CONSTRUCTORS)}; or a diffusers scheduler or pipeline on disk, its folder or its JSON file",
-    )
-    settings = command.add_argument_group("settings of one schedule, all with a usual value")
-    for name, meaning in PARAMETERS.items():
-        settings.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=meaning)

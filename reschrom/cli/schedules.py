@@ -7,8 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from reschrom._files import read_text
-from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS
 from reschrom.theory.schedules import Schedule
+
+CONSTRUCTORS = {
+    "cosine": Schedule.cosine,
+    "flow_matching": Schedule.flow_matching,
+    "linear": Schedule.linear,
+    "natural": Schedule.natural,
+    "scaled_linear": Schedule.scaled_linear,
+    "sigmoid": Schedule.sigmoid,
+}
+# Every parameter of these, and what it means.
+PARAMETERS = {
+    "s": "cosine: the offset that enlarges the first steps",
+    "shift": "flow_matching: above 1, more of the time is spent in noise",
+    "beta_start": "linear, scaled_linear: the rate of noise at the image",
+    "beta_end": "linear, scaled_linear: the rate of noise at the end",
+    "start": "sigmoid: where the curve begins",
+    "end": "sigmoid: where the curve ends",
+    "temperature": "sigmoid: how soft the curve is",
+}
 
 
 def schedule_named(arguments: argparse.Namespace) -> Schedule:
@@ -41,3 +59,16 @@ def scheduler_on_disk(path: Path) -> Any:
         raise
     except Exception as error:  # whatever a class of diffusers makes of a wrong setting
         raise ValueError(f"{config_path} does not describe a diffusers scheduler: {error}") from error
+
+
+def add_schedule(command: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add the option that names a schedule, and those that set it."""
+    command.add_argument(
+        "--schedule",
+        required=required,
+        metavar="NAME|PATH",
+        help=f"{', '.join(CONSTRUCTORS)}; or a diffusers scheduler or pipeline on disk, its folder or its JSON file",
+    )
+    settings = command.add_argument_group("settings of one schedule, all with a usual value")
+    for name, meaning in PARAMETERS.items():
+        settings.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=meaning)

@@ -1,6 +1,7 @@
-"""The values that options take: how a word of the command line is read as a size, a whole number or a part of many."""
+"""The values that options take: how a word is read as a size, a whole number, a part of many or a time."""
 
 import argparse
+import re
 from collections.abc import Callable
 
 from reschrom.theory.bands import Size, sides, size_of
@@ -39,3 +40,11 @@ def shard(text: str) -> tuple[int, int]:
     if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
         raise argparse.ArgumentTypeError(f"must be I/N, the I-th of N parts; got {text}")
     return int(part) - 1, int(parts)
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a time such as 90s, 25m or 1.5h."""
+    written = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh])", text)
+    if written is None or not float(written[1]):
+        raise argparse.ArgumentTypeError(f"must be a time such as 90s, 25m or 3h; got {text}")
+    return float(written[1]) * {"s": 1, "m": 60, "h": 3600}[written[2]]

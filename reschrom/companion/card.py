@@ -19,6 +19,7 @@ import numpy as np
 
 from reschrom._files import file_hashes, replacing, write_json
 from reschrom.companion.reference import information
+from reschrom.train.checkpoints import newest
 from reschrom.train.recipe import Recipe
 
 _FRUITS = """\
@@ -49,7 +50,7 @@ class Nats(NamedTuple):
 
 # Settings that mean nothing to other kinds of models.
 _OF_KIND = {
-    "t2i": ("text_width", "text_layers", "unconditional"),
+    "t2i": ("text_width", "text_layers", "unconditional", "consistency", "autoencoder"),
     "dvdp": ("turning_points", "attenuation", "treatment"),
 }
 # Contents that are told less often than this are named among the failures.
@@ -88,7 +89,7 @@ def write_card(
 def _settings(recipe: Recipe) -> str:
     foreign = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
     foreign |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
-    foreign |= {name for name in ("autoencoder", "consistency", "halvings", "start") if not getattr(recipe, name)}
+    foreign |= {name for name in ("halvings", "start", "consistency", "autoencoder") if not getattr(recipe, name)}
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
 
@@ -299,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="folder of the model; samples.png is expected beside the card")
     parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
     parser.add_argument("--evaluation", type=Path, help="JSON file of reschrom.companion.judging.evaluation")
-    parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run")
+    parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run, beside its checkpoints")
     parser.add_argument("--hardware", required=True, help="what the model was trained on")
     parser.add_argument("--hours", required=True, type=float, help="wall time of training")
     parser.add_argument("--information", type=Path, help="file of reschrom.companion.reference.information")
@@ -307,8 +308,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with given.log.open(newline="", encoding="utf-8") as stream:
         losses = [float(row["loss"]) for row in csv.DictReader(stream)]
     evaluation = json.loads(given.evaluation.read_text(encoding="utf-8")) if given.evaluation else None
+    recipe = Recipe.load(given.config)
+    if recipe.precision == "auto":
+        saved = newest(given.log.parent / "checkpoints", recipe)
+        if saved is None:
+            raise ValueError(f"a card says in which precision a model was trained: no checkpoint is beside {given.log}")
+        recipe = Recipe.from_dict({**recipe.as_dict(), "precision": saved.precision})
     nats = Nats.read(given.information) if given.information else None
-    write_card(given.folder, Recipe.load(given.config), evaluation, losses, given.hardware, given.hours, nats)
+    write_card(given.folder, recipe, evaluation, losses, given.hardware, given.hours, nats)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from reschrom.theory.bands import downsample
 from reschrom.theory.matching import matched_alpha, matched_time
 from reschrom.theory.schedules import Schedule
 from reschrom.train import dvdp
-from reschrom.train.latents import encode, latent_shape
-from reschrom.train.models import PROMPT_LENGTH
+from reschrom.train.latents import encoded
 from reschrom.train.pictures import batch
 from reschrom.train.recipe import Recipe
+from reschrom.train.text import caption_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -29,19 +29,11 @@ def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
     return limit / np.maximum(alpha, recipe.alpha_floor)
 
 
-def caption_tokens(pipeline: Any, recipe: Recipe) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return the tokens of every caption and, last, of the empty one, padded as IFPipeline does, and their mask."""
-    length = min(PROMPT_LENGTH, pipeline.tokenizer.model_max_length)
-    encoded = pipeline.tokenizer(
-        [*recipe.captions, ""], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    )
-    return encoded.input_ids, encoded.attention_mask
-
-
 class Batch(NamedTuple):
-    """What one step sees and shall predict; `text` is tokens and their mask, `weight` that of `loss_weight`.
+    """What one step of a denoiser sees and shall predict; `weight` is that of `loss_weight`.
 
-    `uncaptioned` are the places of the pictures whose caption is left out, and `captions` is the text that they have.
+    `text` is tokens and their mask, those of the empty caption where a caption is left out. The places of these
+    pictures are `uncaptioned`, and `left_out` is the text that was left out there.
     """
 
     x_t: "torch.Tensor"
@@ -50,7 +42,7 @@ class Batch(NamedTuple):
     target: "torch.Tensor"
     weight: "torch.Tensor"
     uncaptioned: "torch.Tensor"
-    captions: tuple["torch.Tensor", ...]
+    left_out: tuple["torch.Tensor", ...]
 
 
 class Batches:
@@ -60,19 +52,38 @@ class Batches:
         self.pictures, self.recipe = pictures, recipe
         self.processes = processes
         self.pipeline = pipeline
-        if recipe.kind == "autoencoder":
-            return
-        self.scheduler = pipeline.scheduler
         self.schedule = Schedule.from_diffusers(pipeline.scheduler)
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
         self.text = caption_tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 
     def draw(self, step: int, process: int, device: "torch.device") -> Batch:
-        if self.recipe.kind == "autoencoder":
-            return self._pictures(step, process, device)
+        import torch
+
         if self.recipe.kind == "dvdp":
-            staged = dvdp.draw(self.scheduler.process, self.pictures, self.recipe, step, process, self.processes)
-            return self._batch(*staged, device)
+            stages = self.pipeline.scheduler.process
+            noised: tuple[np.ndarray, ...] = dvdp.draw(
+                stages, self.pictures, self.recipe, step, process, self.processes
+            )
+            captions = uncaptioned = np.empty(0, int)
+        else:
+            noised, captions, uncaptioned = self._noised(step, process, device)
+        x_t, times, target, alpha = noised
+        shown = captions.copy()
+        shown[uncaptioned] = len(self.recipe.captions)  # the empty caption
+        return Batch(
+            torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
+            torch.from_numpy(times).to(device),
+            tuple(tokens[shown].to(device) for tokens in self.text),
+            torch.from_numpy(target).to(device),
+            torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
+            torch.from_numpy(uncaptioned).to(device),
+            tuple(tokens[captions[uncaptioned]].to(device) for tokens in self.text),
+        )
+
+    def _noised(
+        self, step: int, process: int, device: "torch.device"
+    ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+        """Return noised pictures as `dvdp.draw` does, the number of the caption of each, and where it is left out."""
         # Alike in all training processes, none of which has this number.
         together = np.random.default_rng([self.recipe.seed, step, self.processes])
         halved = int(together.integers(self.recipe.halvings + 1))
@@ -82,8 +93,8 @@ class Batches:
         x_0, captions = batch(self.pictures, count, generator)
         x_0 = downsample(x_0, self.recipe.level + halved)
         if self.recipe.autoencoder:
-            x_0 = self._latents(x_0, generator, device)
-        uncaptioned = generator.random(count) < self.recipe.unconditional
+            x_0 = encoded(self.pipeline.vae, x_0, generator, device)
+        uncaptioned = np.flatnonzero(generator.random(count) < self.recipe.unconditional)
         noise = generator.standard_normal(x_0.shape, np.float32)
         # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.
         timesteps = ((np.arange(count) + generator.random(count)) / count * len(self.alphas)).astype(int)
@@ -94,59 +105,4 @@ class Batches:
         signal, spread = (np.sqrt(power)[:, None, None, None] for power in (alpha, 1 - alpha))
         x_t = signal * x_0 + spread * noise
         target = residual_target(noise) if self.recipe.kind == "residual" else noise
-        return self._batch(x_t, timesteps, target, alpha, device, captions, uncaptioned)
-
-    def _pictures(self, step: int, process: int, device: "torch.device") -> Batch:
-        """Return pictures, and as the target the noise that is added to their latents."""
-        import torch
-
-        generator = np.random.default_rng([self.recipe.seed, step, process])
-        count = self.recipe.batch // self.processes
-        pictures, _ = batch(self.pictures, count, generator)
-        pictures = downsample(pictures, self.recipe.level)
-        noise = generator.standard_normal((count, *latent_shape(self.pipeline)), np.float32)
-        nothing = torch.empty(0)
-        return Batch(
-            torch.from_numpy(pictures).to(device, memory_format=torch.channels_last),
-            nothing,
-            (),
-            torch.from_numpy(noise).to(device),
-            nothing,
-            nothing,
-            (),
-        )
-
-    def _latents(self, pictures: np.ndarray, generator: np.random.Generator, device: "torch.device") -> np.ndarray:
-        import torch
-
-        vae = self.pipeline.vae.to(device)
-        noise = generator.standard_normal((len(pictures), *latent_shape(vae)), np.float32)
-        inputs = torch.from_numpy(pictures).to(device, memory_format=torch.channels_last)
-        return encode(vae, inputs, torch.from_numpy(noise).to(device)).cpu().numpy()
-
-    def _batch(
-        self,
-        x_t: np.ndarray,
-        timesteps: np.ndarray,
-        target: np.ndarray,
-        alpha: np.ndarray,
-        device: "torch.device",
-        captions: np.ndarray | None = None,
-        uncaptioned: np.ndarray | None = None,
-    ) -> Batch:
-        import torch
-
-        places = np.flatnonzero(uncaptioned) if self.text and uncaptioned is not None else np.empty(0, int)
-        text = tuple(each[captions].to(device) for each in self.text)
-        own = tuple(each[places] for each in text)
-        for each, tokens in zip(text, self.text, strict=True):
-            each[places] = tokens[-1].to(device)  # the empty caption
-        return Batch(
-            torch.from_numpy(x_t).to(device, memory_format=torch.channels_last),
-            torch.from_numpy(timesteps).to(device),
-            text,
-            torch.from_numpy(target).to(device),
-            torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
-            torch.from_numpy(places).to(device),
-            own,
-        )
+        return (x_t, timesteps, target, alpha), captions, uncaptioned

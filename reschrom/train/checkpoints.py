@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reschrom._files import replacing
 from reschrom.train.recipe import Recipe
@@ -41,15 +41,22 @@ def save(folder: Path, step: int, tensors: Mapping[str, "torch.Tensor"], recipe:
         old.unlink()
 
 
-def newest(
-    folder: Path, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]] | None = None
-) -> tuple[int, dict[str, "torch.Tensor"]] | None:
-    """Return the step and the tensors of the newest whole checkpoint, or None where there is none.
+class Saved(NamedTuple):
+    """A checkpoint: the step after which it was made, its tensors, and the precision of the training."""
+
+    step: int
+    tensors: dict[str, "torch.Tensor"]
+    precision: str
+
+
+def newest(folder: Path, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Saved | None:
+    """Return the newest whole checkpoint, or None where there is none.
 
     shapes: of the tensors that a checkpoint must hold to be whole.
 
     Files that are not whole are named on standard error and passed over. Raises ValueError when the checkpoint was
-    made by another recipe, of which only the number of steps may differ, or after more steps than the recipe has.
+    made by another recipe, of which only the number of steps may differ, or after more steps than the recipe has. To a
+    recipe that leaves the precision open, each is its own.
     """
     for path in reversed(_all(folder)):
         try:
@@ -58,7 +65,7 @@ def newest(
             print(f"reschrom: {error}", file=sys.stderr)
             continue
         for name, value in recipe.as_dict().items():
-            if name != "steps" and made[name] != value:
+            if name != "steps" and made[name] != value and (name, value) != ("precision", "auto"):
                 raise ValueError(
                     f"{path} was made with {name} = {made[name]!r}, and this recipe says {value!r}: "
                     f"choose another folder, or go on with the old recipe"
@@ -68,7 +75,7 @@ def newest(
                 f"{path} was made after {step} steps, and this recipe has {recipe.steps}: choose another folder, or "
                 f"at least as many steps"
             )
-        return step, tensors
+        return Saved(step, tensors, str(made["precision"]))
     return None
 
 

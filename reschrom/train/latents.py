@@ -1,22 +1,22 @@
 """Latents as Stable Diffusion has them: an autoencoder trained here, and a pipeline that draws in its latents."""
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from reschrom._files import shipped
+from reschrom.theory.bands import downsample
+from reschrom.train.pictures import batch
 from reschrom.train.recipe import Recipe
+from reschrom.train.text import clip_tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from accelerate import Accelerator
 
-    from reschrom.train.batches import Batch
-
-CHANNELS = 4  # of the latents
+_CHANNELS = 4  # of the latents
 # Of one latent's divergence from a normal variable, in nats, beside the error of a pixel: enough to keep latents near
 # the origin, and so little that they lose no detail.
 _DIVERGENCE = 5e-4
-_LAST_TOKEN = "<|endoftext|>"
 
 
 def autoencoder(recipe: Recipe) -> Any:
@@ -30,7 +30,7 @@ def autoencoder(recipe: Recipe) -> Any:
         down_block_types=("DownEncoderBlock2D",) * blocks,
         up_block_types=("UpDecoderBlock2D",) * blocks,
         layers_per_block=1,
-        latent_channels=CHANNELS,
+        latent_channels=_CHANNELS,
         norm_num_groups=8,
         mid_block_add_attention=False,
     )
@@ -42,10 +42,14 @@ def read_autoencoder(recipe: Recipe) -> Any:
     Raises ValueError where there is none, or its pictures are of another size.
     """
     from diffusers import AutoencoderKL
+    from safetensors import SafetensorError
 
+    folder = shipped(recipe.autoencoder)
     try:
-        trained = AutoencoderKL.from_pretrained(shipped(recipe.autoencoder), local_files_only=True)
-    except (OSError, RuntimeError, ValueError) as error:
+        if not (folder / "config.json").is_file():  # or else diffusers looks for it on the hub
+            raise ValueError(f"{recipe.autoencoder} has no config.json")
+        trained = AutoencoderKL.from_pretrained(folder, local_files_only=True)
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"autoencoder of a recipe must be the folder of a trained one: {said}") from error
     if trained.config.sample_size != recipe.size:
@@ -55,12 +59,18 @@ def read_autoencoder(recipe: Recipe) -> Any:
     return trained.requires_grad_(False)
 
 
-def latent_pipeline(recipe: Recipe, blocks: dict[str, Any]) -> Any:
+def latent_shape(vae: Any) -> tuple[int, int, int]:
+    """Return the shape of one picture's latents."""
+    side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
+    return vae.config.latent_channels, side, side
+
+
+def latent_pipeline(recipe: Recipe, vae: Any, blocks: dict[str, Any]) -> Any:
     """Return a new `StableDiffusionPipeline` around a trained autoencoder; `blocks` are the settings of its network."""
     from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    vae, tokenizer = read_autoencoder(recipe), _tokenizer(recipe)
+    tokenizer = clip_tokenizer(recipe)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -75,10 +85,10 @@ def latent_pipeline(recipe: Recipe, blocks: dict[str, Any]) -> Any:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    side = latent_shape(vae)[-1]
+    channels, side, _ = latent_shape(vae)
     unet: Any = UNet2DConditionModel(
-        **{**blocks, "sample_size": side, "in_channels": CHANNELS},
-        out_channels=CHANNELS,
+        **{**blocks, "sample_size": side, "in_channels": channels},
+        out_channels=channels,
         mid_block_type="UNetMidBlock2DCrossAttn",
         attention_head_dim=4,
         cross_attention_dim=recipe.text_width,
@@ -104,19 +114,51 @@ def latent_pipeline(recipe: Recipe, blocks: dict[str, Any]) -> Any:
     )
 
 
-def latent_shape(vae: Any) -> tuple[int, int, int]:
-    """Return channels and sides of the latents of one picture."""
-    side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
-    return vae.config.latent_channels, side, side
+class Seen(NamedTuple):
+    """What one step of an autoencoder sees: pictures, and the noise that its latents are drawn with."""
+
+    pictures: "torch.Tensor"
+    noise: "torch.Tensor"
 
 
-def encode(vae: Any, pictures: "torch.Tensor", noise: "torch.Tensor") -> "torch.Tensor":
-    """Return latents, drawn from what the autoencoder says of each picture, on the scale that the denoiser sees."""
+class PictureBatches:
+    """The pictures of every step of an autoencoder, by seed and step as those of `Batches`."""
+
+    def __init__(self, vae: Any, pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
+        self.vae, self.pictures, self.recipe, self.processes = vae, pictures, recipe, processes
+
+    def draw(self, step: int, process: int, device: "torch.device") -> Seen:
+        generator = np.random.default_rng([self.recipe.seed, step, process])
+        pictures, _ = batch(self.pictures, self.recipe.batch // self.processes, generator)
+        return _seen(self.vae, downsample(pictures, self.recipe.level), generator, device)
+
+
+def _seen(vae: Any, pictures: np.ndarray, generator: np.random.Generator, device: "torch.device") -> Seen:
+    import torch
+
+    noise = generator.standard_normal((len(pictures), *latent_shape(vae)), np.float32)
+    return Seen(
+        torch.from_numpy(pictures).to(device, memory_format=torch.channels_last), torch.from_numpy(noise).to(device)
+    )
+
+
+def encoded(vae: Any, pictures: np.ndarray, generator: np.random.Generator, device: "torch.device") -> np.ndarray:
+    """Return latents of pictures, drawn from what the autoencoder says of each, on the scale that the denoiser sees."""
+    return _encode(vae.to(device), _seen(vae, pictures, generator, device)).cpu().numpy()
+
+
+def set_scale(vae: Any, seen: Seen) -> None:
+    """Set the factor that gives the latents of these pictures the variance 1."""
+    vae.register_to_config(scaling_factor=1.0)
+    vae.register_to_config(scaling_factor=float(1 / _encode(vae, seen).std()))
+
+
+def _encode(vae: Any, seen: Seen) -> "torch.Tensor":
     import torch
 
     with torch.no_grad():
-        said = vae.encode(pictures).latent_dist
-        return (said.mean + said.std * noise) * vae.config.scaling_factor
+        said = vae.encode(seen.pictures).latent_dist
+        return (said.mean + said.std * seen.noise) * vae.config.scaling_factor
 
 
 def autoencoding(vae: Any) -> "torch.nn.Module":
@@ -136,42 +178,10 @@ def autoencoding(vae: Any) -> "torch.nn.Module":
     return Autoencoding()
 
 
-def autoencoding_loss(network: "torch.nn.Module", batch: "Batch", accelerator: "Accelerator") -> "torch.Tensor":
+def autoencoding_loss(returned: "torch.Tensor", divergence: "torch.Tensor", pictures: "torch.Tensor") -> "torch.Tensor":
     """Return the error of what comes back, of the finest band once more, and the divergence of the latents."""
     from torch.nn.functional import avg_pool2d, interpolate
 
-    with accelerator.autocast():
-        returned, divergence = network(batch.x_t, batch.target)
-    error = returned.float() - batch.x_t
+    error = returned.float() - pictures
     finest = error - interpolate(avg_pool2d(error, 2), scale_factor=2.0)
-    return error.abs().mean() + finest.abs().mean() + _DIVERGENCE * divergence.mean()
-
-
-def set_scale(vae: Any, pictures: "torch.Tensor", noise: "torch.Tensor") -> None:
-    """Set the factor that gives the latents of these pictures the variance 1."""
-    vae.register_to_config(scaling_factor=1.0)
-    vae.register_to_config(scaling_factor=float(1 / encode(vae, pictures, noise).std()))
-
-
-def _tokenizer(recipe: Recipe) -> Any:
-    """Return a CLIP tokenizer whose pieces of words were learned on the captions."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import CLIPTokenizer
-
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.Whitespace()
-    letters = list("abcdefghijklmnopqrstuvwxyz0123456789-'.,")
-    trainer = trainers.BpeTrainer(
-        vocab_size=10_000,
-        special_tokens=["<|startoftext|>", _LAST_TOKEN],
-        initial_alphabet=letters,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    learner.train_from_iterator([caption.lower() for caption in recipe.captions], trainer)
-    vocabulary = learner.get_vocab()
-    # Pairs, which the tokenizer takes and its annotation does not know.
-    merges: Any = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    for letter in letters:
-        vocabulary.setdefault(f"{letter}</w>", len(vocabulary))
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=16)
+    return error.abs().mean() + finest.abs().mean() + _DIVERGENCE * divergence.float().mean()

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,13 @@ import numpy as np
 from reschrom._extras import naming_extra
 from reschrom._files import replacing
 from reschrom.train import checkpoints
-from reschrom.train.batches import Batch, Batches
 from reschrom.train.folder import claimed
-from reschrom.train.latents import autoencoding, autoencoding_loss, set_scale
+from reschrom.train.latents import PictureBatches, set_scale
 from reschrom.train.models import build
+from reschrom.train.objective import batches_of, step_loss, trained_module
 from reschrom.train.pictures import load_gallery, save_gallery
 from reschrom.train.recipe import Recipe
+from reschrom.train.speed import chosen_precision
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +59,9 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
         weights and the denoiser in half precision, at the end. One training at a time is at work in it.
     save_every, show_every: steps between checkpoints, and between grids of samples.
 
-    A run that was stopped, in whatever way, goes on from its newest whole checkpoint when it is called again. On a
-    CPU the result is the same to the bit as without the stop. Run it under `accelerate launch` for more than one GPU.
+    A run that was stopped, in whatever way, goes on from its newest whole checkpoint when it is called again, in the
+    precision of that checkpoint. On a CPU the result is the same to the bit as without the stop. Run it under
+    `accelerate launch` for more than one GPU.
     Raises ValueError when the folder holds checkpoints or pictures of another recipe, the processes cannot share a
     batch, the machine cannot train so, or the loss is not finite; OSError where the folder cannot be written, or
     another training is at work in it.
@@ -71,7 +74,7 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
         raise TypeError(f"save_every and show_every must be whole numbers; got {save_every!r} and {show_every!r}")
     if save_every < 1 or show_every < 1:
         raise ValueError(f"save_every and show_every must be 1 or more; got {save_every} and {show_every}")
-    accelerator = _accelerator(recipe)
+    accelerator = accelerator_for(recipe)
     pipeline = build(recipe)
     with claimed(Path(out)) if accelerator.is_main_process else nullcontext():
         _train(recipe, source, Path(out), save_every, show_every, accelerator, pipeline)
@@ -79,16 +82,19 @@ def train(recipe: Recipe, source: str, out: str | Path, *, save_every: int = 250
     return pipeline
 
 
-def _accelerator(recipe: Recipe) -> "Accelerator":
+def accelerator_for(recipe: Recipe) -> "Accelerator":
+    """Return what knows the devices and processes of this machine.
+
+    Raises ValueError where it cannot train, or its processes cannot share a batch of the recipe.
+    """
     import torch
     from accelerate import Accelerator
 
     try:
-        accelerator = Accelerator(mixed_precision=recipe.precision)
+        accelerator = Accelerator(mixed_precision="no")  # see `autocast`
         torch.empty(1, device=accelerator.device)  # which a device that is only named refuses
     except (AssertionError, ImportError, RuntimeError, ValueError) as error:  # whatever a missing device makes of it
-        said = " ".join(str(error).split())
-        raise ValueError(f"this machine cannot train with precision {recipe.precision}: {said}") from error
+        raise ValueError(f"this machine cannot train: {' '.join(str(error).split())}") from error
     if recipe.batch % accelerator.num_processes:
         raise ValueError(f"a batch of {recipe.batch} cannot be shared by {accelerator.num_processes} processes")
     return accelerator
@@ -107,28 +113,30 @@ def _train(
     from diffusers.training_utils import EMAModel
     from tqdm import tqdm
 
-    network = _network(pipeline)
+    network = trained_module(pipeline)
     ema = EMAModel(network.parameters(), decay=recipe.ema)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     saved = checkpoints.newest(out / "checkpoints", recipe, _shapes(network))
-    first = 0 if saved is None else saved[0]
+    first = 0 if saved is None else saved.step
+    precision = _precision(recipe, accelerator) if saved is None else saved.precision
+    recipe = Recipe.from_dict({**recipe.as_dict(), "precision": precision})
     if saved is not None:
-        _restore(network, ema, optimizer, first, saved[1])
+        _restore(network, ema, optimizer, first, saved.tensors)
     pictures = _gallery(recipe, source, out, accelerator)
-    batches = Batches(pipeline, pictures, recipe, accelerator.num_processes)
+    batches = batches_of(pipeline, pictures, recipe, accelerator.num_processes)
     ema.to(accelerator.device)
-    denoiser, optimizer = accelerator.prepare(network, optimizer)
+    prepared, optimizer = accelerator.prepare(network, optimizer)
     log = _Log(out / "log.csv", first) if accelerator.is_main_process else None
     steps = range(first, recipe.steps)
     for step in tqdm(steps, initial=first, total=recipe.steps, disable=None if accelerator.is_main_process else True):
         done = step + 1
         batch = batches.draw(step, accelerator.process_index, accelerator.device)
-        loss = _loss(denoiser, batch, recipe, accelerator)
+        loss = step_loss(prepared, batch, recipe)
         value = loss.item()
         if not math.isfinite(value):
             raise ValueError(f"the loss of step {done} is {value}: {checkpoints.SMALLER_RATE}")
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(denoiser.parameters(), 1.0)
+        accelerator.clip_grad_norm_(prepared.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
         optimizer.step()
@@ -144,21 +152,37 @@ def _train(
     accelerator.wait_for_everyone()
     ema.copy_to(network.parameters())
     if accelerator.is_main_process:
-        # Only the denoiser in half precision: diffusers reads it back as float32, transformers would leave the text
-        # encoder as it is. Not through the pipeline, which warns that half precision runs badly on a CPU.
         network.to("cpu")
-        if recipe.kind == "autoencoder":
-            drawn = batches.draw(recipe.steps, accelerator.process_index, torch.device("cpu"))
-            set_scale(pipeline, drawn.x_t, drawn.target)
-        parts = [pipeline] if recipe.kind == "autoencoder" else [pipeline.unet, getattr(pipeline, "vae", None)]
-        for part in parts:
-            if part is not None:
-                part.half()
-        if not all(bool(weights.isfinite().all()) for part in parts if part for weights in part.parameters()):
+        if isinstance(batches, PictureBatches):
+            set_scale(pipeline, batches.draw(recipe.steps, accelerator.process_index, torch.device("cpu")))
+        _halve(pipeline, recipe)
+        _write(pipeline, out)
+
+
+def _precision(recipe: Recipe, accelerator: "Accelerator") -> str:
+    """Return the precision in which a new training computes, alike in all of its processes."""
+    from accelerate.utils import broadcast_object_list
+
+    share = replace(recipe, batch=recipe.batch // accelerator.num_processes)
+    return str(broadcast_object_list([chosen_precision(share, accelerator.device)])[0])
+
+
+def _halve(pipeline: Any, recipe: Recipe) -> None:
+    """Give the denoiser and the autoencoder half precision, in which they are kept.
+
+    Not the text encoder: diffusers reads half precision back as float32, transformers would leave it as it is. And not
+    through the pipeline, which warns that half precision runs badly on a CPU.
+    """
+    if recipe.kind == "autoencoder":
+        parts = [pipeline]
+    else:
+        parts = [pipeline.unet, pipeline.vae] if recipe.autoencoder else [pipeline.unet]
+    for part in parts:
+        part.to("cpu").half()
+        if not all(bool(weights.isfinite().all()) for weights in part.parameters()):
             raise ValueError(
                 f"the weights are beyond half precision after step {recipe.steps}: {checkpoints.SMALLER_RATE}"
             )
-        _write(pipeline, out)
 
 
 def _write(pipeline: Any, out: Path) -> None:
@@ -185,37 +209,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * min(rise, fall, 1.0)
 
 
-def _network(pipeline: Any) -> "torch.nn.Module":
-    import torch
-    from diffusers import AutoencoderKL
-    from diffusers.models.attention_processor import Attention, AttnProcessor
-
-    if isinstance(pipeline, AutoencoderKL):
-        network: Any = autoencoding(pipeline)
-        return network.to(memory_format=torch.channels_last).train()
-
-    class Denoiser(torch.nn.Module):
-        """The denoiser and its text encoder as one module, which is what `accelerate` spreads over processes."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.unet = pipeline.unet
-            self.text_encoder: Any = getattr(pipeline, "text_encoder", None)
-
-        def forward(self, x_t: Any, timesteps: Any, tokens: Any = None, mask: Any = None) -> Any:
-            # StableDiffusionPipeline shows its encoder the padding, too.
-            masked = {} if hasattr(pipeline, "vae") else {"attention_mask": mask}
-            text = () if tokens is None else (self.text_encoder(tokens, **masked)[0],)
-            return self.unet(x_t, timesteps, *text, return_dict=False)[0][:, : x_t.shape[1]]
-
-    # On a CPU plain matrix products train these small attention blocks a sixth faster than the fused kernel.
-    for module in pipeline.unet.modules():
-        if isinstance(module, Attention):
-            module.set_processor(AttnProcessor())
-    network = Denoiser()
-    return network.to(memory_format=torch.channels_last).train()
-
-
 def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator") -> np.ndarray:
     """Make the pictures once, and read them from the folder of the run ever after."""
     path = out / "pictures.npy"
@@ -223,23 +216,6 @@ def _gallery(recipe: Recipe, source: str, out: Path, accelerator: "Accelerator")
         if accelerator.is_main_process and not path.exists():
             save_gallery(path, recipe, source)
         return load_gallery(path, recipe, source)
-
-
-def _loss(denoiser: "torch.nn.Module", batch: Batch, recipe: Recipe, accelerator: "Accelerator") -> "torch.Tensor":
-    import torch
-
-    if recipe.kind == "autoencoder":
-        return autoencoding_loss(denoiser, batch, accelerator)
-    with accelerator.autocast():
-        predicted = denoiser(batch.x_t, batch.timesteps, *batch.text)
-    loss = ((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
-    if not recipe.consistency or not len(batch.uncaptioned):
-        return loss
-    # Without a gradient, because the prediction with the caption shall not move towards the one without.
-    with torch.no_grad(), accelerator.autocast():
-        conditional = denoiser(batch.x_t[batch.uncaptioned], batch.timesteps[batch.uncaptioned], *batch.captions)
-    apart = (predicted[batch.uncaptioned].float() - conditional.float()).square().mean(dim=(1, 2, 3))
-    return loss + recipe.consistency * apart.sum() / len(batch.x_t)
 
 
 def _state(network: "torch.nn.Module", ema: Any, optimizer: "torch.optim.Optimizer") -> dict[str, "torch.Tensor"]:
@@ -285,11 +261,10 @@ def _show(pipeline: Any, network: "torch.nn.Module", ema: Any, recipe: Recipe, p
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(recipe.seed)
     columns = len(recipe.contents)
-    asked = {"prompt": recipe.captions, "guidance_scale": 4.0}
-    if not recipe.autoencoder:
-        asked |= {"clean_caption": False}
-    if recipe.kind != "t2i":
-        asked = {"batch_size": 4 * columns}
+    asked: dict[str, Any] = {"batch_size": 4 * columns}
+    if recipe.kind == "t2i":
+        asked = {"prompt": recipe.captions, "guidance_scale": 4.0}
+        asked |= {} if recipe.autoencoder else {"clean_caption": False}
     images = pipeline(**asked, num_inference_steps=20, generator=generator, output_type="np").images
     network.train()
     ema.restore(network.parameters())

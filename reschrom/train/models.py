@@ -1,5 +1,7 @@
 """Small models that diffusers loads like any other: with captions an IFPipeline with its own T5 encoder, or without."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,10 @@ from reschrom._files import shipped
 from reschrom.design.schedules import designed_schedule, scheduler_for
 from reschrom.theory.schedules import Schedule
 from reschrom.train.dvdp import staged_pipeline
-from reschrom.train.latents import autoencoder, latent_pipeline
+from reschrom.train.latents import autoencoder, latent_pipeline, read_autoencoder
 from reschrom.train.recipe import Recipe
+from reschrom.train.text import t5_tokenizer
 
-# IFPipeline pads every prompt to so many tokens.
-PROMPT_LENGTH = 77
 _HEADS = 4
 
 
@@ -26,7 +27,8 @@ def build(recipe: Recipe) -> Any:
     import torch
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
 
-    _check_network(recipe)
+    vae = read_autoencoder(recipe) if recipe.autoencoder else None
+    _check_network(recipe, vae)
     ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
     if recipe.schedule != "cosine":
         betas = scheduler_for(_designed(recipe)).config.trained_betas
@@ -35,8 +37,8 @@ def build(recipe: Recipe) -> Any:
         torch.manual_seed(recipe.seed)
         if recipe.kind == "autoencoder":
             return autoencoder(recipe)
-        if recipe.autoencoder:
-            return latent_pipeline(recipe, _blocks(recipe, "CrossAttn"))
+        if vae is not None:
+            return latent_pipeline(recipe, vae, _blocks(recipe, "CrossAttn"))
         if recipe.kind == "t2i":
             # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
             captioned = _captioned(recipe, ancestral)
@@ -52,22 +54,25 @@ def build(recipe: Recipe) -> Any:
     return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
 
 
-def _check_network(recipe: Recipe) -> None:
+def _check_network(recipe: Recipe, vae: Any) -> None:
     """Refuse what no network can be; a recipe of pictures alone may say anything of its network."""
     blocks = len(recipe.channels)
-    if not 1 <= recipe.attentive <= blocks or any(width % 8 for width in recipe.channels):
+    attentive = recipe.kind == "autoencoder" or 1 <= recipe.attentive <= blocks
+    if not attentive or any(width % 8 for width in recipe.channels):
         raise ValueError(
             f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
             f"{recipe.channels} and {recipe.attentive}"
         )
     stages = len(recipe.turning_points) if recipe.kind == "dvdp" else 0
-    halvings = blocks - 1 + stages + recipe.halvings
-    # The network of t2i brings odd sides back to their size on its way up; the other one does not.
+    encoded = 0 if vae is None else len(vae.config.block_out_channels) - 1
+    halvings = blocks - 1 + stages + recipe.halvings + encoded
+    # The network of t2i brings odd sides back to their size on its way up; the other ones do not.
     if recipe.size < 2**halvings or (recipe.kind != "t2i" and recipe.size % 2**halvings):
         raise ValueError(
             f"size of a recipe must be a multiple of {2**halvings}, because {blocks} blocks of channels"
             f"{f' and {stages} turning points' if stages else ''}"
-            f"{f' and {recipe.halvings} halvings' if recipe.halvings else ''} halve it "
+            f"{f' and {recipe.halvings} halvings' if recipe.halvings else ''}"
+            f"{f' and {encoded + 1} blocks of the autoencoder' if encoded else ''} halve it "
             f"{halvings} times; got {recipe.size}"
         )
     if recipe.batch == 1 and not stages and recipe.size == 2**halvings and 8 in recipe.channels[-2:]:
@@ -75,41 +80,47 @@ def _check_network(recipe: Recipe) -> None:
             "batch of a recipe must be 2 or more, because 8 channels of one pixel are no groups that could be "
             "normalised; got 1"
         )
-    if recipe.kind == "residual" and recipe.size % 2:
-        raise ValueError(f"size of a recipe of residual must be even; got {recipe.size}")
+    if recipe.kind in ("autoencoder", "residual") and recipe.size % 2:  # their losses take 2x2 averages
+        raise ValueError(f"size of a recipe of {recipe.kind} must be even; got {recipe.size}")
 
 
-def _begin_with(unet: Any, start: str) -> None:
+@contextmanager
+def _of_the_same_network() -> Iterator[None]:
+    """Say in one line that a model is none whose weights a training can begin with."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_model
 
     try:
-        load_model(unet, shipped(start) / "unet" / "diffusion_pytorch_model.safetensors")
-    except (SafetensorError, OSError, RuntimeError) as error:
+        yield
+    except (SafetensorError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"start of a recipe must be the folder of a model of the same network: {said}") from error
 
 
+def _begin_with(unet: Any, start: str) -> None:
+    """Give a denoiser the weights of a trained one."""
+    from safetensors.torch import load_model
+
+    with _of_the_same_network():
+        load_model(unet, shipped(start) / "unet" / "diffusion_pytorch_model.safetensors")
+
+
 def _read_as(pipeline: Any, start: str) -> None:
-    """Give the text encoder the weights of another one, and each word that both know its embedding."""
-    import torch
-    from safetensors import SafetensorError
+    """Give the text encoder the weights of a trained one, and each word that both know its embedding."""
     from safetensors.torch import load_file
     from transformers import T5Tokenizer
 
     encoder, folder = pipeline.text_encoder, shipped(start)
-    try:
+    with _of_the_same_network():
         weights = load_file(folder / "text_encoder" / "model.safetensors")
-        known = T5Tokenizer.from_pretrained(folder / "tokenizer").get_vocab()
-        embeddings = weights.pop("shared.weight")
-        with torch.no_grad():
-            for word, index in pipeline.tokenizer.get_vocab().items():
-                if word in known:
-                    encoder.shared.weight[index] = embeddings[known[word]]
-        encoder.load_state_dict(weights, strict=False)
-    except (SafetensorError, LookupError, OSError, RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"start of a recipe must be the folder of a model of the same network: {said}") from error
+        known = T5Tokenizer.from_pretrained(folder / "tokenizer", local_files_only=True).get_vocab()
+        learned, embeddings = weights.pop("shared.weight"), encoder.shared.weight.detach().clone()
+        for word, index in pipeline.tokenizer.get_vocab().items():
+            if word in known:
+                embeddings[index] = learned[known[word]]
+        tied = {name: embeddings for name in encoder.state_dict() if name not in weights}
+        if not tied.keys() <= {"shared.weight", "encoder.embed_tokens.weight"}:
+            raise ValueError(f"its text encoder has no {', '.join(sorted(tied))}")
+        encoder.load_state_dict(weights | tied)
 
 
 def _designed(recipe: Recipe) -> Schedule:
@@ -126,7 +137,7 @@ def _captioned(recipe: Recipe, scheduler: Any) -> Any:
     from diffusers import IFPipeline, UNet2DConditionModel
     from transformers import T5Config, T5EncoderModel
 
-    tokenizer = _tokenizer(recipe)
+    tokenizer = t5_tokenizer(recipe)
     text_encoder = T5EncoderModel(
         T5Config(
             vocab_size=len(tokenizer),
@@ -175,24 +186,3 @@ def _blocks(recipe: Recipe, attention: str) -> dict[str, Any]:
         "resnet_time_scale_shift": "scale_shift",
         "norm_num_groups": 8,
     }
-
-
-def _tokenizer(recipe: Recipe) -> Any:
-    """Return a T5 tokenizer whose words are those of the captions; other words are spelled, letter by letter."""
-    from transformers import T5Tokenizer
-
-    words = sorted({word for caption in recipe.captions for word in caption.split()})
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789-'.,"
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -6.0)]
-    vocabulary += [(f"▁{word}", -1.0) for word in words if len(word) > 1]
-    vocabulary += [("▁a", -1.0), *((letter, -8.0) for letter in letters)]
-    tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=PROMPT_LENGTH)
-    first: dict[tuple[int, ...], str] = {}
-    for caption, tokens in zip(recipe.captions, tokenizer(recipe.captions, truncation=True).input_ids, strict=True):
-        other = first.setdefault(tuple(tokens), caption)
-        if other != caption:
-            raise ValueError(
-                f"contents of a recipe must differ in their first {PROMPT_LENGTH} tokens; {other!r} and {caption!r} "
-                "do not"
-            )
-    return tokenizer

@@ -77,7 +77,7 @@ class Recipe:
         without one at the whole picture.
     text_width, text_layers: of the text encoder of t2i, which is trained together with the denoiser.
     autoencoder: the folder of a trained one, in whose latents t2i draws, as Stable Diffusion does, with a CLIP text
-        encoder; "" for pixels and a T5 encoder, as DeepFloyd IF.
+        encoder and on its noise schedule; "" for pixels and a T5 encoder, as DeepFloyd IF.
     steps, batch: optimiser steps, and pictures in each, over all processes.
     learning_rate: reached after `warmup` steps and left, in a straight line to zero, over the last `cooldown` share.
     ema: decay of the averaged weights, which are the ones that are kept.
@@ -91,7 +91,8 @@ class Recipe:
         equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
         that of full resolution and doubles with every halving.
-    precision: "no" (float32) or "bf16".
+    precision: "no" (float32) or "bf16", or "auto" for the faster of the two, which is measured on the machine when a
+        training begins; its checkpoints say which it was.
     seed: fixes pictures, first weights, batches and noise.
 
     Raises ValueError, naming the setting, for a value of another type or out of range, and for settings that do not
@@ -126,7 +127,7 @@ class Recipe:
     turning_points: tuple[Annotated[int, Field(ge=1, le=950)], ...] = (300, 611)
     attenuation: Annotated[float, Field(gt=0, le=1)] = 0.18
     treatment: Literal["continue", "preserve"] = "continue"
-    precision: Literal["no", "bf16"] = "bf16"
+    precision: Literal["auto", "no", "bf16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
 
     @model_validator(mode="after")
@@ -144,16 +145,21 @@ class Recipe:
             )
         if not all(before < after for before, after in itertools.pairwise(self.turning_points)):
             raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
-        if self.halvings and self.kind not in ("t2i", "image"):
-            raise ValueError(f"halvings of a recipe of {self.kind} must be 0; got {self.halvings}")
-        if self.consistency and self.kind != "t2i":
-            raise ValueError(f"consistency of a recipe of {self.kind} must be 0; got {self.consistency}")
-        if self.autoencoder and (self.kind != "t2i" or self.halvings or self.level or self.start):
-            raise ValueError("autoencoder of a recipe must be left out, but of t2i without halvings, level and start")
-        if self.start and self.kind not in ("t2i", "image"):
-            raise ValueError(f"start of a recipe of {self.kind} must be left out; got {self.start!r}")
-        if self.kind == "dvdp" and self.schedule != "cosine":
-            raise ValueError(f"schedule of a recipe of dvdp must be cosine; got {self.schedule!r}")
+        pixels = not self.autoencoder
+        usual = {field.name: field.default for field in fields(type(self))}
+        for name, means_something in (
+            ("level", pixels),
+            ("halvings", pixels and self.kind in ("t2i", "image")),
+            ("start", pixels and self.kind in ("t2i", "image")),
+            ("autoencoder", self.kind == "t2i"),
+            ("consistency", self.kind == "t2i"),
+            ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),
+        ):
+            if not means_something and getattr(self, name) != usual[name]:
+                raise ValueError(
+                    f"{name} of a recipe of {self.kind}{'' if pixels else ' in latents'} must be "
+                    f"{'left out' if usual[name] == '' else usual[name]}; got {getattr(self, name)!r}"
+                )
         return self
 
     @classmethod

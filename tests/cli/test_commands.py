@@ -23,7 +23,7 @@ from reschrom import (
     switch_time,
 )
 from reschrom.cli.commands import main
-from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS
+from reschrom.cli.schedules import CONSTRUCTORS, PARAMETERS
 from reschrom.pipelines.chromatograph import Chromatograph
 from reschrom.train.models import build
 from reschrom.train.recipe import Recipe

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from reschrom import GaussianField, band_spectrum, bands
 from reschrom.companion import card
 from reschrom.companion.judging import classifier, evaluation
 from reschrom.companion.reference import losses, networks, statistics
-from reschrom.train import pictures
+from reschrom.train import checkpoints, pictures
 from reschrom.train.recipe import Recipe
 from reschrom.train.styles import STYLES
 
@@ -282,6 +283,25 @@ def test_a_model_without_captions_gets_a_card_without_an_evaluation(tmp_path, ki
     recipe.write_text(json.dumps(RECIPE.as_dict()))
     with pytest.raises(ValueError, match="an evaluation of the weights"):
         card.main([str(folder), *given])
+
+
+def test_a_card_says_the_precision_that_was_chosen(tmp_path):
+    from reschrom.train.models import build
+
+    level = replace(RECIPE, kind="image", precision="auto")
+    recipe, folder = tmp_path / "recipe.yaml", tmp_path / "tiny"
+    recipe.write_text(json.dumps(level.as_dict()))
+    build(level).save_pretrained(folder)
+    (tmp_path / "log.csv").write_text("step,loss\n1,0.9\n")
+    given = ["--config", str(recipe), "--log", str(tmp_path / "log.csv"), "--hardware", "one abacus", "--hours", "0.5"]
+    with pytest.raises(ValueError, match="in which precision a model was trained: no checkpoint is beside"):
+        card.main([str(folder), *given])
+    checkpoints.save(tmp_path / "checkpoints", 1, {"a": torch.ones(2)}, replace(level, precision="bf16"))
+    card.main([str(folder), *given])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| precision | bf16 |" in text
+    assert "consistency" not in text
+    assert "autoencoder" not in text
 
 
 def test_a_sample_is_the_same_in_any_batch(model):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from reschrom import Chromatogram, Schedule, band_spectrum, chromatography, generated_signal, matched_time, photos
-from reschrom.cli.parser import CONSTRUCTORS, PARAMETERS
+from reschrom.cli.schedules import CONSTRUCTORS, PARAMETERS
 from reschrom.design.timesteps import designed_timesteps
 from reschrom.plots import band_colours
 from reschrom.theory.shares import predicted_share

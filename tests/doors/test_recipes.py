@@ -13,8 +13,8 @@ from tiny import TINY
 
 from reschrom import measure_spectrum
 from reschrom.train import Recipe
-from reschrom.train.loop import _network
 from reschrom.train.models import build
+from reschrom.train.objective import trained_module
 
 NAN, INF = float("nan"), float("inf")
 HUGE = 10**400
@@ -40,6 +40,7 @@ OUT_OF_RANGE = {
     "attentive": (-1, 0, 3, HUGE),
     "text_width": (0, -4, 3, 6, 4096, HUGE),
     "text_layers": (0, -1, 65, HUGE),
+    "autoencoder": ("nowhere", "data", "data/models/pocket-direct-64/unet"),
     "steps": (0, -1, 10**7, HUGE),
     "batch": (0, -1, 10**12, HUGE),
     "learning_rate": (0, 0.0, -1e-3, 1e31),
@@ -47,6 +48,7 @@ OUT_OF_RANGE = {
     "cooldown": (-0.1, 1.1),
     "ema": (-0.1, 2, 1.0001),
     "unconditional": (-0.1, 5),
+    "consistency": (-0.1, 1e7),
     "snr_limit": (-1, 0, 1e13),
     "alpha_floor": (-1, 1.5),
     "schedule": ("",),
@@ -106,6 +108,32 @@ TOGETHER = {
     ),
     "no network to start with": ({"kind": "image", "start": "nowhere"}, r"start .* the folder of a model .*nowhere"),
     "a designed schedule in stages": ({"kind": "dvdp", "schedule": "a.json"}, r"schedule .* dvdp must be cosine"),
+    "a designed schedule in latents": (
+        {"autoencoder": "nowhere", "schedule": "a.json"},
+        r"schedule of a recipe of t2i in latents must be cosine; got 'a\.json'",
+    ),
+    "halved before it is encoded": (
+        {"autoencoder": "nowhere", "level": 1},
+        r"level of a recipe of t2i in latents must be 0; got 1",
+    ),
+    "an autoencoder of an autoencoder": (
+        {"kind": "autoencoder", "autoencoder": "nowhere"},
+        r"autoencoder of a recipe of autoencoder.* must be left out; got 'nowhere'",
+    ),
+    "an autoencoder with a noise schedule": (
+        {"kind": "autoencoder", "schedule": "a.json"},
+        r"schedule of a recipe of autoencoder must be cosine; got 'a\.json'",
+    ),
+    "captions where there are none": (
+        {"kind": "image", "consistency": 1.0},
+        r"consistency of a recipe of image must be 0\.0; got 1\.0",
+    ),
+    "no autoencoder": ({"autoencoder": "nowhere"}, r"autoencoder .* folder of a trained one: nowhere has no config"),
+    "odd for its autoencoder": ({"size": 15, "kind": "autoencoder"}, r"size .* multiple of 2, because 2 blocks .* 15"),
+    "odd for its averages": (
+        {"size": 15, "kind": "autoencoder", "channels": (8,)},
+        r"size of a recipe of autoencoder must be even; got 15",
+    ),
     "a setting that is none": ({"batches": 3}, r"batches of a recipe: Unexpected keyword argument; got 3"),
 }
 
@@ -129,7 +157,7 @@ def test_a_size_is_refused_where_the_network_refuses_it(size, blocks, monkeypatc
     except ValueError:
         refused = True
     monkeypatch.setattr("reschrom.train.models._check_network", lambda recipe: None)
-    network, x_t = _network(build(recipe)), torch.zeros(2, 3, size, size)
+    network, x_t = trained_module(build(recipe)), torch.zeros(2, 3, size, size)
     with pytest.raises((RuntimeError, ValueError)) if refused else nullcontext():
         assert network(x_t, torch.zeros(2)).shape == x_t.shape
 

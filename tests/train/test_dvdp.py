@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import accelerate.state
 import numpy as np
 import pytest
 import torch
@@ -18,13 +17,6 @@ from reschrom.train.models import build
 from reschrom.train.pictures import batch, gallery
 
 STAGED = replace(TINY, kind="dvdp", pieces=2, turning_points=(300, 611))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    """A process keeps the precision of its first training run otherwise."""
-    yield
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

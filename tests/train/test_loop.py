@@ -18,11 +18,12 @@ from reschrom.images import sources
 from reschrom.images.pictures import photographs, stream
 from reschrom.pipelines.load import load_pipeline
 from reschrom.train import Recipe
-from reschrom.train.batches import Batches, caption_tokens, loss_weight
+from reschrom.train.batches import Batches, loss_weight
 from reschrom.train.loop import learning_rate
 from reschrom.train.models import build
 from reschrom.train.pictures import batch, gallery
 from reschrom.train.styles import STYLES
+from reschrom.train.text import caption_tokens
 
 
 @pytest.fixture(scope="module")
@@ -315,10 +316,13 @@ def test_a_recipe_survives_its_file(tmp_path):
         ),
         ("contents: [a cat]\nema: 2.0", "ema of a recipe: Input should be less than or equal to 1; got 2"),
         ("contents: [a cat]\nchannels: [0]", "channels of a recipe: Input should be greater than or equal to 1; got 0"),
-        ("contents: [a cat]\nprecision: fp8", "precision of a recipe: Input should be 'no' or 'bf16'; got 'fp8'"),
+        (
+            "contents: [a cat]\nprecision: fp8",
+            "precision of a recipe: Input should be 'auto', 'no' or 'bf16'; got 'fp8'",
+        ),
         (
             "contents: [a cat]\nkind: video",
-            "kind of a recipe: Input should be 't2i', 'image', 'residual' or 'dvdp'; got 'video'",
+            "kind of a recipe: Input should be 't2i', 'autoencoder', 'image', 'residual' or 'dvdp'; got 'video'",
         ),
         ("contents: [a cat]\nlevel: -1", "level of a recipe: Input should be greater than or equal to 0; got -1"),
         ("contents: [a cat]\nbatch: 0", "batch of a recipe: Input should be greater than or equal to 1; got 0"),

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from reschrom._files import opened_tensors, replacing
 from reschrom.denoisers.gaussian import GaussianField, GaussianMixture
 from reschrom.theory.bands import band_sizes, bands
-from reschrom.train.latents import encode, latent_shape, read_autoencoder
+from reschrom.train.latents import encoded, read_autoencoder
 from reschrom.train.pictures import batch, gallery
 from reschrom.train.recipe import Recipe
 
@@ -79,27 +79,19 @@ def measure(
     for index in range(len(captions)):
         generator = np.random.default_rng([seed, index])
         drawn = [
-            batch(pictures[index : index + 1], min(_AT_ONCE, count - start), generator)[0].astype(np.float64)
+            batch(pictures[index : index + 1], min(_AT_ONCE, count - start), generator)[0]
             for start in range(0, count, _AT_ONCE)
         ]
         if vae is None:
             means.append(_everywhere(np.moveaxis(pictures[index].mean(axis=0), -1, 0) / 127.5 - 1))
         else:
-            drawn = [_encoded(vae, each, generator) for each in drawn]
-            means.append(np.concatenate(drawn).mean(axis=0))
+            drawn = [encoded(vae, each, generator, vae.device) for each in drawn]
+            means.append(np.concatenate(drawn).mean(axis=0, dtype=np.float64))
         shares = [len(each) / count for each in drawn]
         covariances.append(
             sum(share * _covariances(each - means[-1]) for share, each in zip(shares, drawn, strict=True))
         )
     return Statistics(tuple(captions), np.stack(means), np.stack(covariances))
-
-
-def _encoded(vae: Any, pictures: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    import torch
-
-    inputs = torch.from_numpy(pictures.astype(np.float32))
-    noise = generator.standard_normal((len(pictures), *latent_shape(vae)), np.float32)
-    return encode(vae, inputs, torch.from_numpy(noise)).numpy().astype(np.float64)
 
 
 def save(path: str | Path, statistics: Statistics, provenance: dict[str, str]) -> None:
