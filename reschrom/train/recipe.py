@@ -149,8 +149,8 @@ class Recipe:
         usual = {field.name: field.default for field in fields(type(self))}
         for name, means_something in (
             ("level", pixels),
-            ("halvings", pixels and self.kind in ("t2i", "image")),
-            ("start", pixels and self.kind in ("t2i", "image")),
+            ("halvings", self.kind in ("t2i", "image")),
+            ("start", self.kind in ("t2i", "image")),
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

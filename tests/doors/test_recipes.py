@@ -156,7 +156,7 @@ def test_a_size_is_refused_where_the_network_refuses_it(size, blocks, monkeypatc
         refused = False
     except ValueError:
         refused = True
-    monkeypatch.setattr("reschrom.train.models._check_network", lambda recipe: None)
+    monkeypatch.setattr("reschrom.train.models._check_network", lambda recipe, vae: None)
     network, x_t = trained_module(build(recipe)), torch.zeros(2, 3, size, size)
     with pytest.raises((RuntimeError, ValueError)) if refused else nullcontext():
         assert network(x_t, torch.zeros(2)).shape == x_t.shape
