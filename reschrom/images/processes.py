@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from reschrom.images.sources import opened
 
 T = TypeVar("T", covariant=True)
 
 
+@runtime_checkable
 class Task(Protocol[T]):
     """What a process makes of some pictures of a source."""
 

@@ -128,7 +128,7 @@ TOGETHER = {
         {"kind": "image", "consistency": 1.0},
         r"consistency of a recipe of image must be 0\.0; got 1\.0",
     ),
-    "no autoencoder": ({"autoencoder": "nowhere"}, r"autoencoder .* folder of a trained one: nowhere has no config"),
+    "no autoencoder": ({"autoencoder": "nowhere"}, r"autoencoder .* folder of a trained autoencoder: nowhere has no"),
     "odd for its autoencoder": ({"size": 15, "kind": "autoencoder"}, r"size .* multiple of 2, because 2 blocks .* 15"),
     "odd for its averages": (
         {"size": 15, "kind": "autoencoder", "channels": (8,)},
