@@ -80,7 +80,8 @@ def autoencoder_section(folder: Path, made: Autoencoder, evaluation: dict[str, A
     recipe, losses, measured = made.recipe, made.losses, evaluation["autoencoder"]
     channels = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))["latent_channels"]
     side = recipe.size >> (len(recipe.channels) - 1)
-    finest = list(measured["lost"].items())[:3]
+    finest, told = list(measured["lost"].items())[:3], measured["recognised"]
+    hardest, share = min(((style, each["style"]) for style, each in told["per style"].items()), key=lambda of: of[1])
     return f"""
 ## Its autoencoder
 
@@ -89,9 +90,9 @@ It turns {recipe.size}x{recipe.size} pixels into latents of {side}x{side} in {ch
 {recipe.batch} pictures; `reschrom train autoencoder` with this recipe makes it again. Mean loss of the last tenth of
 the steps: {last_tenth(losses):.4f}. Held-out pictures come back with a root-mean-square error of
 {measured["root mean square error"]:.3f}, where colours run from -1 to 1. Of the energy at
-{", ".join(name for name, _ in finest)} the error is {", ".join(f"{100 * share:.1f} %" for _, share in finest)}. Of what
-comes back, the classifier names the content right for {percent(measured["recognised"]["content"])} and the style for
-{percent(measured["recognised"]["style"])}.
+{", ".join(name for name, _ in finest)} the error is {", ".join(f"{100 * part:.1f} %" for _, part in finest)}. Of what
+comes back, the classifier names the content right for {percent(told["content"])} and the style for
+{percent(told["style"])}; of "{hardest}" that is {percent(share)}.
 
 | setting | value |
 | --- | --- |
@@ -110,7 +111,7 @@ def failures(recipe: Recipe, evaluation: dict[str, Any]) -> str:
         "- Fruits are frames of turntable films on white; the model has seen little else of them.",
     ]
     if recipe.autoencoder:
-        lines.append("- What the autoencoder loses of a picture, no sample has.")
+        lines.append("- What the autoencoder loses of a picture, no sample has: fine strokes and grain.")
     if doubtful:
         names = ", ".join(f"{name} ({percent(share)})" for share, name in doubtful)
         lines.append(f"- Told by the classifier in fewer than {percent(_DOUBTFUL)} of the samples: {names}.")
