@@ -1,16 +1,9 @@
 """Pictures from a zip, a folder, a data set on the hub, or the installed packages: by content, or in batches."""
 
-import contextlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -20,6 +13,7 @@ from jaxtyping import Float, UInt8
 from reschrom._extras import naming_extra
 from reschrom.images.decoding import decoded
 from reschrom.images.photographs import image_names, photos
+from reschrom.images.processes import spread
 from reschrom.images.sources import SUFFIXES, BrokenPicture, located, of_a_mac, opened, shown, what, words
 from reschrom.theory.bands import Size, sides
 from reschrom.theory.spectrum import CHUNK
@@ -172,7 +166,7 @@ def mapped(
         tasks = [_Task(wanted[start : start + at_once], start, size, skip_broken) for start in starts]
         workers = min(workers, len(tasks))
         if workers > 1:
-            outcomes = _spread(source, each, tasks, workers)
+            outcomes = spread(source, each, tasks, workers)
         else:
             outcomes = (task.done(read, source, each) for task in tasks)
         bar = {"total": len(tasks), "desc": "pictures", "unit": "", "unit_scale": at_once, "disable": None}
@@ -215,76 +209,6 @@ class _Task(NamedTuple):
             cut.append(_cut(picture, self.size))
         made = [each(np.moveaxis(np.stack(cut), -1, 1) / 127.5 - 1, self.start)] if cut else []
         return _Outcome(made, broken, enlarged)
-
-
-def _spread(source: str, each: Callable[[Batch, int], T], tasks: list[_Task], workers: int) -> Iterator[_Outcome]:
-    """Yield what processes make of the tasks, in their order: they take turns, and are one task ahead at most.
-
-    Not an executor: its processes outlive a parent that is killed, and when it is left they do all that waits first.
-    """
-    # A process of its own from the start: a fork of one with threads may hang.
-    fresh = multiprocessing.get_context("spawn")
-    resource_tracker.ensure_running()  # its start would let Ctrl-C reach the first process
-    with contextlib.ExitStack() as stack:
-        lines = []
-        for number in range(workers):
-            here, there = fresh.Pipe(duplex=False)
-            process = fresh.Process(target=_work, args=(there, source, each, tasks[number::workers]), daemon=True)
-            with _uninterrupted():
-                process.start()
-            there.close()
-            for ending in (here.close, process.join, process.terminate):  # of which the last comes first
-                stack.callback(ending)
-            lines.append(here)
-        early: dict[Connection, Any] = {}  # taken from a process before its turn, so that it goes on meanwhile
-        for number in range(len(tasks)):
-            turn = lines[number % workers]
-            while turn not in early:
-                waiting = [line for line in lines if line not in early]
-                ready = wait(waiting)
-                early |= {line: _received(line) for line in waiting if line in ready}
-            done = early.pop(turn)
-            if isinstance(done, Exception):
-                raise done
-            yield done
-
-
-def _received(line: Connection) -> Any:
-    """Return what a process made, or the error that it met."""
-    try:
-        return line.recv()
-    except (EOFError, OSError):
-        return ChildProcessError(
-            "a process that reads pictures was ended from outside, perhaps for want of memory: fewer workers need less"
-        )
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the one that started them ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(line: Connection, source: str, each: Callable[[Batch, int], Any], tasks: Sequence[_Task]) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with opened(source) as (read, _):
-            for task in tasks:
-                line.send(task.done(read, source, each))
-    except Exception as error:  # to be raised where the pictures are asked for, if anybody still asks
-        with contextlib.suppress(BrokenPipeError):
-            line.send(error)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # a thread cannot end its process otherwise
 
 
 def _cut(picture: "PillowImage", size: Size) -> Picture:

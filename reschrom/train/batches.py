@@ -91,9 +91,9 @@ class Batches:
         count = (self.recipe.batch << halved) // self.processes
         generator = np.random.default_rng([self.recipe.seed, step, process])
         x_0, captions = batch(self.pictures, count, generator)
-        x_0 = downsample(x_0, self.recipe.level + halved)
         if self.recipe.autoencoder:
             x_0 = encoded(self.pipeline.vae, x_0, generator, device)
+        x_0 = downsample(x_0, self.recipe.level + halved)
         uncaptioned = np.flatnonzero(generator.random(count) < self.recipe.unconditional)
         noise = generator.standard_normal(x_0.shape, np.float32)
         # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.

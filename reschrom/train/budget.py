@@ -93,9 +93,12 @@ def _makers(name: str, recipes: Mapping[str, Recipe]) -> dict[str, str]:
     if start.parent == _MODELS and start.name in recipes:
         makers["start"] = start.name
     if recipe.autoencoder and Path(recipe.autoencoder).is_relative_to(_MODELS):
-        # It ships as a part of the model that draws in its latents, so its recipe is known by its pictures.
+        # It ships as a part of the model that draws in its latents, so its recipe is known by its pictures. One that
+        # another begins with is not what ships.
+        begun = {Path(each.start).name for each in recipes.values()}
         for other, made in recipes.items():
-            if made.kind == "autoencoder" and (made.contents, made.size) == (recipe.contents, recipe.size):
+            same = (made.contents, made.size) == (recipe.contents, recipe.size)
+            if made.kind == "autoencoder" and same and other not in begun:
                 makers["autoencoder"] = other
     return makers
 
@@ -122,7 +125,7 @@ def _measured(
         if "start" in makers:
             recipe = replace(recipe, start="")
         if "autoencoder" in makers:
-            build(recipes[makers["autoencoder"]]).save_pretrained(untrained)
+            build(replace(recipes[makers["autoencoder"]], start="")).save_pretrained(untrained)
             recipe = replace(recipe, autoencoder=untrained)
         precision = chosen_precision(recipe, accelerator.device, seconds)
         return precision, recipe.steps * seconds(replace(recipe, precision=precision), accelerator.device)

@@ -20,9 +20,17 @@ _DIVERGENCE = 5e-4
 
 
 def autoencoder(recipe: Recipe) -> Any:
-    """Return a new `AutoencoderKL`; each of its blocks but the last halves the sides."""
+    """Return a new `AutoencoderKL`; each of its blocks but the last halves the sides.
+
+    With a start it is that one, and only its decoder is to be trained: the latents of pictures stay what they are.
+    """
     from diffusers import AutoencoderKL
 
+    if recipe.start:
+        started = read_autoencoder(recipe, "start")
+        started.decoder.requires_grad_(True)
+        started.post_quant_conv.requires_grad_(True)
+        return started
     blocks = len(recipe.channels)
     return AutoencoderKL(
         sample_size=recipe.size,
@@ -36,25 +44,26 @@ def autoencoder(recipe: Recipe) -> Any:
     )
 
 
-def read_autoencoder(recipe: Recipe) -> Any:
-    """Return the trained autoencoder that a recipe names.
+def read_autoencoder(recipe: Recipe, setting: str = "autoencoder") -> Any:
+    """Return the trained autoencoder that a setting of a recipe names.
 
     Raises ValueError where there is none, or its pictures are of another size.
     """
     from diffusers import AutoencoderKL
     from safetensors import SafetensorError
 
-    folder = shipped(recipe.autoencoder)
+    named = getattr(recipe, setting)
+    folder = shipped(named)
     try:
         if not (folder / "config.json").is_file():  # or else diffusers looks for it on the hub
-            raise ValueError(f"{recipe.autoencoder} has no config.json")
+            raise ValueError(f"{named} has no config.json")
         trained = AutoencoderKL.from_pretrained(folder, local_files_only=True)
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())
-        raise ValueError(f"autoencoder of a recipe must be the folder of a trained one: {said}") from error
+        raise ValueError(f"{setting} of a recipe must be the folder of a trained autoencoder: {said}") from error
     if trained.config.sample_size != recipe.size:
         raise ValueError(
-            f"autoencoder of a recipe must be of pictures of {recipe.size} pixels; got {trained.config.sample_size}"
+            f"{setting} of a recipe must be of pictures of {recipe.size} pixels; got {trained.config.sample_size}"
         )
     return trained.requires_grad_(False)
 
@@ -162,18 +171,24 @@ def _encode(vae: Any, seen: Seen) -> "torch.Tensor":
 
 
 def autoencoding(vae: Any) -> "torch.nn.Module":
-    """Return a module that maps pictures and noise to the pictures that come back and the divergence of the latents."""
+    """Return a module that maps pictures and noise to the pictures that come back and the divergence of the latents.
+
+    Its parameters are those of the decoder alone where the encoder is not trained.
+    """
     import torch
+
+    whole = vae.encoder.conv_in.weight.requires_grad
+    trained = vae if whole else torch.nn.ModuleList([vae.decoder, vae.post_quant_conv])
 
     class Autoencoding(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.vae = vae
+            self.trained = trained
 
         def forward(self, pictures: Any, noise: Any) -> tuple[Any, Any]:
-            said = self.vae.encode(pictures).latent_dist
+            said = vae.encode(pictures).latent_dist
             divergence = (said.mean.square() + said.var - 1 - said.logvar) / 2
-            return self.vae.decode(said.mean + said.std * noise).sample, divergence
+            return vae.decode(said.mean + said.std * noise).sample, divergence
 
     return Autoencoding()
 

@@ -153,7 +153,7 @@ def _train(
     ema.copy_to(network.parameters())
     if accelerator.is_main_process:
         network.to("cpu")
-        if isinstance(batches, PictureBatches):
+        if isinstance(batches, PictureBatches) and not recipe.start:
             set_scale(pipeline, batches.draw(recipe.steps, accelerator.process_index, torch.device("cpu")))
         _halve(pipeline, recipe)
         _write(pipeline, out)

@@ -37,11 +37,13 @@ def build(recipe: Recipe) -> Any:
         torch.manual_seed(recipe.seed)
         if recipe.kind == "autoencoder":
             return autoencoder(recipe)
-        if vae is not None:
-            return latent_pipeline(recipe, vae, _blocks(recipe, "CrossAttn"))
         if recipe.kind == "t2i":
             # Fresh noise at every step mends what the network got wrong in pure noise; DDIM keeps it, as wrong colours.
-            captioned = _captioned(recipe, ancestral)
+            captioned = (
+                _captioned(recipe, ancestral)
+                if vae is None
+                else latent_pipeline(recipe, vae, _blocks(recipe, "CrossAttn"))
+            )
             if recipe.start:
                 _begin_with(captioned.unet, recipe.start)
                 _read_as(captioned, recipe.start)
@@ -106,21 +108,17 @@ def _begin_with(unet: Any, start: str) -> None:
 
 def _read_as(pipeline: Any, start: str) -> None:
     """Give the text encoder the weights of a trained one, and each word that both know its embedding."""
-    from safetensors.torch import load_file
-    from transformers import T5Tokenizer
-
-    encoder, folder = pipeline.text_encoder, shipped(start)
+    tokenizer, encoder, folder = pipeline.tokenizer, pipeline.text_encoder, shipped(start)
     with _of_the_same_network():
-        weights = load_file(folder / "text_encoder" / "model.safetensors")
-        known = T5Tokenizer.from_pretrained(folder / "tokenizer", local_files_only=True).get_vocab()
-        learned, embeddings = weights.pop("shared.weight"), encoder.shared.weight.detach().clone()
-        for word, index in pipeline.tokenizer.get_vocab().items():
+        known = type(tokenizer).from_pretrained(folder / "tokenizer", local_files_only=True).get_vocab()
+        trained = type(encoder).from_pretrained(folder / "text_encoder", local_files_only=True)
+        learned = trained.get_input_embeddings().weight
+        embeddings = encoder.get_input_embeddings().weight.detach().clone()
+        for word, index in tokenizer.get_vocab().items():
             if word in known:
                 embeddings[index] = learned[known[word]]
-        tied = {name: embeddings for name in encoder.state_dict() if name not in weights}
-        if not tied.keys() <= {"shared.weight", "encoder.embed_tokens.weight"}:
-            raise ValueError(f"its text encoder has no {', '.join(sorted(tied))}")
-        encoder.load_state_dict(weights | tied)
+        trained.get_input_embeddings().weight.data = embeddings
+        encoder.load_state_dict(trained.state_dict())
 
 
 def _designed(recipe: Recipe) -> Schedule:

@@ -72,7 +72,8 @@ class Recipe:
         match those of the full size (Eq. 16). The batch is that of full size and doubles with every halving. Not of
         residual or dvdp.
     start: the folder of a trained model of the same network, whose weights training begins with; "" for random ones.
-        Of t2i and image; the embeddings of words that both know are taken over, too.
+        Of t2i, where the embeddings of words that both know are taken over, too, of image, and of autoencoder, whose
+        encoder then stays as it is, so that models of its latents keep their meaning.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
         without one at the whole picture.
     text_width, text_layers: of the text encoder of t2i, which is trained together with the denoiser.
@@ -149,8 +150,8 @@ class Recipe:
         usual = {field.name: field.default for field in fields(type(self))}
         for name, means_something in (
             ("level", pixels),
-            ("halvings", pixels and self.kind in ("t2i", "image")),
-            ("start", pixels and self.kind in ("t2i", "image")),
+            ("halvings", self.kind in ("t2i", "image")),
+            ("start", self.kind in ("t2i", "image", "autoencoder")),
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

@@ -128,7 +128,7 @@ TOGETHER = {
         {"kind": "image", "consistency": 1.0},
         r"consistency of a recipe of image must be 0\.0; got 1\.0",
     ),
-    "no autoencoder": ({"autoencoder": "nowhere"}, r"autoencoder .* folder of a trained one: nowhere has no config"),
+    "no autoencoder": ({"autoencoder": "nowhere"}, r"autoencoder .* folder of a trained autoencoder: nowhere has no"),
     "odd for its autoencoder": ({"size": 15, "kind": "autoencoder"}, r"size .* multiple of 2, because 2 blocks .* 15"),
     "odd for its averages": (
         {"size": 15, "kind": "autoencoder", "channels": (8,)},
@@ -156,7 +156,7 @@ def test_a_size_is_refused_where_the_network_refuses_it(size, blocks, monkeypatc
         refused = False
     except ValueError:
         refused = True
-    monkeypatch.setattr("reschrom.train.models._check_network", lambda recipe: None)
+    monkeypatch.setattr("reschrom.train.models._check_network", lambda recipe, vae: None)
     network, x_t = trained_module(build(recipe)), torch.zeros(2, 3, size, size)
     with pytest.raises((RuntimeError, ValueError)) if refused else nullcontext():
         assert network(x_t, torch.zeros(2)).shape == x_t.shape

@@ -145,6 +145,26 @@ def test_an_autoencoder_learns_to_bring_pictures_back():
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_a_decoder_learns_on_while_its_latents_stay_what_they_are(tmp_path, autoencoder):
+    recipe = replace(SMALL, kind="autoencoder", start=str(autoencoder), learning_rate=1e-2)
+    train(recipe, "photos", tmp_path, save_every=3)
+    before, after = (read_autoencoder(replace(SMALL, autoencoder=str(folder))) for folder in (autoencoder, tmp_path))
+    assert after.config.scaling_factor == before.config.scaling_factor
+    same = {name: torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items()}
+    assert {name.split(".")[0] for name, equal in same.items() if not equal} == {"decoder", "post_quant_conv"}
+
+
+def test_a_model_in_latents_sees_them_at_half_the_side_too(latent):
+    recipe, out = latent
+    again = replace(recipe, halvings=1, start=str(out), channels=recipe.channels)
+    pipeline = build(again)
+    learned, begun = load_pipeline(out).text_encoder.state_dict(), pipeline.text_encoder.state_dict()
+    assert all(torch.equal(value, begun[name]) for name, value in learned.items())
+    batches = Batches(pipeline, NOISE, again, 1)
+    shapes = {tuple(batches.draw(step, 0, CPU).x_t.shape) for step in range(12)}
+    assert shapes == {(4, 4, 8, 8), (8, 4, 4, 4)}
+
+
 def test_a_model_in_latents_is_a_stable_diffusion_pipeline_that_draws(latent):
     recipe, out = latent
     pipeline = load_pipeline(out)

@@ -1,0 +1,118 @@
+"""How much faster a text-to-image model draws with fewer pixels and less guidance, and what that costs.
+
+`python benchmarks/faster_prompts.py --data ZIP --classifier FILE --out JSON` draws samples of every caption plainly,
+with `CoarseFirst`, with `GuidanceSchedule` and with both, from the same noise, in turn. Multiply-adds leave
+the autoencoder out; seconds are those of the whole pipeline. Pictures are judged as in `guidance.py`.
+"""
+
+import argparse
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.utils import logging
+from guidance import PLAIN, SCALE, judged
+from torch.utils.flop_counter import FlopCounterMode
+
+from reschrom import CoarseFirst, GuidanceSchedule, load_pipeline
+from reschrom._files import file_hashes, write_json
+from reschrom.companion.judging.classifier import Classifier
+from reschrom.companion.reference import real_images, statistics
+from reschrom.train.recipe import Recipe
+
+STEPS, AT_ONCE = 25, 36
+
+
+def draw(
+    pipeline: Any, prompts: list[str], first: int, blocks: list[Any], output: str = "np"
+) -> tuple[np.ndarray, float]:
+    """Return what the pipeline puts out, and the seconds of this process."""
+    noise, start = [torch.Generator().manual_seed(first + k) for k in range(len(prompts))], time.process_time()
+    with contextlib.ExitStack() as stack, torch.inference_mode():
+        for block in blocks:
+            stack.enter_context(block)
+        images = pipeline(
+            prompts, guidance_scale=SCALE, num_inference_steps=STEPS, generator=noise, output_type=output
+        ).images
+    return np.asarray(images), time.process_time() - start
+
+
+def multiply_adds(pipeline: Any, prompt: str, blocks: list[Any]) -> float:
+    """Return those of one picture, without the autoencoder."""
+    with FlopCounterMode(display=False) as counter:
+        draw(pipeline, [prompt], 0, blocks, "latent")
+    return counter.get_total_flops() / 2
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default="data/models/pocket-sd-64", help="folder of the model")
+    parser.add_argument("--config", default="data/pocket-sd-64.yaml", help="recipe of the model")
+    parser.add_argument("--statistics", default="data/reference/pocket-sd-64-statistics.safetensors")
+    parser.add_argument("--real", default="data/reference/pocket-sd-64-bands.safetensors", help="of real photographs")
+    parser.add_argument("--classifier", type=Path, required=True, help="its weights")
+    parser.add_argument("--tolerance", type=float, nargs="+", default=[0.02, 0.03], help="of CoarseFirst")
+    parser.add_argument("--until", type=float, default=0.45, help="time, as part of all, at which guidance ends")
+    parser.add_argument("--each", type=int, default=4, help="samples of each caption")
+    parser.add_argument("--out", default="", help="JSON file for what is measured")
+    given = parser.parse_args()
+    logging.set_verbosity_error()
+    recipe, pipeline = Recipe.load(given.config), load_pipeline(given.model)
+    pipeline.set_progress_bar_config(disable=True)
+    classifier = Classifier.load(given.classifier, len(recipe.contents))
+    spectrum = statistics.load(given.statistics).pooled().spectrum
+
+    early = GuidanceSchedule(pipeline, lambda t: float(t > given.until))
+    coarse = {
+        f"coarse first, {tolerance:g}": CoarseFirst(pipeline, spectrum, tolerance=tolerance, levels=1, steps=STEPS)
+        for tolerance in given.tolerance
+    }
+    compared: dict[str, list[Any]] = {PLAIN: [], f"guidance until {given.until:g} T": [early]}
+    for name, block in coarse.items():
+        compared |= {name: [block], f"{name}, and guidance": [early, block]}
+    captions = np.tile(np.arange(len(recipe.captions)), given.each)
+    pictures: dict[str, list[np.ndarray]] = {name: [] for name in compared}
+    seconds: dict[str, list[float]] = {name: [] for name in compared}
+    for start in range(0, len(captions), AT_ONCE):
+        prompts = [recipe.captions[k] for k in captions[start : start + AT_ONCE]]
+        for name, blocks in compared.items():
+            made, took = draw(pipeline, prompts, start, blocks)
+            pictures[name].append(np.round(255 * made).astype(np.uint8))
+            seconds[name].append(took)
+    drawn = {name: np.concatenate(each) for name, each in pictures.items()}
+    found = judged(drawn, captions, classifier, real_images.load(given.real)["held out"])
+    costs = {name: multiply_adds(pipeline, recipe.captions[0], blocks) for name, blocks in compared.items()}
+    print(f"{'':32}{'fewer':>7}{'faster':>8}{'content':>9}{'style':>7}{'pairs':>8}{'distance':>10}")
+    for name, each in found.items():
+        faster = np.array(seconds[PLAIN]) / np.array(seconds[name])
+        each["multiply-adds"] = costs[name]
+        each["plain multiply-adds over these"] = costs[PLAIN] / costs[name]
+        each["plain seconds over these"] = [float(np.median(faster)), float(faster.min()), float(faster.max())]
+        print(
+            f"{name:32}{costs[PLAIN] / costs[name]:7.2f}{np.median(faster):8.2f}{each['content, style'][0]:9.3f}"
+            f"{each['content, style'][1]:7.3f}{each['pair distance']:8.3f}{np.mean(each['distance']):10.4f}"
+        )
+    for name, block in coarse.items():
+        found[name]["turning points"] = list(block.turning_points)
+        found[name]["expected"] = block.expected._asdict()
+    if given.out:
+        about = {
+            "made by": "python benchmarks/faster_prompts.py",
+            "model": given.model.name,
+            "weights": file_hashes(given.model),
+            "sampler": {
+                "scheduler": type(pipeline.scheduler).__name__,
+                "steps": STEPS,
+                "guidance scale": SCALE,
+                "samples per caption": given.each,
+            },
+        }
+        write_json(given.out, {**about, "ways": found})
+
+
+if __name__ == "__main__":
+    main()
