@@ -88,8 +88,8 @@ def autoencoder_section(folder: Path, made: Autoencoder, evaluation: dict[str, A
 
 It turns {recipe.size}x{recipe.size} pixels into latents of {side}x{side} in {channels} channels,
 {3 * recipe.size**2 / (channels * side**2):g} times fewer numbers. It was trained first, in {len(losses):,} steps of
-{recipe.batch} pictures{begun}; `reschrom train autoencoder` with this recipe makes it again. Mean loss of the last tenth of
-the steps: {last_tenth(losses):.4f}. Held-out pictures come back with a root-mean-square error of
+{recipe.batch} pictures{begun}; `reschrom train autoencoder` with this recipe makes it again. Mean loss of the last
+tenth of the steps: {last_tenth(losses):.4f}. Held-out pictures come back with a root-mean-square error of
 {measured["root mean square error"]:.3f}, where colours run from -1 to 1. Of the energy at
 {", ".join(name for name, _ in finest)} the error is {", ".join(f"{100 * part:.1f} %" for _, part in finest)}. Of what
 comes back, the classifier names the content right for {percent(told["content"])} and the style for
