@@ -2,7 +2,7 @@
 
 `python -m reschrom.companion.card FOLDER --evaluation JSON --log CSV --hardware "2 CPU cores" --hours 1.7` writes
 `README.md` and `weights.json` into the folder of the model. A model without captions is not evaluated here, so it needs
-no `--evaluation`.
+no `--evaluation`. A model in latents also says how its autoencoder was trained: `--autoencoder RECIPE LOG`.
 
 A card is mostly numbers and sentences that depend on them. The template of huggingface_hub's ModelCard has neither, so
 only its text would be left to write, and the weights of a card are checked against the evaluation here.
@@ -13,12 +13,19 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from reschrom._files import file_hashes, replacing, write_json
-from reschrom.companion.reference import information
+from reschrom.companion.card_sections import (
+    Autoencoder,
+    Nats,
+    autoencoder_section,
+    failures,
+    information_section,
+    last_tenth,
+    percent,
+    settings,
+)
 from reschrom.train.checkpoints import newest
 from reschrom.train.recipe import Recipe
 
@@ -31,32 +38,6 @@ _SOURCES = f"""\
 {_FRUITS}"""
 
 
-class Nats(NamedTuple):
-    """What guidance adds up to on held-out pictures, and between which ends of log SNR: the mean over pictures."""
-
-    by_guidance: float
-    by_loss: float
-    pictures: int
-    ends: tuple[float, float]
-
-    @classmethod
-    def read(cls, path: Path) -> "Nats":
-        """Read what `reschrom.companion.reference.information` measured."""
-        edges, told = information.load(path)
-        widths = np.diff(edges)
-        by_guidance, by_loss = (float((each.sum(axis=1) * widths).sum(axis=1).mean()) for each in told[1:3])
-        return cls(by_guidance, by_loss, len(told.labels), (float(edges[0]), float(edges[-1])))
-
-
-# Settings that mean nothing to other kinds of models.
-_OF_KIND = {
-    "t2i": ("text_width", "text_layers", "unconditional", "consistency", "autoencoder"),
-    "dvdp": ("turning_points", "attenuation", "treatment"),
-}
-# Contents that are told less often than this are named among the failures.
-_DOUBTFUL = 0.8
-
-
 def write_card(
     folder: Path,
     recipe: Recipe,
@@ -65,37 +46,36 @@ def write_card(
     hardware: str,
     hours: float,
     nats: Nats | None = None,
+    autoencoder: Autoencoder | None = None,
 ) -> None:
     """Write `README.md` and `weights.json` of a model.
 
     evaluation: what `reschrom.companion.judging.evaluation` measured of these very weights;
         None for a model without captions.
     losses: of every training step.
+    hours: of training, that of its autoencoder included.
     nats: what its guidance adds up to, where that was measured.
-    Raises ValueError when the evaluation is of other weights, or is missing.
+    autoencoder: how that of a model in latents was trained; None for all other models.
+    Raises ValueError when the evaluation is of other weights, or is missing, or the training of the autoencoder is.
     """
     hashes = file_hashes(folder)
+    if recipe.autoencoder and autoencoder is None:
+        raise ValueError(f"{folder} draws in latents: the recipe and the log of its autoencoder are needed; got none")
+    if autoencoder is not None and not recipe.autoencoder:
+        raise ValueError(f"{folder} draws in pixels: no autoencoder belongs in its card; got one")
     if recipe.kind != "t2i":
         text = _card_of_level(folder, recipe, losses, hardware, hours)
     elif evaluation is None or evaluation["weights"] != hashes:
         raise ValueError(f"an evaluation of the weights in {folder} is needed; got none, or one of other weights")
     else:
-        text = _card(folder, recipe, evaluation, losses, hardware, hours, nats)
+        text = _card(folder, recipe, evaluation, losses, hardware, hours, nats, autoencoder)
     write_json(folder / "weights.json", hashes)
     with replacing(folder / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _settings(recipe: Recipe) -> str:
-    foreign = {name for kind, names in _OF_KIND.items() if kind != recipe.kind for name in names}
-    foreign |= {"every_style"} if recipe.kind == "t2i" else set()  # which always shows them all
-    foreign |= {name for name in ("halvings", "start", "consistency", "autoencoder") if not getattr(recipe, name)}
-    rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
-    return "\n".join(rows)
-
-
 def _card_of_level(folder: Path, recipe: Recipe, losses: Sequence[float], hardware: str, hours: float) -> str:
-    size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
+    size = recipe.size
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
     halved = f", averaged over {2**recipe.level}x{2**recipe.level} pixels" if recipe.level else ""
     pipeline, sampler, counted = "DDIMPipeline", "DDIM, 20 steps", f"{len(losses) * recipe.batch:,} pictures seen"
@@ -149,11 +129,11 @@ this source.
 
 {len(losses):,} steps of {recipe.batch} pictures, {counted}, in {60 * hours:.0f}
 minutes on {hardware}. `reschrom train {recipe.kind}` with this recipe makes it again; {needed}.
-The kept weights are a running average. Mean loss of the last tenth of the steps: {sum(tail) / len(tail):.4f}.
+The kept weights are a running average. Mean loss of the last tenth of the steps: {last_tenth(losses):.4f}.
 
 | setting | value |
 | --- | --- |
-{_settings(recipe)}
+{settings(recipe)}
 
 ## Known failures
 
@@ -170,10 +150,11 @@ def _card(
     hardware: str,
     hours: float,
     nats: Nats | None,
+    autoencoder: Autoencoder | None,
 ) -> str:
     sampler, drawn, real = evaluation["sampler"], evaluation["recognised"], evaluation["classifier"]
     pixels, features = (evaluation["memorisation"][space] for space in ("pixels", "features"))
-    size, tail = recipe.size, losses[-max(1, len(losses) // 10) :]
+    size = recipe.size
     amount = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
     sizes = f"{size}x{size} pixels"
     if recipe.halvings:
@@ -184,14 +165,14 @@ def _card(
     kind = "an `IFPipeline` whose network predicts noise, with\nthe T5 encoder that was trained with it"
     if recipe.autoencoder:
         kind = (
-            "a `StableDiffusionPipeline` with an autoencoder, a CLIP text\n"
-            "encoder and a network that predicts the noise of latents, all trained here"
+            "a `StableDiffusionPipeline` with an autoencoder,\n"
+            "a CLIP text encoder and a network that predicts the noise of latents, all trained here"
         )
     first, last = recipe.contents[0], recipe.contents[-1]
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
     contents = "\n".join(
-        f"| {name} | {_percent(share['content'])} | {_percent(share['style'])} | "
-        f"{_percent(real['per content'][name]['content'])} |"
+        f"| {name} | {percent(share['content'])} | {percent(share['style'])} | "
+        f"{percent(real['per content'][name]['content'])} |"
         for name, share in drawn["per content"].items()
     )
     return f"""# {folder.name}
@@ -231,20 +212,20 @@ these sources.
 ## Training
 
 {amount}, in {hours:.1f} hours on {hardware}. `reschrom train t2i` with this recipe makes it again. Captions were left
-out of {_percent(recipe.unconditional)} of the pictures. The kept weights are a running average. Mean loss of the last
-tenth of the steps: {sum(tail) / len(tail):.4f}.
+out of {percent(recipe.unconditional)} of the pictures. The kept weights are a running average. Mean loss of the last
+tenth of the steps: {last_tenth(losses):.4f}.
 
 | setting | value |
 | --- | --- |
-{_settings(recipe)}
-
+{settings(recipe)}
+{"" if autoencoder is None else autoencoder_section(folder, autoencoder, evaluation)}
 ## What it draws
 
-A classifier learned the same training pictures. It names the content of {_percent(real["content"])} and the style of
-{_percent(real["style"])} of held-out pictures (content, photographs only:
-{_percent(real["photographs"]["content, captions alike"])}; all captions count alike). Of
-{sampler["samples per caption"]} samples of each caption it names the content right for **{_percent(drawn["content"])}**
-and the style for **{_percent(drawn["style"])}**.
+A classifier learned the same training pictures. It names the content of {percent(real["content"])} and the style of
+{percent(real["style"])} of held-out pictures (content, photographs only:
+{percent(real["photographs"]["content, captions alike"])}; all captions count alike). Of
+{sampler["samples per caption"]} samples of each caption it names the content right for **{percent(drawn["content"])}**
+and the style for **{percent(drawn["style"])}**.
 
 | content | samples: content | samples: style | held-out pictures: content |
 | --- | --- | --- | --- |
@@ -254,44 +235,11 @@ Distance to the nearest training picture of the same style (mirrored and moved c
 over samples divided by the median over held-out pictures: **{pixels["ratio of medians"]:.2f}** in pixels
 ({pixels["samples"]["median"]:.3f} to {pixels["held out"]["median"]:.3f}), **{features["ratio of medians"]:.2f}** in
 the features of the classifier. A model that copies its training set has a ratio near 0.
-{"" if nats is None else _information(recipe, nats)}
+{"" if nats is None else information_section(recipe, nats)}
 ## Known failures
 
-{_failures(evaluation)}
+{failures(recipe, evaluation)}
 """
-
-
-def _information(recipe: Recipe, nats: Nats) -> str:
-    return f"""
-## What its captions say
-
-All captions are alike in number, so a picture can learn ln {len(recipe.captions)} = {np.log(len(recipe.captions)):.2f}
-nats of its own. On {nats.pictures} held-out pictures, from log SNR {nats.ends[0]:g} to {nats.ends[1]:g}, guidance adds
-up to **{nats.by_guidance:.1f}** (half the energy of the difference of the two predictions), and what the caption takes
-away from the loss to **{nats.by_loss:.1f}** (half of it). Of exact predictions both are equal, and at most the first.
-"""
-
-
-def _failures(evaluation: dict[str, Any]) -> str:
-    per_content = evaluation["recognised"]["per content"]
-    doubtful = sorted((share["content"], name) for name, share in per_content.items() if share["content"] < _DOUBTFUL)
-    lines = [
-        "- Words outside the captions are spelled letter by letter and mean nothing to it.",
-        "- Fine structure is often wrong: petals, rigging, seams.",
-        "- Fruits are frames of turntable films on white; the model has seen little else of them.",
-    ]
-    if doubtful:
-        names = ", ".join(f"{name} ({_percent(share)})" for share, name in doubtful)
-        lines.append(f"- Told by the classifier in fewer than {_percent(_DOUBTFUL)} of the samples: {names}.")
-    return "\n".join(lines)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -302,20 +250,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--evaluation", type=Path, help="JSON file of reschrom.companion.judging.evaluation")
     parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run, beside its checkpoints")
     parser.add_argument("--hardware", required=True, help="what the model was trained on")
-    parser.add_argument("--hours", required=True, type=float, help="wall time of training")
+    parser.add_argument("--hours", required=True, type=float, help="wall time of training, of an autoencoder too")
     parser.add_argument("--information", type=Path, help="file of reschrom.companion.reference.information")
+    parser.add_argument(
+        "--autoencoder", nargs=2, metavar=("RECIPE", "LOG"), help="recipe and log.csv of the autoencoder of latents"
+    )
     given = parser.parse_args(arguments)
-    with given.log.open(newline="", encoding="utf-8") as stream:
-        losses = [float(row["loss"]) for row in csv.DictReader(stream)]
+    recipe, losses = _trained(given.config, given.log)
     evaluation = json.loads(given.evaluation.read_text(encoding="utf-8")) if given.evaluation else None
-    recipe = Recipe.load(given.config)
-    if recipe.precision == "auto":
-        saved = newest(given.log.parent / "checkpoints", recipe)
-        if saved is None:
-            raise ValueError(f"a card says in which precision a model was trained: no checkpoint is beside {given.log}")
-        recipe = Recipe.from_dict({**recipe.as_dict(), "precision": saved.precision})
     nats = Nats.read(given.information) if given.information else None
-    write_card(given.folder, recipe, evaluation, losses, given.hardware, given.hours, nats)
+    made = Autoencoder(*_trained(given.autoencoder[0], Path(given.autoencoder[1]))) if given.autoencoder else None
+    write_card(given.folder, recipe, evaluation, losses, given.hardware, given.hours, nats, made)
+
+
+def _trained(config: str, log: Path) -> tuple[Recipe, list[float]]:
+    """Read the recipe of a training, with the precision that was chosen for it, and the loss of every step."""
+    with log.open(newline="", encoding="utf-8") as stream:
+        losses = [float(row["loss"]) for row in csv.DictReader(stream)]
+    recipe = Recipe.load(config)
+    if recipe.precision == "auto":
+        saved = newest(log.parent / "checkpoints", recipe)
+        if saved is None:
+            raise ValueError(f"a card says in which precision a model was trained: no checkpoint is beside {log}")
+        recipe = Recipe.from_dict({**recipe.as_dict(), "precision": saved.precision})
+    return recipe, losses
 
 
 if __name__ == "__main__":

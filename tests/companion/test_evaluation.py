@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from reschrom import GaussianField, band_spectrum, bands
 from reschrom.companion import card
-from reschrom.companion.judging import classifier, evaluation
+from reschrom.companion.judging import classifier, evaluation, roundtrip
 from reschrom.companion.reference import losses, networks, statistics
 from reschrom.train import checkpoints, pictures
 from reschrom.train.recipe import Recipe
@@ -236,6 +237,76 @@ def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learne
     (tmp_path / "out.json").write_text(json.dumps(result))
     with pytest.raises(ValueError, match="of other weights"):
         card.main([str(model), *given, "--hardware", "one abacus", "--hours", "0.5"])
+
+
+class Averaging:
+    """An autoencoder whose latents are the averages of 2x2 pixels: it loses the finest band, and nothing else."""
+
+    def encode(self, x):
+        return SimpleNamespace(latent_dist=SimpleNamespace(mean=torch.nn.functional.avg_pool2d(x, 2)))
+
+    def decode(self, latents):
+        return SimpleNamespace(sample=torch.nn.functional.interpolate(latents, scale_factor=2.0))
+
+
+def test_an_autoencoder_that_averages_loses_the_finest_band(learned, held_out):
+    real, captions = held_out[0][::7], held_out[1][::7]
+    found = roundtrip.lost(Averaging(), real, captions, learned, RECIPE)
+    assert list(found["lost"]) == ["16x16", "8x8", "4x4", "2x2", "1x1"]
+    finest, *others = found["lost"].values()
+    assert finest == pytest.approx(1, abs=0.02)
+    assert max(others) < 0.01, "of rounding to 8 bits"
+    colours = np.moveaxis(real / 127.5 - 1, -1, 1)
+    weights = (1 / np.bincount(captions))[captions]
+    expected = np.average(np.mean(bands(colours)[0] ** 2, axis=(1, 2, 3)), weights=weights)
+    assert found["root mean square error"] == pytest.approx(np.sqrt(expected), rel=0.02)
+    returned = classifier.shares(learned.name(roundtrip.returned(Averaging(), real)), captions, RECIPE)
+    assert found["recognised"] == returned
+
+
+def test_a_model_in_latents_gets_a_card_that_says_what_its_autoencoder_loses(tmp_path, gallery, learned):
+    from reschrom.train.models import build
+
+    encoder = replace(RECIPE, kind="autoencoder", channels=(8, 16))
+    build(encoder).save_pretrained(tmp_path / "encoder")
+    recipe, folder = replace(RECIPE, autoencoder=str(tmp_path / "encoder")), tmp_path / "tiny"
+    build(recipe).save_pretrained(folder)
+    for name, each in {"recipe": recipe, "encoder": encoder}.items():
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(each.as_dict()))
+    np.save(tmp_path / "pictures.npy", gallery)
+    learned.save(tmp_path / "classifier.safetensors")
+    common = [str(folder), "--config", str(tmp_path / "recipe.yaml")]
+    given = {"data": "photos", "pictures": tmp_path / "pictures.npy", "classifier": tmp_path / "classifier.safetensors"}
+    given |= {"steps": 2, "count": 1, "out": tmp_path / "out.json"}
+    evaluation.main([*common, *(str(word) for name, value in given.items() for word in (f"--{name}", value))])
+    measured = json.loads((tmp_path / "out.json").read_text())
+    assert any(name.startswith("vae/") for name in measured["weights"])
+    lost = measured["autoencoder"]["lost"]
+
+    for name, loss in {"log": 0.7, "encoder": 0.25}.items():
+        (tmp_path / f"{name}.csv").write_text(f"step,loss\n1,{loss}\n")
+    common += ["--evaluation", str(tmp_path / "out.json"), "--hardware", "one abacus", "--hours", "0.5"]
+    own = [*common, "--log", str(tmp_path / "log.csv")]
+    with pytest.raises(ValueError, match="draws in latents: the recipe and the log of its autoencoder are needed"):
+        card.main(own)
+    card.main([*own, "--autoencoder", str(tmp_path / "encoder.yaml"), str(tmp_path / "encoder.csv")])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "`StableDiffusionPipeline`",
+        "16x16 pixels into latents of 8x8 in 4 channels,\n3 times fewer numbers",
+        "steps: 0.7000",
+        "steps: 0.2500",
+        f"the error is {100 * lost['16x16']:.1f} %",
+        "in letters and in pieces of its own words,",
+        "| kind | autoencoder |",
+    ):
+        assert part in text
+    assert text.count("snr_limit") == 1, "an autoencoder has no such weights"
+    assert "| schedule |" not in text, "it is that of Stable Diffusion"
+    assert "T5" not in text
+    pixels = replace(RECIPE, kind="image")
+    with pytest.raises(ValueError, match="draws in pixels: no autoencoder belongs in its card"):
+        card.write_card(folder, pixels, None, [0.9], "one abacus", 0.5, autoencoder=card.Autoencoder(encoder, [0.9]))
 
 
 def test_a_card_tells_what_training_began_with_and_the_sizes_seen(tmp_path):

@@ -32,6 +32,7 @@ from reschrom import (
     rates_from_losses,
     rates_from_sampling,
 )
+from reschrom.pipelines.latents import encoded
 
 FREE = (-math.inf, math.inf)
 COSINE, FLOW, EDM = Schedule.cosine(), Schedule.flow_matching(), Schedule.edm()
@@ -410,7 +411,12 @@ def by_hand(pipeline: Any) -> Denoiser:
     def fn(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return unet(x, t, *(text.expand(len(x), -1, -1) for text in told)).sample
 
-    return Denoiser(fn, "epsilon", Schedule.from_diffusers(pipeline.scheduler), value_range=(-1, 1))
+    return Denoiser(
+        fn,
+        "epsilon",
+        Schedule.from_diffusers(pipeline.scheduler),
+        value_range=FREE if hasattr(pipeline, "vae") else (-1, 1),
+    )
 
 
 SHIPPED = {
@@ -423,6 +429,7 @@ SHIPPED = {
     "pocket-dvdp-64": 64,
     "pocket-residual-64": 64,
     "pocket-t2i-64": 64,
+    "pocket-sd-64": 64,
 }
 
 
@@ -434,6 +441,8 @@ def test_a_shipped_network_by_hand_has_the_centroids_of_its_pipeline(name, size)
     pipeline = load_pipeline(f"data/models/{name}")
     schedule, edges = Schedule.from_diffusers(pipeline.scheduler), np.linspace(0, 999, 6)
     images = photos("photographs", 2, size=size, generator=np.random.default_rng(0))
+    if hasattr(pipeline, "vae"):
+        images = next(encoded(pipeline, [images]))
     start = np.random.default_rng(1).standard_normal(images.shape)
     found = []
     for model in (by_hand(pipeline), pipeline):

@@ -1,5 +1,6 @@
 """Figures of samples on their way: estimates, the spectra of their changes, and when each frequency comes."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -52,11 +53,13 @@ def denoising_strip(rows: Mapping[str, Images], timesteps: Float[np.ndarray, " c
 
 @styled
 def sample_grid(rows: Mapping[str, Images], columns: Sequence[str], title: str) -> Figure:
-    """Draw samples in rows of eight, each column headed by its name; longer rows go on in another block below.
+    """Draw samples in rows of up to eight, each column headed by its name; longer rows go on in equal blocks below.
 
     rows: label -> one image for each column, with values in [-1, 1].
     """
     width, label = 8, 0.85
+    if len(columns) > width:
+        width = math.ceil(len(columns) / math.ceil(len(columns) / width))
     blocks = [columns[first : first + width] for first in range(0, len(columns), width)]
     size = (WIDTH - label) / width
     block = size * len(rows) + 0.3

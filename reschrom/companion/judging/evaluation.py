@@ -7,6 +7,8 @@ recipe and measures:
   pictures; its own accuracy on held-out pictures stands beside the result.
 - how far a sample is from its nearest training picture, in pixels and in what the classifier sees, as a ratio to the
   same distance of held-out pictures. A model that copies its training set has a ratio near 0.
+- of a model in latents, what held-out pictures lose on their way through its autoencoder, which none of its samples can
+  have.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from jaxtyping import Float, Int, UInt8
 
 from reschrom._files import file_hashes, replacing, sha256, write_json
 from reschrom.companion.judging.classifier import Classifier, Pictures, shares
+from reschrom.companion.judging.roundtrip import lost
 from reschrom.images.pictures import photographs
 from reschrom.pipelines.load import load_pipeline
 from reschrom.train.pictures import gallery
@@ -275,6 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     pairs, story = judge.closest_pairs(samples, captions)
     result["memorisation"]["closest"] = story
+    if hasattr(pipeline, "vae"):
+        result["autoencoder"] = lost(pipeline.vae, judge.real, judge.captions, classifier, recipe)
     if given.grid:
         with replacing(given.grid) as temporary:
             tiled(samples[:: given.count], len(recipe.contents)).save(temporary)

@@ -19,18 +19,19 @@ def test_a_strip_shows_every_picture_under_its_own_time():
     assert figure.raster
 
 
-def test_a_grid_goes_on_in_a_second_block_with_every_picture_under_its_name():
+def test_a_grid_goes_on_in_a_second_block_as_wide_with_every_picture_under_its_name():
     images = np.random.default_rng(0).uniform(-1, 1, (2, 11, 3, 8, 8))
     names = [f"a pair of {letter}" for letter in "abcdefghijk"]
     figure = figures.sample_grid({"photo": list(images[0]), "oil painting": list(images[1])}, names, "title")
     assert len(figure.axes) == 22
     shown = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
-    for place, (row, column) in {0: (0, 0), 8: (1, 0), 16: (0, 8), 21: (1, 10)}.items():
+    for place, (row, column) in {0: (0, 0), 6: (1, 0), 12: (0, 6), 21: (1, 10)}.items():
         np.testing.assert_allclose(shown[place], np.moveaxis(images[row, column], 0, -1) / 2 + 0.5)
-    assert [axes.get_title(loc="center") for axes in figure.axes[:8]] == list("abcdefgh")
-    assert figure.axes[16].get_title(loc="center") == "i"
+    assert [axes.get_title(loc="center") for axes in figure.axes[:6]] == list("abcdef")
+    assert figure.axes[12].get_title(loc="center") == "g"
     boxes = [axes.get_position() for axes in figure.axes]
-    assert boxes[16].y1 < boxes[8].y0
+    assert boxes[12].y1 < boxes[6].y0
+    assert boxes[12].x0 == boxes[0].x0
     assert min(box.y0 for box in boxes) >= 0
 
 
