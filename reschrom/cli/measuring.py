@@ -55,7 +55,7 @@ class _Watcher:
 
     def __call__(self, record: Record) -> None:
         self._step += 1
-        one = Record(record.timestep, record.x_t[:1], record.estimate[:1], None)
+        one = Record(record.timestep, record.x_t[:1], record.estimate[:1], None, None)
         if self._batch == 1:
             self._kept.append(one)
         if self._preview is not None:  # the files of the batch before are replaced

@@ -264,9 +264,11 @@ class Chromatograph:
             self._whole.add(run)
         with torch.no_grad():
             estimate, difference, to_noise = self._as_measured(step.estimate), step.difference, step.to_noise
-            if difference is not None and self._decoded:
-                other = step.estimate - step.to_estimate * difference
-                difference, to_noise = estimate - self._as_measured(other), 1.0
+            unguided = None
+            if difference is not None:
+                unguided = self._as_measured(step.estimate - step.to_estimate * difference)
+            if unguided is not None and self._decoded:
+                difference, to_noise = estimate - unguided, 1.0
             repeats = bool(self._run) and self._run[-1].time == step.time
             before = self._run[-2 if repeats else -1].estimate if len(self._run) > repeats else estimate
             parts = [estimate, estimate - before, *([] if difference is None else [difference])]
@@ -278,7 +280,8 @@ class Chromatograph:
         record = None
         if self._keep or self._watch:
             guidance = None if difference is None else _plain(difference * to_noise)
-            record = Record(step.time, _plain(step.x_t), _plain(estimate), guidance)
+            other = None if unguided is None else _plain(unguided)
+            record = Record(step.time, _plain(step.x_t), _plain(estimate), guidance, other)
         if record and self._watch:
             self._watch(record)
         if repeats:

@@ -15,12 +15,16 @@ SIGNAL, CHANGE, GUIDANCE = range(3)
 
 
 class Record(NamedTuple):
-    """What one step of a run worked with, float32, shapes (images, C, S, S); guidance is None when it was off."""
+    """What one step of a run worked with, float32, shapes (images, C, S, S).
+
+    guidance, unguided: the guidance term, and the estimate of the unconditional prediction; None when guidance was off.
+    """
 
     timestep: float
     x_t: Float[np.ndarray, "images channels side side"]
     estimate: Float[np.ndarray, "images channels side side"]
     guidance: Float[np.ndarray, "images channels side side"] | None
+    unguided: Float[np.ndarray, "images channels side side"] | None
 
 
 @dataclass

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
+import torch
 from PIL import Image
-from tiny import TINY
+from tiny import TINY, embedded
 
-from reschrom import from_bands, load_pipeline
+from reschrom import Chromatograph, bands, from_bands, load_pipeline
 from reschrom._files import file_hashes
 from reschrom.companion.reference import hero, run
+from reschrom.train import Recipe
 from reschrom.train.models import build
 
 ROOT = Path(__file__).parents[2]
@@ -31,17 +34,21 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(model):
+def pipeline(model):
     pipeline = load_pipeline(str(model))
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def records(pipeline):
     return run.recorded(pipeline, PROMPTS[0], images=2, steps=4, guidance=2.0, seed=0)
 
 
-def test_a_recording_says_what_each_step_shares_and_adds(records):
+def test_a_recording_says_what_each_step_shares_and_tells(records):
     kept, _, numbers = records
     assert len(kept) == len(numbers["timesteps"]) == 4
     assert numbers["timesteps"] == sorted(numbers["timesteps"], reverse=True)
-    assert numbers["growth"][0] is None
     assert np.array(numbers["guidance"]).shape == (4, 5)
     # Shares are rounded to four digits, so five of them sum to 1 within 2.5e-4.
     np.testing.assert_allclose(np.sum(numbers["guidance"], axis=1), 1, atol=2.5e-4)
@@ -51,27 +58,51 @@ def test_a_recording_says_what_each_step_shares_and_adds(records):
     assert (np.array(numbers["nats"])[0] > 0) == (energy[0] > 0)
 
 
-def test_a_sheet_holds_the_noised_image_the_estimate_guidance_and_bands_that_sum_to_the_estimate(records):
+def test_pixels_are_shown_as_they_are_and_averaged_up_to_each_resolution(pipeline, records):
     kept = records.records
-    pixels = run.sheet(kept, 1)
-    assert pixels.shape == (8 * 16, 4 * 16, 3)
-    cells = pixels.reshape(8, 16, 4, 16, 3).transpose(2, 0, 4, 1, 3)  # steps, rows, channels, height, width
+    seen = run.views(pipeline, kept, 1)
+    assert len(seen.resolutions) == 5
     for step, record in enumerate(kept):
-        estimate = np.clip(record.estimate[1], -1, 1)
-        np.testing.assert_allclose(cells[step, 1] / 127.5 - 1, estimate, atol=0.51 / 127.5)
-        # The coarsest band is drawn as it is.
-        np.testing.assert_allclose(
-            cells[step, 7] / 127.5 - 1, np.broadcast_to(estimate.mean((1, 2), keepdims=True), estimate.shape), atol=0.01
+        np.testing.assert_allclose(seen.noised[step], np.clip(record.x_t[1] / 1.5, -1, 1), atol=1e-6)
+        np.testing.assert_allclose(seen.unguided[step], record.unguided[1], atol=1e-6)
+        split = bands(record.estimate[1])
+        for level, shown in enumerate(seen.resolutions):  # the sum of the bands up to a resolution
+            without_finer = [np.zeros_like(band) if m < level else band for m, band in enumerate(split)]
+            np.testing.assert_allclose(shown[step], from_bands(without_finer), atol=1e-5)
+
+
+def test_latents_are_decoded_at_their_own_intensity_and_after_they_were_averaged():
+    pipeline = tiny.stable_diffusion()
+    with Chromatograph(pipeline, keep="bands") as meter:
+        pipeline(
+            prompt_embeds=embedded(1),
+            negative_prompt_embeds=embedded(2),
+            num_inference_steps=3,
+            generator=torch.Generator().manual_seed(0),
+            output_type="latent",
         )
-    split = run.bands(kept[2].estimate[1])
-    np.testing.assert_allclose(from_bands(split), kept[2].estimate[1], atol=1e-5)
-    finest = cells[:, 3] / 127.5 - 1
-    scale = np.quantile(np.abs([run.bands(record.estimate[1])[0] for record in kept]), 1)
-    # One scale for all steps: the ratio of drawn and true is the same wherever it is not cut off.
-    true = np.stack([run.bands(record.estimate[1])[0] for record in kept])
-    inside = (np.abs(finest) < 0.9) & (np.abs(true) > 0.2 * scale)
-    ratio = finest[inside] / true[inside]
-    np.testing.assert_allclose(ratio, np.median(ratio), rtol=0.05)
+
+    def decode(latents):
+        scaled = torch.from_numpy(latents) / pipeline.vae.config.scaling_factor + pipeline.vae.config.shift_factor
+        return pipeline.vae.decode(scaled).sample.detach().clip(-1, 1).numpy()
+
+    seen = run.views(pipeline, meter.kept, 0)
+    assert len(seen.resolutions) == 4  # of latents of 8x8
+    for step, record in enumerate(meter.kept):
+        np.testing.assert_allclose(seen.noised[step], decode(record.x_t)[0], atol=1e-5)
+        np.testing.assert_allclose(seen.unguided[step], decode(record.unguided)[0], atol=1e-5)
+        np.testing.assert_allclose(seen.resolutions[0][step], decode(record.estimate)[0], atol=1e-5)
+        mean = np.broadcast_to(record.estimate.mean((2, 3), keepdims=True), record.estimate.shape)
+        np.testing.assert_allclose(seen.resolutions[3][step], decode(mean.copy())[0], atol=1e-5)
+
+
+def test_a_sheet_has_a_row_for_each_view_and_a_column_for_each_step(pipeline, records):
+    seen = run.views(pipeline, records.records, 0)
+    pixels = run.sheet(seen)
+    assert pixels.shape == (7 * 16, 4 * 16, 3)
+    cells = pixels.reshape(7, 16, 4, 16, 3).transpose(0, 2, 4, 1, 3)  # rows, steps, channels, height, width
+    for row, shown in zip(cells, (seen.noised, seen.unguided, *seen.resolutions), strict=True):
+        np.testing.assert_allclose(row / 127.5 - 1, shown, atol=0.51 / 127.5)
 
 
 def test_the_command_writes_a_sheet_for_each_prompt_and_the_numbers_of_all(model, tmp_path):
@@ -84,18 +115,27 @@ def test_the_command_writes_a_sheet_for_each_prompt_and_the_numbers_of_all(model
     for each in held["runs"]:
         with Image.open(tmp_path / "out" / each["sheet"]) as sheet:
             assert sheet.format == "WEBP"
-            assert sheet.size == (3 * 16, 8 * 16)
+            assert sheet.size == (3 * 16, 7 * 16)
 
 
 def test_what_ships_was_recorded_of_the_model_that_ships():
     held = read(SHIPPED)
     assert held["weights"] == file_hashes(ROOT / held["model"])
     assert len(held["runs"]) == 12
-    # What the page says of all of them: log 48 nats are passed within the first half of the run.
-    assert held["possible"] == round(np.log(48), 3)
-    assert all(each["nats"][len(each["nats"]) // 2 - 1] > held["possible"] for each in held["runs"])
+    captions = Recipe.load(ROOT / "data" / "pocket-sd-64.yaml").captions
+    chosen = [each["prompt"] for each in held["runs"]]
+    assert chosen == [captions[index % 3 * 12 + index] for index in range(12)]
+    assert held["possible"] == round(np.log(len(captions)), 3)
+    for each in held["runs"]:  # what the page says of all of them
+        assert held["possible"] / 2 < each["nats"][-1] < 2 * held["possible"]
+        levels = np.array(each["guidance"]) @ np.arange(len(each["guidance"][0]))
+        assert levels[0] > levels[-1]  # the ridge ends at a finer resolution than it begins at
+        with Image.open(SHIPPED / each["sheet"]) as sheet:
+            cells = np.asarray(sheet.convert("RGB"), float).reshape(7, 64, 25, 64, 3)
+        apart = np.abs(cells[1] - cells[2]).mean((0, 2, 3))  # with and without the prompt
+        assert apart[0] > 2 * apart[12]
     assert {path.name for path in SHIPPED.glob("*.webp")} == {each["sheet"] for each in held["runs"]}
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3 * 2**20
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 1.5 * 2**20
 
 
 def test_the_page_shows_the_step_that_is_chosen(new_context, book_html):

@@ -105,11 +105,12 @@ def test_guidance_is_the_energy_of_the_difference_of_the_halves(name):
         alpha = schedule.alpha(record.timestep)
         np.testing.assert_allclose(record.x_t, x_t[1:], rtol=1e-5, atol=1e-5)
         if name == "stable_diffusion_3":
-            estimate = x_t[1:] - record.timestep / 1000 * output[1:]
+            estimates = x_t - record.timestep / 1000 * output
         else:
-            estimate = (x_t[1:] - (1 - alpha) ** 0.5 * output[1:, :channels]) / alpha**0.5
-            estimate = estimate.clip(-1, 1) if pipeline.scheduler.config.get("clip_sample") else estimate
-        np.testing.assert_allclose(record.estimate, estimate, rtol=1e-4, atol=1e-4)
+            estimates = (x_t - (1 - alpha) ** 0.5 * output[:, :channels]) / alpha**0.5
+            estimates = estimates.clip(-1, 1) if pipeline.scheduler.config.get("clip_sample") else estimates
+        np.testing.assert_allclose(record.unguided, estimates[:1], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(record.estimate, estimates[1:], rtol=1e-4, atol=1e-4)
 
 
 def test_guidance_in_two_calls_is_found_and_its_first_call_is_the_conditional_one():

@@ -5,6 +5,8 @@
 
   const MAP = { row: 24, left: 52, top: 4, narrowest: 300, widest: 640 };
   const PAUSE = 260; // milliseconds that a step is shown for
+  /* Rows of a sheet: below these two, the estimate up to each resolution; the finest is the estimate itself. */
+  const [NOISED, UNGUIDED, FINEST] = [0, 1, 2];
 
   /* Magma without its darkest and its lightest end, as the maps of `reschrom.plots`. */
   const MAGMA = ["#0f0a24", "#2f1160", "#5c187e", "#8c2981", "#b73779", "#de4968", "#f7705c", "#fe9f6d", "#fecf92", "#fcf6b8"];
@@ -31,7 +33,7 @@
     const steps = recorded.runs[0].timesteps.length;
     const levels = recorded.runs[0].guidance[0].length;
     const names = Array.from({ length: levels }, (_, level) => `${recorded.side >> level}x${recorded.side >> level}`);
-    const rows = 3 + levels;
+    const rows = FINEST + levels;
     const find = (name) => root.querySelector(`[data-part="${name}"]`);
     const [choice, slider, play, says, map] = ["prompt", "step", "play", "says", "map"].map(find);
 
@@ -53,11 +55,12 @@
       parent.append(figure);
       frames.push({ picture, row, caption, bar });
     };
-    frame(find("large"), 0, "noised image");
-    frame(find("large"), 1, "the model’s estimate of the picture in it");
-    frame(find("large"), 2, "guidance: what the prompt changes");
+    frame(find("large"), NOISED, "noised image");
+    frame(find("large"), FINEST, "the model’s estimate of the picture in it");
+    frame(find("large"), UNGUIDED, "its estimate without the prompt");
     for (let level = levels - 1; level >= 0; level -= 1) {
-      frame(find("bands"), 3 + level, names[level], mixed(VIRIDIS, (levels - 1 - level) / (levels - 1)));
+      const caption = level === levels - 1 ? names[level] : `+ ${names[level]}`;
+      frame(find("bands"), FINEST + level, caption, mixed(VIRIDIS, (levels - 1 - level) / (levels - 1)));
     }
     recorded.runs.forEach((run, number) => choice.append(element("option", { value: number }, run.prompt)));
     slider.max = steps - 1;
@@ -104,7 +107,7 @@
         picture.style.backgroundImage = `url("${place}/${run.sheet}")`;
         picture.style.backgroundPosition = `${(100 * step) / (steps - 1)}% ${(100 * row) / (rows - 1)}%`;
         picture.setAttribute("aria-label", `${caption}, step ${step + 1} of ${steps}, ${run.prompt}`);
-        if (bar) bar.style.width = `${100 * shares[row - 3]}%`;
+        if (bar) bar.style.width = `${100 * shares[row - FINEST]}%`;
       }
       cursor.setAttribute("x", MAP.left + step * column);
       const most = shares.indexOf(Math.max(...shares));

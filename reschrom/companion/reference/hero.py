@@ -1,4 +1,4 @@
-"""The moving picture of the first page: one run from noise to image, its bands, and the map that they leave.
+"""The moving picture of the first page: one run from noise to image, its resolutions, and the map that they leave.
 
 `python -m reschrom.companion.reference.hero MODEL --prompt TEXT --out FOLDER` draws it anew: `hero.webp`, which moves,
 and `hero.png`, its last frame, for readers who want nothing to move.
@@ -9,46 +9,52 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from PIL import Image
 
 from reschrom._files import replacing
-from reschrom.companion.reference.run import recorded, scaled
-from reschrom.pipelines.runs import Record
+from reschrom.companion.reference.run import Views, recorded, views
 from reschrom.plots._axes import shades, show_image, time_axis
 from reschrom.plots._figure import WIDTH, Figure, styled
 from reschrom.plots.chromatograms import heat_map
-from reschrom.theory.bands import band_names, bands, upsample
 from reschrom.theory.chromatogram import Chromatogram
 
 _PAUSE, _LAST = 160, 2600  # milliseconds of a frame, and of the last one
 _PIXELS = 110  # per inch
+# Inches: the height of the figure, the side of its large pictures, the height of the map and where that begins.
+_HEIGHT, _LARGE, _MAP, _LEFT, _BOTTOM = 6.3, 2.4, 3.2, 0.65, 0.35
 
 
 @styled
-def frame(records: Sequence[Record], chromatogram: Chromatogram, step: int) -> Figure:
-    """Draw the first image at one step: noised, estimated and in bands, above the part of the map that is known."""
-    record, names = records[step], band_names(chromatogram.size)
-    figure = Figure(figsize=(WIDTH, 6.3), raster=True, layout=None)
-    large, side, left = 2.75, 0.86, 0.75
-    for place, (title, image) in enumerate((("with noise", record.x_t[0] / 1.5), ("estimate", record.estimate[0]))):
-        across = left + 0.25 + place * (large + 0.45)
-        axes = figure.add_axes((across / WIDTH, 1 - (0.3 + large) / 6.3, large / WIDTH, large / 6.3))
-        show_image(axes, image)
+def frame(seen: Views, chromatogram: Chromatogram, step: int) -> Figure:
+    """Draw an image at one step: noised and estimated, above the part of the map that is known.
+
+    Before each row of the map stands the estimate up to the resolution of the row.
+    """
+    figure = Figure(figsize=(WIDTH, _HEIGHT), raster=True, layout=None)
+
+    def add_axes(left: float, bottom: float, width: float, height: float) -> Axes:
+        return figure.add_axes((left / WIDTH, bottom / _HEIGHT, width / WIDTH, height / _HEIGHT))
+
+    for place, (title, images) in enumerate((("with noise", seen.noised), ("estimate", seen.resolutions[0]))):
+        middle = WIDTH * (1 + 2 * place) / 4
+        axes = add_axes(middle - _LARGE / 2, _HEIGHT - 0.3 - _LARGE, _LARGE, _LARGE)
+        show_image(axes, images[step])
         axes.set_title(title, fontsize=11, loc="center", pad=4)
-    split = [[upsample(each, level) for level, each in enumerate(bands(r.estimate[0]))] for r in records]
+    names = chromatogram.band_names
+    row = _MAP / len(names)
     for level, (name, colour) in enumerate(zip(names, shades(len(names)), strict=True)):
-        finest_last = len(names) - 1 - level
-        across = left + finest_last * (WIDTH - left - 0.1) / len(names)
-        axes = figure.add_axes((across / WIDTH, 1 - (3.35 + side) / 6.3, side / WIDTH, side / 6.3))
-        of_band = [each[level] for each in split]
-        show_image(axes, (of_band if level == len(names) - 1 else scaled(of_band))[step])
-        axes.set_title(name, fontsize=9, loc="center", pad=3, color=colour)
-    axes = figure.add_axes((left / WIDTH, 0.07, 1 - (left + 0.1) / WIDTH, 0.235))
+        axes = add_axes(_LEFT, _BOTTOM + _MAP - (level + 0.96) * row, 0.92 * row, 0.92 * row)
+        show_image(axes, seen.resolutions[level][step])
+        axes.set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center", color=colour, fontweight="bold")
+    before = _LEFT + row
+    axes = add_axes(before, _BOTTOM, WIDTH - before - 0.1, _MAP)
     heat_map(axes, chromatogram)
     now = chromatogram.edges[::-1][step + 1]
     axes.axvspan(now, chromatogram.edges[0], color="white", zorder=3)
     time_axis(axes, chromatogram.edges[0], chromatogram.edges[-1], "noise  ⟶  image")
     axes.set_xticks([])
+    axes.set_yticks([])
     axes.set_ylabel("")
     return figure
 
@@ -60,10 +66,10 @@ def write(model: str, prompt: str, out: Path, *, images: int, steps: int, guidan
     pipeline = load_pipeline(model)
     pipeline.set_progress_bar_config(disable=True)
     run = recorded(pipeline, prompt, images=images, steps=steps, guidance=guidance, seed=seed)
-    frames = []
+    seen, frames = views(pipeline, run.records, 0), []
     for step in range(steps):
         held = io.BytesIO()
-        frame(run.records, run.guidance, step).savefig(held, format="png", dpi=_PIXELS, metadata={"Software": None})
+        frame(seen, run.guidance, step).savefig(held, format="png", dpi=_PIXELS, metadata={"Software": None})
         frames.append(Image.open(held).convert("RGB"))
     pauses = [*[_PAUSE] * (steps - 1), _LAST]
     with replacing(out / "hero.webp") as temporary:

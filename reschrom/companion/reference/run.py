@@ -1,7 +1,7 @@
 """Runs of a text-to-image model as the page *Explore a run* shows them: pictures of every step, and what they measure.
 
 `python -m reschrom.companion.reference.run MODEL --captions K --prompts TEXT ... --out FOLDER` draws them anew: a WebP
-sheet for each prompt, of one row for each kind of picture and one column for each step, and `runs.js`, which holds the
+sheet for each prompt, of one row for each view and one column for each step, and `runs.js`, which holds the
 numbers. It is a script and no JSON, because a page that is opened from a disk may not read other files.
 """
 
@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from reschrom._files import file_hashes, replacing
 from reschrom.pipelines.chromatograph import Chromatograph
+from reschrom.pipelines.latents import pictured
 from reschrom.pipelines.runs import Record
-from reschrom.theory.bands import bands, upsample
+from reschrom.theory.bands import depth, downsample, upsample
 from reschrom.theory.chromatogram import Chromatogram
 
-# Of the differences that a band or guidance shows, this part is within what is drawn; the rest is black or white.
-_SHOWN = 0.995
+# Pixels of pure noise reach beyond those of pictures; divided by this, few of them are cut off.
+_REACH = 1.5
+
+Pictures = Float[np.ndarray, "steps channels height width"]
 
 
 class Run(NamedTuple):
@@ -33,11 +36,27 @@ class Run(NamedTuple):
     numbers: dict[str, Any]
 
 
+class Views(NamedTuple):
+    """One image of a run at every step, as pictures in [-1, 1].
+
+    noised: x_t. Of a latent model it is what the decoder makes of the noised latents.
+    resolutions: the estimate up to each resolution, finest first, so that the first is the estimate itself: means over
+        cells of pixels, or of latents, which are then decoded. No band is shown by itself, because a decoder makes a
+        picture of latents and not of differences between them.
+    unguided: the estimate without the prompt.
+    """
+
+    noised: Pictures
+    resolutions: list[Pictures]
+    unguided: Pictures
+
+
 def recorded(pipeline: Any, prompt: str, *, images: int, steps: int, guidance: float, seed: int) -> Run:
     """Draw a prompt.
 
     The numbers are, step by step from noise to image: `timesteps`, the shares of every band, finest first, in
-    guidance and in what has grown since the step before, and the nats of guidance up to each step; means over `images`.
+    guidance, and the nats of guidance up to each step; means over `images`. The bands of a latent model are those of
+    its latents.
     """
     import torch
 
@@ -53,39 +72,27 @@ def recorded(pipeline: Any, prompt: str, *, images: int, steps: int, guidance: f
     told = meter.guidance.information().gained.sum(axis=0)[1:]  # without the step that ends in the image itself
     numbers = {
         "timesteps": [int(record.timestep) for record in meter.kept],
-        "guidance": _by_step(meter.guidance),
-        "growth": [None, *_by_step(meter.growth)],  # at the first step nothing has grown yet
+        "guidance": np.round(meter.guidance.shares.T[::-1], 4).tolist(),
         "nats": np.round(np.pad(told, (0, len(meter.kept) - len(told)), mode="edge"), 3).tolist(),
     }
     return Run(meter.kept, meter.guidance, numbers)
 
 
-def _by_step(chromatogram: Chromatogram) -> list[list[float]]:
-    """Return the shares of all bands, finest first, step by step from noise to image."""
-    return np.round(chromatogram.shares.T[::-1], 4).tolist()
+def views(pipeline: Any, records: Sequence[Record], image: int) -> Views:
+    """Return what there is to see of one image of a run that was guided."""
+    noised = np.stack([record.x_t[image] for record in records])
+    estimate = np.stack([record.estimate[image] for record in records])
+    unguided = np.stack([record.unguided[image] for record in records if record.unguided is not None])
+    up_to = [upsample(downsample(estimate, m), m) for m in range(depth(estimate.shape[-1]) + 1)]
+    shown = noised / (_REACH if getattr(pipeline, "vae", None) is None else 1)
+    return Views(pictured(pipeline, shown), [pictured(pipeline, each) for each in up_to], pictured(pipeline, unguided))
 
 
-def sheet(records: Sequence[Record], image: int) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Return one image's x_t, estimate, guidance and the bands of its estimate, finest first, step by step.
-
-    What is no picture but a difference, guidance and all bands but the coarsest, is drawn around middle grey, each on
-    one scale for all steps.
-    """
-    rows = [[np.clip(record.x_t[image] / 1.5, -1, 1) for record in records]]
-    rows.append([np.clip(record.estimate[image], -1, 1) for record in records])
-    rows.append(scaled([np.zeros_like(r.x_t[image]) if r.guidance is None else r.guidance[image] for r in records]))
-    split = [bands(record.estimate[image]) for record in records]
-    for level in range(len(split[0])):
-        whole = [upsample(each[level], level) for each in split]
-        rows.append(scaled(whole) if level < len(split[0]) - 1 else whole)
-    pixels = np.concatenate([np.concatenate(row, axis=-1) for row in rows], axis=-2)
-    return np.round(127.5 * (np.moveaxis(np.clip(pixels, -1, 1), 0, -1) + 1)).astype(np.uint8)
-
-
-def scaled(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Bring differences to one scale, on which nearly all of them lie in [-1, 1]."""
-    largest = max(float(np.quantile(np.abs(image), _SHOWN)) for image in images)
-    return [image / max(largest, 1e-12) for image in images]
+def sheet(seen: Views) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Return x_t, the estimate without the prompt, and the estimate up to each resolution, finest first, as rows."""
+    rows = [np.concatenate(list(row), axis=-1) for row in (seen.noised, seen.unguided, *seen.resolutions)]
+    pixels = np.moveaxis(np.concatenate(rows, axis=-2), 0, -1)
+    return np.round(127.5 * (pixels + 1)).astype(np.uint8)
 
 
 def write(model: str, prompts: Mapping[str, int], captions: int, out: Path, settings: Mapping[str, Any]) -> None:
@@ -105,7 +112,7 @@ def write(model: str, prompts: Mapping[str, int], captions: int, out: Path, sett
         records, _, numbers = recorded(pipeline, prompt, seed=seed, **settings)
         name = f"run-{number:02d}.webp"
         with replacing(out / name) as temporary:
-            Image.fromarray(sheet(records, 0)).save(temporary, "WEBP", quality=70, method=6)
+            Image.fromarray(sheet(views(pipeline, records, 0))).save(temporary, "WEBP", quality=70, method=6)
         runs.append({"prompt": prompt, "sheet": name, **numbers})
     held = {
         "model": model,
