@@ -21,6 +21,7 @@ from .measured import guidance_chromatography as guidance_chromatography
 from .measured import prompt_panels as prompt_panels
 from .measured import share_panels as share_panels
 from .nats import limit_passed as limit_passed
+from .nats import limits_compared as limits_compared
 from .nats import nats as nats
 from .proofs import natural_process as natural_process
 from .proofs import noise_cascade as noise_cascade

@@ -62,24 +62,51 @@ def limit_passed(lines: Lines, doubts: Mapping[str, tuple[Values, Values]], limi
     figure = Figure(figsize=(NARROW, 6.0 if doubts else 3.2))
     heights = [3, 2] if doubts else [1]
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    told = panels[0]
-    for label, (ink, style, log_snr, nats_told, interval) in lines.items():
-        told.plot(log_snr, nats_told, color=INK[ink], linestyle=style, linewidth=1.6, label=label)
-        if interval is not None:
-            told.fill_between(log_snr, *interval, color=INK[ink], alpha=0.2, linewidth=0)
-    ends = next(iter(lines.values()))[2][[0, -1]]
+    _told_so_far(panels[0], lines, limit)
+    panels[0].legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.92, edgecolor="none")
     if np.isfinite(limit):
-        told.axhline(limit, color=INK["paper"], linestyle=PAPER, linewidth=1.4)
-        told.text(ends[0], 1.03 * limit, " all there is to tell", color=INK["paper"], va="bottom", fontsize=9)
-        told.set_ylim(0, 3 * limit)
-    told.set_ylabel("nats told so far")
-    told.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.92, edgecolor="none")
+        panels[0].set_ylim(0, 3 * limit)
     for (label, (log_snr, nats_left)), style in zip(doubts.items(), (MEASURED, PAPER, THEORY), strict=False):
         panels[-1].plot(log_snr, nats_left, color=INK["measured"], linestyle=style, label=label)
         panels[-1].set_ylim(0, None)
         panels[-1].set_ylabel("nats of doubt left")
         panels[-1].legend(loc="upper right", fontsize=8)
-    panels[-1].set_xlim(*ends)
+    panels[-1].set_xlim(*_ends(lines))
     panels[-1].set_xlabel("log SNR   (noise left, image right)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
+
+
+@styled
+def limits_compared(models: Mapping[str, tuple[Lines, float]], title: str) -> Figure:
+    """Draw what is told of a caption by several models, one below the other on the same axes, each against its limit.
+
+    models: name -> lines and limit, as for `limit_passed`.
+    """
+    figure = Figure(figsize=(NARROW, 0.6 + 2.5 * len(models)))
+    panels = figure.subplots(len(models), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for panel, (name, (lines, limit)) in zip(panels, models.items(), strict=True):
+        _told_so_far(panel, lines, limit)
+        panel.set_title(name, loc="left", fontsize=10)
+    ends = [_ends(lines) for lines, _ in models.values()]
+    panels[0].set_xlim(min(first for first, _ in ends), max(last for _, last in ends))
+    panels[0].set_ylim(0, None)
+    panels[0].legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.92, edgecolor="none")
+    panels[-1].set_xlabel("log SNR   (noise left, image right)")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def _ends(lines: Lines) -> Values:
+    return next(iter(lines.values()))[2][[0, -1]]
+
+
+def _told_so_far(axes: Axes, lines: Lines, limit: float) -> None:
+    for label, (ink, style, log_snr, nats_told, interval) in lines.items():
+        axes.plot(log_snr, nats_told, color=INK[ink], linestyle=style, linewidth=1.6, label=label)
+        if interval is not None:
+            axes.fill_between(log_snr, *interval, color=INK[ink], alpha=0.2, linewidth=0)
+    if np.isfinite(limit):
+        axes.axhline(limit, color=INK["paper"], linestyle=PAPER, linewidth=1.4)
+        axes.text(_ends(lines)[0], 1.03 * limit, " all there is to tell", color=INK["paper"], va="bottom", fontsize=9)
+    axes.set_ylabel("nats told so far")

@@ -1,8 +1,9 @@
 """What noised pictures that a text-to-image model has not seen tell of their captions: in nats, by several ways.
 
 `python -m reschrom.companion.reference.information MODEL --data ZIP --statistics FILE --out FILE` measures it. Every
-picture is noised along one path, from image to noise: each state is the one before with more noise. So what the states
-of a path say of their caption adds up, and the model's own conditional predictions give the probability of each."""
+picture, or its latents where the model draws in latents, is noised along one path, from image to noise: each state is
+the one before with more noise. So what the states of a path say of their caption adds up, and the model's own
+conditional predictions give the probability of each."""
 
 import argparse
 import json
@@ -18,6 +19,8 @@ from reschrom._files import file_hashes, opened_tensors, replacing
 from reschrom.denoisers.gaussian import GaussianMixture
 from reschrom.denoisers.network import Denoiser
 from reschrom.theory.bands import band_energies
+from reschrom.theory.information import Information
+from reschrom.theory.intervals import StreamingMean
 
 Values = Float[np.ndarray, "..."]
 
@@ -113,6 +116,42 @@ def _noise(denoise: Denoiser, x_t: Values, alpha: float) -> Values:
     return denoise.noise(denoise.output(x_t, alpha), x_t, alpha)
 
 
+class Chosen(NamedTuple):
+    """Pictures that no model is trained on, as a network sees them, and the number of the caption of each."""
+
+    images: Images
+    labels: Int[np.ndarray, " images"]
+
+
+def chosen(recipe: Any, pipeline: Any, source: str, each: int, generator: np.random.Generator) -> Chosen:
+    """Choose pictures that no model is trained on, `each` of every caption, as the network of the pipeline sees them.
+
+    recipe, source: of the training.
+    Returns images in [-1, 1], or their latents where the pipeline has an autoencoder, and the caption of each. Raises
+    ValueError where a caption has fewer pictures.
+    """
+    from reschrom.companion.judging.evaluation import held_out
+    from reschrom.train.latents import encoded
+
+    pictures, numbers = held_out(recipe, source)
+    fewest = int(np.bincount(numbers).min())
+    if not 1 <= each <= fewest:
+        raise ValueError(f"between 1 and {fewest} pictures of each caption are held out; got {each}")
+    labels = np.repeat(np.arange(len(recipe.captions)), each)
+    places = [generator.permutation(np.flatnonzero(numbers == label))[:each] for label in range(len(recipe.captions))]
+    images = np.moveaxis(pictures[np.concatenate(places)], -1, 1) / 127.5 - 1
+    if hasattr(pipeline, "vae"):
+        images = encoded(pipeline.vae, images.astype(np.float32), generator, pipeline.device).astype(np.float64)
+    return Chosen(images, labels)
+
+
+def added_up(edges: Values, rates: Values) -> Information:
+    """Return what rates of several pictures, such as those of `Told`, add up to, with its intervals."""
+    mean = StreamingMean()
+    mean.add(rates, 0)
+    return Information(mean.mean, edges, 2 ** (rates.shape[1] - 1), mean.replicates, mean.count)
+
+
 def save(path: str | Path, log_snr: Values, told: Told, provenance: Mapping[str, Any]) -> None:
     """Write what was measured as safetensors: energies in single precision, probabilities in half."""
     from safetensors.numpy import save_file
@@ -134,7 +173,6 @@ def load(path: str | Path) -> tuple[Values, Told]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     # Here, because pages read what was measured and need none of these.
-    from reschrom.companion.judging.evaluation import held_out
     from reschrom.companion.reference import statistics
     from reschrom.pipelines.adapter import network_denoiser
     from reschrom.pipelines.load import load_pipeline
@@ -147,23 +185,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--statistics", required=True, help="safetensors file of the captions' training pictures")
     parser.add_argument("--each", type=int, default=2, help="pictures of each caption")
     parser.add_argument("--steps", type=int, default=32, help="steps of log SNR")
-    parser.add_argument("--ends", type=float, nargs=2, default=(-9.0, 7.0), help="of log SNR")
+    parser.add_argument("--ends", type=float, nargs=2, default=(-9.0, 7.0), help="of log SNR, in the schedule's range")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pictures and of the noise")
     parser.add_argument("--out", required=True, help="safetensors file")
     given = parser.parse_args(arguments)
 
     recipe, pipeline = Recipe.load(given.config), load_pipeline(given.model)
-    generator = np.random.default_rng(given.seed)
-    pictures, numbers = held_out(recipe, given.data)
-    labels = np.repeat(np.arange(len(recipe.captions)), given.each)
-    chosen = [
-        generator.permutation(np.flatnonzero(numbers == label))[: given.each] for label in range(len(recipe.captions))
-    ]
-    images = np.moveaxis(pictures[np.concatenate(chosen)], -1, 1) / 127.5 - 1
-    edges = np.linspace(given.ends[0], given.ends[1], given.steps + 1)
     known = statistics.load(given.statistics)
     if list(known.captions) != recipe.captions:
         raise ValueError(f"{given.statistics} knows other captions than {given.config}")
+    generator = np.random.default_rng(given.seed)
+    images, labels = chosen(recipe, pipeline, given.data, given.each, generator)
+    edges = np.linspace(given.ends[0], given.ends[1], given.steps + 1)
     told = tell(
         network_denoiser(pipeline, recipe.captions, batch=len(recipe.captions)),
         network_denoiser(pipeline),
