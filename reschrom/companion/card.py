@@ -158,7 +158,8 @@ def _card(
     amount = f"{len(losses):,} steps of {recipe.batch} pictures, {len(losses) * recipe.batch:,} pictures seen"
     sizes = f"{size}x{size} pixels"
     if recipe.halvings:
-        sizes += "".join(f", {size >> level}x{size >> level}" for level in range(1, recipe.halvings + 1))
+        smaller = "".join(f", {size >> level}x{size >> level}" for level in range(1, recipe.halvings + 1))
+        sizes += "" if recipe.autoencoder else smaller
         amount = f"{len(losses):,} steps of {recipe.batch} pictures, of twice as many at half the side, and so on"
     if recipe.start:
         amount += f", beginning with the weights of `{Path(recipe.start).name}`"
@@ -167,6 +168,7 @@ def _card(
         kind = (
             "a `StableDiffusionPipeline` with an autoencoder,\n"
             "a CLIP text encoder and a network that predicts the noise of latents, all trained here"
+            f"{'; the network knows latents of half the side, too' if recipe.halvings else ''}"
         )
     first, last = recipe.contents[0], recipe.contents[-1]
     weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**20
