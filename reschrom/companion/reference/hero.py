@@ -1,7 +1,7 @@
 """The moving picture of the first page: one run from noise to image, its resolutions, and the map that they leave.
 
 `python -m reschrom.companion.reference.hero MODEL --prompt TEXT --out FOLDER` draws it anew: `hero.webp`, which moves,
-and `hero.png`, its last frame, for readers who want nothing to move.
+and `hero.png`, the frame in its middle, for readers who want nothing to move.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def frame(seen: Views, chromatogram: Chromatogram, step: int) -> Figure:
 
 
 def write(model: str, prompt: str, out: Path, *, images: int, steps: int, guidance: float, seed: int) -> None:
-    """Draw a run into `hero.webp` and its last frame into `hero.png`."""
+    """Draw a run into `hero.webp`, and into `hero.png` the step at which much is known and much is noise."""
     from reschrom.pipelines.load import load_pipeline
 
     pipeline = load_pipeline(model)
@@ -77,7 +77,7 @@ def write(model: str, prompt: str, out: Path, *, images: int, steps: int, guidan
             temporary, "WEBP", save_all=True, append_images=frames[1:], duration=pauses, loop=0, quality=72, method=6
         )
     with replacing(out / "hero.png") as temporary:
-        frames[-1].save(temporary, "PNG", optimize=True)
+        frames[steps // 2].save(temporary, "PNG", optimize=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
