@@ -97,8 +97,9 @@ def limits_compared(models: Mapping[str, tuple[Lines, float]], title: str) -> Fi
     return figure
 
 
-def _ends(lines: Lines) -> Values:
-    return next(iter(lines.values()))[2][[0, -1]]
+def _ends(lines: Lines) -> tuple[float, float]:
+    log_snr = next(iter(lines.values()))[2]
+    return float(log_snr[0]), float(log_snr[-1])
 
 
 def _told_so_far(axes: Axes, lines: Lines, limit: float) -> None:
