@@ -123,7 +123,7 @@ def latent_pipeline(recipe: Recipe, vae: Any, blocks: dict[str, Any]) -> Any:
     )
 
 
-class Seen(NamedTuple):
+class PictureBatch(NamedTuple):
     """What one step of an autoencoder sees: pictures, and the noise that its latents are drawn with."""
 
     pictures: "torch.Tensor"
@@ -136,38 +136,40 @@ class PictureBatches:
     def __init__(self, vae: Any, pictures: np.ndarray, recipe: Recipe, processes: int) -> None:
         self.vae, self.pictures, self.recipe, self.processes = vae, pictures, recipe, processes
 
-    def draw(self, step: int, process: int, device: "torch.device") -> Seen:
+    def draw(self, step: int, process: int, device: "torch.device") -> PictureBatch:
         generator = np.random.default_rng([self.recipe.seed, step, process])
         pictures, _ = batch(self.pictures, self.recipe.batch // self.processes, generator)
-        return _seen(self.vae, downsample(pictures, self.recipe.level), generator, device)
+        return _picture_batch(self.vae, downsample(pictures, self.recipe.level), generator, device)
 
 
-def _seen(vae: Any, pictures: np.ndarray, generator: np.random.Generator, device: "torch.device") -> Seen:
+def _picture_batch(
+    vae: Any, pictures: np.ndarray, generator: np.random.Generator, device: "torch.device"
+) -> PictureBatch:
     import torch
 
     noise = generator.standard_normal((len(pictures), *latent_shape(vae)), np.float32)
-    return Seen(
+    return PictureBatch(
         torch.from_numpy(pictures).to(device, memory_format=torch.channels_last), torch.from_numpy(noise).to(device)
     )
 
 
 def encoded(vae: Any, pictures: np.ndarray, generator: np.random.Generator, device: "torch.device") -> np.ndarray:
     """Return latents of pictures, drawn from what the autoencoder says of each, on the scale that the denoiser sees."""
-    return _encode(vae.to(device), _seen(vae, pictures, generator, device)).cpu().numpy()
+    return _encode(vae.to(device), _picture_batch(vae, pictures, generator, device)).cpu().numpy()
 
 
-def set_scale(vae: Any, seen: Seen) -> None:
+def set_scale(vae: Any, drawn: PictureBatch) -> None:
     """Set the factor that gives the latents of these pictures the variance 1."""
     vae.register_to_config(scaling_factor=1.0)
-    vae.register_to_config(scaling_factor=float(1 / _encode(vae, seen).std()))
+    vae.register_to_config(scaling_factor=float(1 / _encode(vae, drawn).std()))
 
 
-def _encode(vae: Any, seen: Seen) -> "torch.Tensor":
+def _encode(vae: Any, drawn: PictureBatch) -> "torch.Tensor":
     import torch
 
     with torch.no_grad():
-        said = vae.encode(seen.pictures).latent_dist
-        return (said.mean + said.std * seen.noise) * vae.config.scaling_factor
+        posterior = vae.encode(drawn.pictures).latent_dist
+        return (posterior.mean + posterior.std * drawn.noise) * vae.config.scaling_factor
 
 
 def autoencoding(vae: Any) -> "torch.nn.Module":
@@ -186,9 +188,9 @@ def autoencoding(vae: Any) -> "torch.nn.Module":
             self.trained = trained
 
         def forward(self, pictures: Any, noise: Any) -> tuple[Any, Any]:
-            said = vae.encode(pictures).latent_dist
-            divergence = (said.mean.square() + said.var - 1 - said.logvar) / 2
-            return vae.decode(said.mean + said.std * noise).sample, divergence
+            posterior = vae.encode(pictures).latent_dist
+            divergence = (posterior.mean.square() + posterior.var - 1 - posterior.logvar) / 2
+            return vae.decode(posterior.mean + posterior.std * noise).sample, divergence
 
     return Autoencoding()
 

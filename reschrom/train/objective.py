@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reschrom.train.batches import Batch, Batches
-from reschrom.train.latents import PictureBatches, Seen, autoencoding, autoencoding_loss
+from reschrom.train.latents import PictureBatch, PictureBatches, autoencoding, autoencoding_loss
 from reschrom.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ def autocast(recipe: Recipe, device: "torch.device") -> AbstractContextManager[A
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
-def step_loss(network: "torch.nn.Module", batch: Batch | Seen, recipe: Recipe) -> "torch.Tensor":
+def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: Recipe) -> "torch.Tensor":
     """Return the loss of one step: that of an autoencoder, or the weighted squared error of the predicted noise.
 
     With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it.
     """
     import torch
 
-    if isinstance(batch, Seen):
+    if isinstance(batch, PictureBatch):
         with autocast(recipe, batch.pictures.device):
             returned, divergence = network(*batch)
         return autoencoding_loss(returned, divergence, batch.pictures)
