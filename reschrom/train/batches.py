@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 
 def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
-    """Return the weight of the noise prediction's squared error, for every alpha: the velocity's, with Min-SNR's limit.
+    """Return the weight of a prediction's squared error, for every alpha: the velocity's, with Min-SNR's limit.
 
-    `1 / alpha` turns the error of the noise into that of the velocity. Without it nothing teaches the network what the
-    picture is at high noise, where its estimate is the error divided by alpha: colours and places come out wrong.
+    `1 / alpha` turns the error of a predicted noise into that of the velocity. Without it nothing teaches the network
+    what the picture is at high noise, where its estimate is the error divided by alpha: colours and places come out
+    wrong.
     `min(SNR, snr_limit) / SNR` keeps nearly clean pictures from filling the loss. Below `alpha_floor` the weight stays.
     """
     limit = np.minimum(1, recipe.snr_limit * (1 - alpha) / np.maximum(alpha, 1e-12))
-    return limit / np.maximum(alpha, recipe.alpha_floor)
+    return limit if recipe.prediction == "velocity" else limit / np.maximum(alpha, recipe.alpha_floor)
 
 
 class Batch(NamedTuple):
     """What one step of a denoiser sees and shall predict; `weight` is that of `loss_weight`.
 
+    `noise_error` is the squared error of the noise where that of the prediction is 1.
     `text` is tokens and their mask, those of the empty caption where a caption is left out. The places of these
     pictures are `uncaptioned`, and `left_out` is the text that was left out there.
     """
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     text: tuple["torch.Tensor", ...]
     target: "torch.Tensor"
     weight: "torch.Tensor"
+    noise_error: "torch.Tensor"
     uncaptioned: "torch.Tensor"
     left_out: tuple["torch.Tensor", ...]
 
@@ -68,6 +71,7 @@ class Batches:
         else:
             noised, captions, uncaptioned = self._noised(step, process, device)
         x_t, times, target, alpha = noised
+        velocity = self.recipe.prediction == "velocity"
         shown = captions.copy()
         shown[uncaptioned] = len(self.recipe.captions)  # the empty caption
         return Batch(
@@ -76,6 +80,7 @@ class Batches:
             tuple(tokens[shown].to(device) for tokens in self.text),
             torch.from_numpy(target).to(device),
             torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
+            torch.from_numpy(alpha if velocity else np.ones_like(alpha)).to(device),
             torch.from_numpy(uncaptioned).to(device),
             tuple(tokens[captions[uncaptioned]].to(device) for tokens in self.text),
         )
@@ -105,4 +110,6 @@ class Batches:
         signal, spread = (np.sqrt(power)[:, None, None, None] for power in (alpha, 1 - alpha))
         x_t = signal * x_0 + spread * noise
         target = residual_target(noise) if self.recipe.kind == "residual" else noise
+        if self.recipe.prediction == "velocity":
+            target = signal * noise - spread * x_0
         return (x_t, timesteps, target, alpha), captions, uncaptioned

@@ -74,7 +74,7 @@ def latent_shape(vae: Any) -> tuple[int, int, int]:
     return vae.config.latent_channels, side, side
 
 
-def latent_pipeline(recipe: Recipe, vae: Any, blocks: dict[str, Any]) -> Any:
+def latent_pipeline(recipe: Recipe, vae: Any, blocks: dict[str, Any], prediction_type: str) -> Any:
     """Return a new `StableDiffusionPipeline` around a trained autoencoder; `blocks` are the settings of its network."""
     from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -109,6 +109,7 @@ def latent_pipeline(recipe: Recipe, vae: Any, blocks: dict[str, Any]) -> Any:
         beta_schedule="scaled_linear",
         variance_type="fixed_small",
         clip_sample=False,
+        prediction_type=prediction_type,
         steps_offset=1,
     )
     return StableDiffusionPipeline(

@@ -29,7 +29,12 @@ def build(recipe: Recipe) -> Any:
 
     vae = read_autoencoder(recipe) if recipe.autoencoder else None
     _check_network(recipe, vae)
-    ancestral: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="fixed_small", clip_sample=True)
+    ancestral: Any = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        variance_type="fixed_small",
+        clip_sample=True,
+        prediction_type=_prediction_type(recipe),
+    )
     if recipe.schedule != "cosine":
         betas = scheduler_for(_designed(recipe)).config.trained_betas
         ancestral = DDPMScheduler.from_config(ancestral.config, trained_betas=betas)
@@ -42,7 +47,7 @@ def build(recipe: Recipe) -> Any:
             captioned = (
                 _captioned(recipe, ancestral)
                 if vae is None
-                else latent_pipeline(recipe, vae, _blocks(recipe, "CrossAttn"))
+                else latent_pipeline(recipe, vae, _blocks(recipe, "CrossAttn"), _prediction_type(recipe))
             )
             if recipe.start:
                 _begin_with(captioned.unet, recipe.start)
@@ -56,6 +61,10 @@ def build(recipe: Recipe) -> Any:
     return DDIMPipeline(unet=unet, scheduler=DDIMScheduler.from_config(ancestral.config))
 
 
+def _prediction_type(recipe: Recipe) -> str:
+    return {"noise": "epsilon", "velocity": "v_prediction"}[recipe.prediction]
+
+
 def _check_network(recipe: Recipe, vae: Any) -> None:
     """Refuse what no network can be; a recipe of pictures alone may say anything of its network."""
     blocks = len(recipe.channels)
@@ -64,6 +73,10 @@ def _check_network(recipe: Recipe, vae: Any) -> None:
         raise ValueError(
             f"channels must be multiples of 8, and 1 to {blocks} of their blocks attentive; got "
             f"{recipe.channels} and {recipe.attentive}"
+        )
+    if recipe.layers and len(recipe.layers) != blocks:
+        raise ValueError(
+            f"layers of a recipe must be one number for each of its {blocks} channels; got {recipe.layers}"
         )
     stages = len(recipe.turning_points) if recipe.kind == "dvdp" else 0
     encoded = 0 if vae is None else len(vae.config.block_out_channels) - 1
@@ -177,7 +190,7 @@ def _blocks(recipe: Recipe, attention: str) -> dict[str, Any]:
     return {
         "sample_size": recipe.size,
         "block_out_channels": recipe.channels,
-        "layers_per_block": 1,
+        "layers_per_block": recipe.layers or 1,
         "in_channels": 3,
         "down_block_types": ("DownBlock2D",) * plain + (f"{attention}DownBlock2D",) * recipe.attentive,
         "up_block_types": (f"{attention}UpBlock2D",) * recipe.attentive + ("UpBlock2D",) * plain,

@@ -61,7 +61,7 @@ def autocast(recipe: Recipe, device: "torch.device") -> AbstractContextManager[A
 
 
 def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: Recipe) -> "torch.Tensor":
-    """Return the loss of one step: that of an autoencoder, or the weighted squared error of the predicted noise.
+    """Return the loss of one step: that of an autoencoder, or the weighted squared error of what is predicted.
 
     With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it.
     """
@@ -81,4 +81,4 @@ def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: R
     with torch.no_grad(), autocast(recipe, batch.x_t.device):
         conditional = network(batch.x_t[places], batch.timesteps[places], *batch.left_out).float()
     apart = (predicted[places] - conditional).square().mean(dim=(1, 2, 3))
-    return loss + recipe.consistency * apart.sum() / len(batch.x_t)
+    return loss + recipe.consistency * (apart * batch.noise_error[places]).sum() / len(batch.x_t)

@@ -76,6 +76,10 @@ class Recipe:
         encoder then stays as it is, so that models of its latents keep their meaning.
     channels: of the denoiser's blocks, from full resolution down; the last `attentive` blocks look at the text, or
         without one at the whole picture.
+    layers: residual layers of each block on the way down, of which there is one more on the way up; () for one in each.
+        Blocks of none at full resolution are a cheap way to see pixels: the first convolution, and one layer to draw.
+    prediction: what the network's output means: "noise", or "velocity", sqrt(alpha) noise - sqrt(1 - alpha) picture,
+        with which it says the picture itself where there is only noise. Of t2i and image.
     text_width, text_layers: of the text encoder of t2i, which is trained together with the denoiser.
     autoencoder: the folder of a trained one, in whose latents t2i draws, as Stable Diffusion does, with a CLIP text
         encoder and on its noise schedule; "" for pixels and a T5 encoder, as DeepFloyd IF.
@@ -110,6 +114,8 @@ class Recipe:
     start: str = ""
     channels: Annotated[tuple[Width, ...], Field(min_length=1)] = (16, 32, 64, 128, 152)
     attentive: Annotated[int, Field(ge=0)] = 2
+    layers: tuple[Annotated[int, Field(ge=0, le=64)], ...] = ()
+    prediction: Literal["noise", "velocity"] = "noise"
     text_width: Annotated[Width, Field(multiple_of=4)] = 128  # the heads of its attention
     text_layers: Annotated[int, Field(ge=1, le=64)] = 2
     autoencoder: str = ""
@@ -154,6 +160,8 @@ class Recipe:
             ("start", self.kind in ("t2i", "image", "autoencoder")),
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
+            ("prediction", self.kind in ("t2i", "image")),
+            ("layers", self.kind != "autoencoder"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),
         ):
             if not means_something and getattr(self, name) != usual[name]:

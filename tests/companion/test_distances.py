@@ -8,14 +8,12 @@ from reschrom.companion.judging.distances import (
     BandDistances,
     BandQuantiles,
     band_distances,
-    longer_side,
     noise_levels,
     pairwise_distance,
     projections,
 )
 from reschrom.companion.reference import real_images
 from reschrom.theory.bands import bands, upsample
-from reschrom.theory.intervals import interval_around
 from reschrom.train.recipe import Recipe
 
 
@@ -86,16 +84,6 @@ def test_the_interval_of_the_mean_is_that_of_a_single_band():
     alone = BandDistances(found.distance.mean(keepdims=True), again, found.images)
     np.testing.assert_array_equal(np.array(found.mean_interval()), np.array(alone.interval())[:, 0])
     assert np.ptp(found.mean_interval()) > 1.2 * np.ptp(np.quantile(again, (0.025, 0.975)))  # of six images
-
-
-def test_the_longer_side_of_two_quantiles_is_the_interval_of_many_images():
-    kept = np.array([[0.5, 1.9], [1.2, 2.4]])
-    np.testing.assert_allclose(longer_side(np.array([1.0, 2.0]), kept), [[0.5, 1.6], [1.5, 2.4]])
-    replicates = np.add([0, 3], np.random.default_rng(0).exponential(size=(4000, 2)))
-    measured = np.array([1.0, 4.0])
-    found = longer_side(measured, np.quantile(replicates, (0.025, 0.975), axis=0))
-    # two ways to find a quantile of 4000 numbers
-    np.testing.assert_allclose(found, np.array(interval_around(measured, replicates)), atol=0.05)
 
 
 def test_images_of_a_group_that_are_alike_count_as_one():

@@ -38,6 +38,8 @@ OUT_OF_RANGE = {
     "start": ("nowhere", "data/models", "data/models/pocket-direct-64"),
     "channels": ((), (0,), (-8,), (True,), (8.0,), ("8",), (2056,), (HUGE,), (4,), (8, 12), (8,) * 6),
     "attentive": (-1, 0, 3, HUGE),
+    "layers": ((-1,), (1,), (1, 1, 1), (True, 1), (65, 1), (HUGE, 1)),
+    "prediction": ("", "epsilon", "v"),
     "text_width": (0, -4, 3, 6, 4096, HUGE),
     "text_layers": (0, -1, 65, HUGE),
     "autoencoder": ("nowhere", "data", "data/models/pocket-direct-64/unet"),
@@ -127,6 +129,18 @@ TOGETHER = {
     "captions where there are none": (
         {"kind": "image", "consistency": 1.0},
         r"consistency of a recipe of image must be 0\.0; got 1\.0",
+    ),
+    "layers of an autoencoder": (
+        {"kind": "autoencoder", "layers": (1, 1)},
+        r"layers of a recipe of autoencoder must be \(\); got \(1, 1\)",
+    ),
+    "too few layers": (
+        {"layers": (1,)},
+        r"layers of a recipe must be one number for each of its 2 channels; got \(1,\)",
+    ),
+    "the velocity of a residual": (
+        {"kind": "residual", "prediction": "velocity"},
+        r"prediction of a recipe of residual must be noise; got 'velocity'",
     ),
     "no autoencoder": ({"autoencoder": "nowhere"}, r"autoencoder .* folder of a trained autoencoder: nowhere has no"),
     "odd for its autoencoder": ({"size": 15, "kind": "autoencoder"}, r"size .* multiple of 2, because 2 blocks .* 15"),

@@ -118,6 +118,48 @@ def test_consistency_is_the_squared_distance_of_the_networks_two_predictions():
     assert term == pytest.approx(3.0 * sum(distances) / 4, rel=1e-3)
 
 
+class Linear(torch.nn.Module):
+    """Predicts a noise that is linear in what it sees and another for each caption, or the velocity of that noise."""
+
+    def __init__(self, alpha: torch.Tensor | None) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x_t: Any, timesteps: Any, tokens: Any, mask: Any) -> Any:
+        noise = 0.7 * x_t + 0.1 * tokens.float().mean(dim=1)[:, None, None, None]
+        if self.alpha is None:
+            return noise
+        alpha = self.alpha[timesteps][:, None, None, None]
+        return (noise - (1 - alpha).sqrt() * x_t) / alpha.sqrt()
+
+
+@pytest.mark.parametrize("consistency", [0.0, 3.0])
+def test_noise_and_velocity_have_one_loss(consistency):
+    settings = {"consistency": consistency, "unconditional": 0.5, "alpha_floor": 0.0, "batch": 16}
+    of_noise = replace(SMALL, **settings)
+    of_velocity = replace(of_noise, prediction="velocity")
+    losses = []
+    for recipe in (of_noise, of_velocity):
+        pipeline = build(recipe)
+        alpha = pipeline.scheduler.alphas_cumprod if recipe is of_velocity else None
+        seen = Batches(pipeline, NOISE, recipe, 1).draw(0, 0, CPU)
+        assert len(seen.uncaptioned)
+        if consistency:  # its term alone, which is of the noise in both
+            plain = step_loss(Linear(alpha), seen, replace(recipe, consistency=0.0))
+        losses.append(float(step_loss(Linear(alpha), seen, recipe) - (plain if consistency else 0)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_model_of_the_velocity_with_bare_blocks_is_an_ordinary_pipeline(tmp_path):
+    recipe = replace(SMALL, prediction="velocity", channels=(8, 16), layers=(0, 2))
+    train(recipe, "photos", tmp_path, save_every=3, show_every=6)
+    pipeline = load_pipeline(tmp_path)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    down, up = pipeline.unet.down_blocks, pipeline.unet.up_blocks
+    assert [len(block.resnets) for block in down] == [0, 2]
+    assert [len(block.resnets) for block in up] == [3, 1]
+
+
 def test_latents_have_unit_variance_and_the_autoencoder_is_read_back(autoencoder):
     recipe = replace(SMALL, kind="autoencoder")
     vae = read_autoencoder(replace(SMALL, autoencoder=str(autoencoder)))

@@ -122,18 +122,6 @@ def band_distances(
     return BandDistances(np.sqrt(squared), np.sqrt(np.maximum(replicates, 0)), count)
 
 
-def longer_side(
-    measured: Float[np.ndarray, "*shape"], ends: Float[np.ndarray, "2 *shape"]
-) -> Float[np.ndarray, "2 *shape"]:
-    """Return ends that are both as far from what was measured as the farther of two that were kept.
-
-    Of quantiles of the replicates this makes what `interval_around` does, but for the few percent by which Student's t
-    widens it for some tens of images.
-    """
-    half = np.abs(ends - measured).max(axis=0)
-    return np.stack([measured - half, measured + half])
-
-
 def noise_levels(images: Images) -> Float[np.ndarray, "bands images"]:
     """Estimate, from every resolution band but the last, the standard deviation of white noise in images.
 
