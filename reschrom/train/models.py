@@ -78,6 +78,12 @@ def _check_network(recipe: Recipe, vae: Any) -> None:
         raise ValueError(
             f"layers of a recipe must be one number for each of its {blocks} channels; got {recipe.layers}"
         )
+    widths = (recipe.channels[0], *recipe.channels)
+    if any(not count and new != old for count, old, new in zip(recipe.layers, widths, recipe.channels, strict=False)):
+        raise ValueError(
+            "layers of a recipe must be 1 or more where channels change, because layers change them; got "
+            f"{recipe.layers} and {recipe.channels}"
+        )
     stages = len(recipe.turning_points) if recipe.kind == "dvdp" else 0
     encoded = 0 if vae is None else len(vae.config.block_out_channels) - 1
     halvings = blocks - 1 + stages + recipe.halvings + encoded

@@ -138,6 +138,10 @@ TOGETHER = {
         {"layers": (1,)},
         r"layers of a recipe must be one number for each of its 2 channels; got \(1,\)",
     ),
+    "no layer that changes channels": (
+        {"layers": (1, 0), "channels": (8, 16)},
+        r"layers of a recipe must be 1 or more where channels change, .*; got \(1, 0\) and \(8, 16\)",
+    ),
     "the velocity of a residual": (
         {"kind": "residual", "prediction": "velocity"},
         r"prediction of a recipe of residual must be noise; got 'velocity'",
