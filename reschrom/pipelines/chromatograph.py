@@ -265,7 +265,7 @@ class Chromatograph:
         with torch.no_grad():
             estimate, difference, to_noise = self._as_measured(step.estimate), step.difference, step.to_noise
             unguided = None
-            if difference is not None:
+            if difference is not None and (self._decoded or self._keep or self._watch):
                 unguided = self._as_measured(step.estimate - step.to_estimate * difference)
             if unguided is not None and self._decoded:
                 difference, to_noise = estimate - unguided, 1.0
