@@ -33,11 +33,11 @@ test: lint types book records  ## check everything: style, types, the book, ever
 	@$(MAKE) --no-print-directory unit SITE=_build/html
 
 # All at once: types are checked while tests run.
-quick: $(READY)  ## check what takes about a minute: style, types, the tests that are not slow
+quick: $(READY)  ## check what takes about a minute: style, types, the first case of each test that is done in no time
 	@$(MAKE) --no-print-directory -j 3 lint types fast
 
 fast: $(READY)
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not lasting" --few
 
 lint: $(READY)
 	@$(BIN)/python -m ruff check .

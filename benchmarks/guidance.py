@@ -25,13 +25,13 @@ from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.train.pictures import gallery
 from reschrom.train.recipe import Recipe
 
-SCALE, STEPS, AT_ONCE = 3.0, 20, 48  # in half precision, as `evaluation --bf16`
+SCALE, STEPS = 3.0, 20  # in half precision, as `evaluation --bf16`
 PLAIN, WITHOUT = "plain", "without guidance"
 
 
 def told(values: np.ndarray, log_snr: np.ndarray) -> Information:
-    """Return the mean over pictures of a rate in nats."""
-    return Information(values.mean(axis=0), log_snr, 64)
+    """Return the mean over pictures of a rate in nats, bands finest first."""
+    return Information(values.mean(axis=0), log_snr, 2 ** (values.shape[1] - 1))
 
 
 def schedules(known: str, captions: int) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def schedules(known: str, captions: int) -> dict[str, Any]:
         WITHOUT: 0.0,
         "interval by hand, t > 0.45 T": lambda t: float(t > 0.45),
         # Twice as much in the finest band as in the others, as the defaults of its authors, with the mean of the scale.
-        "frequency-decoupled": (np.array([4.0, *[2.0] * 6]) - 1) / (SCALE - 1),
+        "frequency-decoupled": (np.array([4.0, *[2.0] * (pictures.by_guidance.shape[1] - 1)]) - 1) / (SCALE - 1),
         "until guidance says log K": guidance_interval(by_guidance, nats),
         "while captions are in doubt": guidance_interval(consistent, nats),
         "half as much more, t > 0.5 T": lambda t: 1.5 * (t > 0.5),
@@ -62,6 +62,7 @@ def draw(pipeline: Any, prompts: list[str], seeds: range, block: GuidanceSchedul
         return original(sample, *args, **kwargs)
 
     noise, start = [torch.Generator().manual_seed(seed) for seed in seeds], time.process_time()
+    unchanged = {} if hasattr(pipeline, "vae") else {"clean_caption": False}
     half = torch.autocast(pipeline.device.type, torch.bfloat16)
     with half, replaced_method(pipeline.unet, "forward", counted), block:
         images = pipeline(
@@ -70,7 +71,7 @@ def draw(pipeline: Any, prompts: list[str], seeds: range, block: GuidanceSchedul
             num_inference_steps=STEPS,
             generator=noise,
             output_type="np",
-            clean_caption=False,
+            **unchanged,
         ).images
     return np.round(255 * images).astype(np.uint8), time.process_time() - start, rows / len(prompts) / STEPS
 
@@ -145,8 +146,8 @@ def main() -> None:
     pictures: dict[str, list[np.ndarray]] = {name: [] for name in compared}
     seconds: dict[str, list[float]] = {name: [] for name in compared}
     passes: dict[str, list[float]] = {name: [] for name in compared}
-    for start in range(0, len(captions), AT_ONCE):
-        part = captions[start : start + AT_ONCE]
+    for start in range(0, len(captions), len(recipe.captions)):
+        part = captions[start : start + len(recipe.captions)]
         prompts = [recipe.captions[k] for k in part]
         for name, block in blocks.items():
             made, took, rows = draw(pipeline, prompts, range(start, start + len(part)), block)

@@ -37,11 +37,15 @@ def pytest_configure() -> None:
                 importlib.import_module(name)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a browser or the rendered book is slow."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs a browser or the rendered book is slow; with `--few`, the first case of a test stands for all."""
     for item in items:
         if {"book_html", "new_context"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+    if config.getoption("--few"):
+        first = set({item.nodeid.split("[")[0]: item for item in reversed(items)}.values())
+        config.hook.pytest_deselected(items=[item for item in items if item not in first])
+        items[:] = [item for item in items if item in first]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,6 +70,7 @@ def root() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--few", action="store_true", help="run the first case of each test alone")
     parser.addoption("--book", type=Path, help="the rendered pages to look at; by default they are made of the records")
 
 

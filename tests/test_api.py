@@ -86,6 +86,7 @@ def test_about_25_public_names_are_advertised():
     assert 20 <= len(ADVERTISED) == len(set(ADVERTISED) & set(reschrom.__all__)) <= 30
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ADVERTISED)
 def test_every_advertised_name_has_an_example_and_each_of_its_examples_runs(name):
     # Nothing is in scope, so that each example runs as it is copied.
@@ -97,6 +98,7 @@ def test_every_advertised_name_has_an_example_and_each_of_its_examples_runs(name
     assert runner.failures == 0, "".join(report)
 
 
+@pytest.mark.lasting
 def test_the_page_of_questions_names_all_that_is_advertised_and_each_of_its_lines_runs():
     page = (ROOT / "book" / "which-one.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`~reschrom\.(\w+)`", page)) == set(ADVERTISED)
@@ -108,6 +110,7 @@ def test_the_page_of_questions_names_all_that_is_advertised_and_each_of_its_line
         exec(line, scope)
 
 
+@pytest.mark.lasting
 def test_every_equation_that_a_docstring_names_exists():
     mentioned = set()
     for path in SOURCES:
@@ -126,6 +129,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not (HEAVY | {"numpy"}) & set(loaded)
 
 
+@pytest.mark.lasting
 def test_using_the_theory_loads_neither_torch_nor_diffusers_nor_plots():
     code = (
         "import sys; from reschrom import Chromatogram, Schedule, band_losses, threshold; "
@@ -168,6 +172,7 @@ def imported_helpers(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     return found
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_no_test_is_without_an_assertion(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -42,6 +42,7 @@ def test_these_are_all_and_none_is_long():
     assert all(len(lines) <= 30 for lines in scripts.values())
 
 
+@pytest.mark.lasting
 def test_predict_prints_coarse_before_fine(run, tmp_path):
     printed = run("predict")
     times = [time for (time,) in numbers(printed, r" +\d+x\d+ ")]
@@ -89,6 +90,7 @@ def test_switch_prints_that_the_second_prompt_decides_the_mean_and_the_first_the
     assert max(shares[:-1]) < 45 < 55 < shares[-1]
 
 
+@pytest.mark.lasting
 def test_timesteps_prints_a_list_that_the_pipeline_draws_with(run):
     listed, drawn = run("timesteps").splitlines()
     (timesteps,) = numbers(listed, "timesteps")
@@ -98,6 +100,7 @@ def test_timesteps_prints_a_list_that_the_pipeline_draws_with(run):
     assert drawn == "drawn (1, 3, 64, 64)"
 
 
+@pytest.mark.lasting
 def test_cascade_prints_images_of_full_size_and_of_the_same_brightness(run, tmp_path):
     drawn, brightness = run("cascade").splitlines()
     assert drawn == "drawn (4, 32, 32, 3)"

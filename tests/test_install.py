@@ -80,6 +80,7 @@ def metadata(wheel):
         return email.message_from_bytes(archive.read(name))
 
 
+@pytest.mark.lasting
 def test_the_base_install_is_six_packages(metadata):
     asked = [Requirement(line) for line in metadata.get_all("Requires-Dist")]
     assert {canonicalize_name(each.name) for each in asked if each.marker is None} == BASE
@@ -99,6 +100,7 @@ def test_the_line_names_an_extra_that_brings_the_package():
         assert unnamed <= {canonicalize_name(distributions.get(package, package)) for package in EXTRAS}
 
 
+@pytest.mark.lasting
 def test_every_module_is_imported_on_the_base_alone(tmp_path):
     names = modules()
     assert len(names) > 40
@@ -118,6 +120,7 @@ for name in sys.argv[1:]:
     assert all(name.startswith("reschrom.train.") for name in of_recipes)
 
 
+@pytest.mark.lasting
 def test_every_public_name_loads_or_names_its_extra_in_one_line(tmp_path):
     code = """
 import reschrom
@@ -162,6 +165,7 @@ NEEDING = [
 ]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(("call", "needs", "extra"), NEEDING, ids=[needs.split(" needs")[0] for _, needs, _ in NEEDING])
 def test_a_call_that_needs_an_extra_says_which(tmp_path, call, needs, extra):
     done = bare(f"{SETTING}try:\n    {call}\nexcept ModuleNotFoundError as error:\n    print(error)", tmp_path)
@@ -169,6 +173,7 @@ def test_a_call_that_needs_an_extra_says_which(tmp_path, call, needs, extra):
     assert done.stdout == f'{needs}, which is not installed: pip install "reschrom[{extra}]"\n'
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("argv", "needs", "extra"),
     [
@@ -198,6 +203,7 @@ with naming_extra("this"):
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'torchsde'\n")
 
 
+@pytest.mark.lasting
 def test_chromatograms_are_drawn_kept_and_tabulated_on_the_base_alone(tmp_path):
     command = ["chromatogram", "--schedule", "cosine", "--size", "64", "--out"]
     done = commanded(tmp_path, *([*command, name] for name in ("r.png", "r.svg", "r.csv", "r.json", "r.npz")))
@@ -211,6 +217,7 @@ def test_chromatograms_are_drawn_kept_and_tabulated_on_the_base_alone(tmp_path):
     assert (tmp_path / "r.csv").read_text() == expected.to_dataframe().to_csv(index=False)
 
 
+@pytest.mark.lasting
 def test_times_and_timesteps_are_told_on_the_base_alone(tmp_path):
     names = sorted(set(CONSTRUCTORS) - {"natural"})
     timesteps = [["timesteps", "--schedule", name, "--size", "64", "--steps", "10"] for name in names]

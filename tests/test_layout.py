@@ -71,6 +71,7 @@ def test_everything_the_project_asks_for_is_pinned():
     assert asked <= {canonicalize_name(pin.split("==")[0]) for pin in pins()}
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("folders", "but", "extras"),
     [
@@ -105,6 +106,7 @@ def test_conda_installs_the_same_versions():
     assert by_pip[-1] == "-e .[book,test]"
 
 
+@pytest.mark.lasting
 def test_no_file_names_a_place_on_one_machine():
     elsewhere = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\S*")
     files = [path for path in tracked() if path.name not in ("test_layout.py", "test_records.py")]  # they look for it
@@ -190,6 +192,7 @@ def test_contributing_gives_the_pins_as_they_are():
     assert {canonicalize_name(name): version for name, version in named}.items() <= versions.items()
 
 
+@pytest.mark.lasting
 def test_the_hooks_before_a_commit_run_tools_that_are_pinned():
     """Each is run once, with no file or with one that it has nothing against."""
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
@@ -232,6 +235,7 @@ def test_the_wheel_is_built_by_the_tool_that_is_pinned():
     assert asked in pins()
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ["README.md", "book/index.md"])
 def test_what_the_front_pages_show_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -250,6 +254,7 @@ def test_what_the_front_pages_show_runs(name, tmp_path, monkeypatch):
     assert pictures == {"chromatogram.png"} | ({"ship.png", "sunflower.html"} if name == "README.md" else set())
 
 
+@pytest.mark.lasting
 def test_every_papermill_command_names_a_record_and_its_parameters():
     commands = [
         (path.name, command)

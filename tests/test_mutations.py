@@ -244,6 +244,7 @@ def test_every_equation_has_one_home() -> None:
     assert sorted(labels) == list(range(1, 38))
 
 
+@pytest.mark.lasting
 def test_every_equation_is_checked_in_a_notebook() -> None:
     checked = set()
     for page in (ROOT / "notebooks").rglob("*.md"):

@@ -25,12 +25,14 @@ def copy(tmp_path):
     return tmp_path
 
 
+@pytest.mark.lasting
 def test_the_rooms_import_only_what_stands_below_them(copy):
     done = linted(copy)
     assert done.returncode == 0, done.stdout
     assert " 0 broken." in done.stdout
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [

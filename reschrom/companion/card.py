@@ -163,11 +163,12 @@ def _card(
         amount = f"{len(losses):,} steps of {recipe.batch} pictures, of twice as many at half the side, and so on"
     if recipe.start:
         amount += f", beginning with the weights of `{Path(recipe.start).name}`"
-    kind = "an `IFPipeline` whose network predicts noise, with\nthe T5 encoder that was trained with it"
+    predicted = {"noise": "noise", "velocity": "the velocity"}[recipe.prediction]
+    kind = f"an `IFPipeline` whose network predicts {predicted}, with\nthe T5 encoder that was trained with it"
     if recipe.autoencoder:
         kind = (
             "a `StableDiffusionPipeline` with an autoencoder,\n"
-            "a CLIP text encoder and a network that predicts the noise of latents, all trained here"
+            f"a CLIP text encoder and a network that predicts the {recipe.prediction} of latents, all trained here"
             f"{'; the network knows latents of half the side, too' if recipe.halvings else ''}"
         )
     first, last = recipe.contents[0], recipe.contents[-1]

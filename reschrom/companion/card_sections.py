@@ -52,7 +52,10 @@ def settings(recipe: Recipe) -> str:
     foreign |= {"every_style"} if recipe.kind in ("t2i", "autoencoder") else set()  # which always show them all
     foreign |= {*_OF_DENOISERS} if recipe.kind == "autoencoder" else set()
     foreign |= {*_OF_PIXELS} if recipe.autoencoder else set()
-    foreign |= {name for name in ("halvings", "start", "consistency", "autoencoder") if not getattr(recipe, name)}
+    foreign |= {
+        each for each in ("halvings", "start", "layers", "consistency", "autoencoder") if not getattr(recipe, each)
+    }
+    foreign |= {"prediction"} if recipe.prediction == "noise" else set()
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
 

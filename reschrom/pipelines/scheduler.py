@@ -223,11 +223,12 @@ def _place(scheduler: Any, told: float) -> int | None:
     index = next((i for name in _COUNTS if (i := getattr(scheduler, name, None)) is not None), None)
     if index is not None:
         return int(index)
+    if getattr(scheduler, "num_inference_steps", None) is None:
+        return None
     distance = (scheduler.timesteps.double().cpu() - told).abs()
     index = int(distance.argmin())
     away = float(distance[index]) > _HALF * max(told, 1)
-    in_a_run = getattr(scheduler, "num_inference_steps", None) is not None
-    if not in_a_run or (away and not hasattr(scheduler, "step_index")):
+    if away and not hasattr(scheduler, "step_index"):
         return None
     return 0 if away else index  # told in other units; a run begins at the first timestep
 

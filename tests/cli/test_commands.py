@@ -101,6 +101,7 @@ def test_chromatogram_writes_everything_as_json(tmp_path):
     assert (back.name, back.size) == ("natural", 64)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG\r\n"), (".svg", b"<?xml")])
 def test_chromatogram_draws(tmp_path, suffix, start):
     out = tmp_path / f"r{suffix}"
@@ -134,6 +135,7 @@ def models(tmp_path_factory):
     return folder
 
 
+@pytest.mark.lasting
 def test_measure_writes_what_the_chromatograph_measures(tmp_path, models):
     out = tmp_path / "r.npz"
     options = ["--steps", "3", "--images", "3", "--seed", "5", "--out", str(out)]
@@ -147,6 +149,7 @@ def test_measure_writes_what_the_chromatograph_measures(tmp_path, models):
     np.testing.assert_allclose(written.replicates, expected.replicates, rtol=1e-6)
 
 
+@pytest.mark.lasting
 def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, models, capsys):
     common = [
         "measure",
@@ -176,6 +179,7 @@ def test_measure_finds_guidance_and_no_batch_changes_what_it_finds(tmp_path, mod
 SWITCH = ["--steps", "4", "--images", "3", "--batch", "2", "--seed", "6", "--guidance", "3"]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("when", ["2x2", "2"])
 def test_switch_tries_what_is_written_and_draws_it_between_the_pure_ones(models, capsys, tmp_path, when):
     first, second = "a photo of a cat", "a cat"
@@ -240,6 +244,7 @@ def test_help_explains_the_words_and_gives_an_example(capsys, command):
     assert f"reschrom {command[0]} " in text.split("example")[1] if command else "reschrom time --help" in text
 
 
+@pytest.mark.lasting
 def test_every_example_of_the_help_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for command in ("chromatogram", "time"):

@@ -88,6 +88,7 @@ def test_accelerate_launch_shares_the_images_over_its_processes(command):
     assert sorted(path.name for path in Path().iterdir()) == ["one.json", "two.json"]
 
 
+@pytest.mark.lasting
 def test_what_was_stopped_goes_on_with_the_next_image(command, monkeypatch, capsys):
     wanted = [*command, "--images", "5", "--batch", "2", "--guidance", "4"]
     assert main([*wanted, "--out", "one.json"]) == 0
@@ -118,6 +119,7 @@ def test_what_was_stopped_goes_on_with_the_next_image(command, monkeypatch, caps
     assert not kept.exists()
 
 
+@pytest.mark.lasting
 def test_every_prompt_is_drawn_as_often_and_no_batch_holds_two(command, monkeypatch):
     Path("prompts.txt").write_text(f"{PROMPT}\n\n  a cat  \n")
     drawn, draw = [], measuring.draw
@@ -232,6 +234,7 @@ def videos(command, monkeypatch):
     return [*command, "--batch", "1", "--images"]
 
 
+@pytest.mark.lasting
 def test_temporal_bands_are_measured_where_they_are_asked_for(videos, capsys):
     assert main([*videos, "2", "--temporal", "--out", "motion.npz"]) == 0
     assert "temporal resolution" in " ".join(capsys.readouterr().out.split())
@@ -337,6 +340,7 @@ def test_a_spectrum_beside_the_paper_must_be_one(command, capsys):
     assert Path("r.svg").read_bytes().startswith(b"<?xml")
 
 
+@pytest.mark.lasting
 def test_what_does_not_merge_is_refused(command, capsys):
     assert main([*command, "--images", "1", "--out", "a.json"]) == 0
     assert main([*command, "--images", "1", "--guidance", "2", "--out", "b.json"]) == 0
@@ -370,6 +374,7 @@ def test_the_command_leaves_the_images_as_they_are(command, monkeypatch):
     np.testing.assert_allclose(Chromatogram.load("r.json").rates, meter.chromatogram.rates, rtol=1e-6)
 
 
+@pytest.mark.lasting
 def test_a_file_is_json_that_others_can_read(command):
     assert main([*command, "--images", "1", "--out", "r.json"]) == 0
     content = json.loads(Path("r.json").read_text())

@@ -48,18 +48,21 @@ def test_what_is_added_to_one_band_is_seen_in_that_band_alone():
         np.testing.assert_allclose(np.delete(found, m), 0, atol=1e-6)
 
 
+@pytest.mark.lasting
 def test_a_shift_of_the_mean_colour_has_the_size_of_the_shift():
     x = noise(40)
     found = band_distances(x + 0.3, BandQuantiles.of(x, 40, directions=400)).distance
     np.testing.assert_allclose(found[-1], 0.3, rtol=0.1)
 
 
+@pytest.mark.lasting
 def test_quantiles_of_many_images_stand_for_all_of_them():
     x, y = noise(30), 2 * noise(600, seed=3)
     full, few = (BandQuantiles.of(y, count) for count in (600, 100))
     np.testing.assert_allclose(band_distances(x, few).distance, band_distances(x, full).distance, rtol=0.05)
 
 
+@pytest.mark.lasting
 def test_chance_is_the_distance_of_real_images_drawn_anew():
     real = BandQuantiles.of(noise(1500, 4), 50)
     found = np.mean([band_distances(noise(8, 4, seed), real).distance ** 2 for seed in range(10, 40)], axis=0)
@@ -67,6 +70,7 @@ def test_chance_is_the_distance_of_real_images_drawn_anew():
     assert np.all(real.chance(32) < real.chance(8))
 
 
+@pytest.mark.lasting
 def test_the_interval_is_as_wide_as_sets_of_images_differ():
     real, sets = BandQuantiles.of(noise(500, 4), 50), [1.5 * noise(16, 4, seed) for seed in range(10, 34)]
     measured = [band_distances(x, real) for x in sets]

@@ -123,6 +123,7 @@ def test_a_classifier_learns_contents_and_styles(judge):
     assert judge.recognised["photographs"]["pictures"] == 2 * 64
 
 
+@pytest.mark.lasting
 def test_a_classifier_is_the_same_after_a_file(tmp_path, learned, held_out):
     learned.save(tmp_path / "classifier.safetensors")
     again = classifier.Classifier.load(tmp_path / "classifier.safetensors", len(CONTENTS))
@@ -130,6 +131,7 @@ def test_a_classifier_is_the_same_after_a_file(tmp_path, learned, held_out):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.lasting
 def test_training_pictures_are_told_from_new_ones(judge, gallery, held_out):
     """A model that copies its training set has a ratio of 0, one that draws from nature a ratio of 1."""
     captions = np.repeat(np.arange(len(RECIPE.captions)), 4)
@@ -142,6 +144,7 @@ def test_training_pictures_are_told_from_new_ones(judge, gallery, held_out):
     assert natural["recognised"]["both"] == judge.recognised["both"]
 
 
+@pytest.mark.lasting
 def test_the_closest_pairs_are_shown_with_their_originals(judge, gallery, held_out):
     samples, captions = held_out[0].copy(), held_out[1]
     number = int(np.flatnonzero(captions == 3)[5])
@@ -195,6 +198,7 @@ def test_covariances_of_a_known_field():
     assert len(images) * np.trace(covariances, axis1=1, axis2=2) @ sizes == pytest.approx(energy)
 
 
+@pytest.mark.lasting
 def test_a_model_is_evaluated_and_gets_its_card(tmp_path, model, gallery, learned, capsys):
     recipe, pieces = tmp_path / "recipe.yaml", tmp_path / "pictures.npy"
     settings = {**RECIPE.as_dict(), "steps": 2}
@@ -264,6 +268,7 @@ def test_an_autoencoder_that_averages_loses_the_finest_band(learned, held_out):
     assert found["recognised"] == returned
 
 
+@pytest.mark.lasting
 def test_a_model_in_latents_gets_a_card_that_says_what_its_autoencoder_loses(tmp_path, gallery, learned):
     from reschrom.train.models import build
 
@@ -385,6 +390,7 @@ def test_a_sample_is_the_same_in_any_batch(model):
     assert np.abs(together[2].astype(int) - together[3]).max() > 10
 
 
+@pytest.mark.lasting
 def test_losses_on_held_out_pictures_are_kept(tmp_path, model):
     from diffusers import DiffusionPipeline
 

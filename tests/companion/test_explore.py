@@ -164,6 +164,7 @@ def test_the_page_shows_the_step_that_is_chosen(new_context, book_html):
     assert not missing
 
 
+@pytest.mark.lasting
 def test_the_still_picture_is_the_middle_of_the_moving_one(model, tmp_path):
     asked = ["--prompt", PROMPTS[0], "--images", "2", "--steps", "3", "--out", str(tmp_path)]
     hero.main([str(model), *asked])

@@ -138,6 +138,7 @@ def test_checks_of_sentences_are_no_entries(tmp_path: Path) -> None:
     assert {entry.number for entry in read_ledger(tmp_path)} == {*EQUATIONS, *STATEMENTS}
 
 
+@pytest.mark.lasting
 def test_every_citation_in_the_package_is_of_the_paper(root: Path) -> None:
     cited = set()
     for path in sorted((root / "reschrom").rglob("*.py")):
@@ -148,6 +149,7 @@ def test_every_citation_in_the_package_is_of_the_paper(root: Path) -> None:
     assert cited <= {*EQUATIONS, *STATEMENTS}
 
 
+@pytest.mark.lasting
 def test_every_equation_of_the_paper_has_one_home_and_a_check(root: Path) -> None:
     entries = read_ledger(root)
     assert {entry.number for entry in entries} == {*range(1, 38), "Theorem 1", "Algorithm 1"}
@@ -197,6 +199,7 @@ def test_the_table_lists_figures_here_and_those_to_come(tmp_path: Path) -> None:
         assert not [row for row in later if "Fig. 4, left" in row]
 
 
+@pytest.mark.lasting
 def test_costs_are_measured_and_the_table_written_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "theory/one", "# One", ">>>x = 1", FIGURE.format(name="fig-one", caption="One."))
     (tmp_path / "book").mkdir()
@@ -225,6 +228,7 @@ def test_a_file_without_the_marks_is_refused(text: str) -> None:
         with_table(text, "table")
 
 
+@pytest.mark.lasting
 def test_the_readme_holds_the_current_table(root: Path) -> None:
     readme = (root / "README.md").read_text()
     assert with_table(readme, page_table(root)) == readme, (
@@ -238,6 +242,7 @@ def test_every_notebook_has_a_measured_cost(root: Path) -> None:
     )
 
 
+@pytest.mark.lasting
 def test_every_figure_has_a_name_of_its_own_a_caption_and_a_description(root: Path) -> None:
     names = [figure.name for figure in read_figures(root)]
     assert names
@@ -251,6 +256,7 @@ def test_every_figure_has_a_name_of_its_own_a_caption_and_a_description(root: Pa
                 assert len(described.split()) >= 6, f"{page}: {figure['name']} needs mystnb.image.alt"
 
 
+@pytest.mark.lasting
 def test_captions_name_figures_that_the_paper_has(root: Path) -> None:
     regenerated = [figure for figure in read_figures(root) if figure.paper]
     assert regenerated

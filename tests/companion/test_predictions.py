@@ -30,6 +30,7 @@ def small(monkeypatch):
     return kind
 
 
+@pytest.mark.lasting
 def test_of_an_exact_denoiser_the_mean_time_is_the_mean_of_what_it_holds():
     losses = losses_of(FIELD.denoise, SOME, CLOCK)
     variance = losses.mean[:, -1:], losses.replicates[:, :, -1:]
@@ -44,6 +45,7 @@ def test_of_an_exact_denoiser_the_mean_time_is_the_mean_of_what_it_holds():
     assert found.noise == pytest.approx(exact_noise, rel=0.1)  # 80 pictures
 
 
+@pytest.mark.lasting
 def test_a_network_is_trained_the_same_for_a_seed_and_seen_early(small):
     # each is measured before the training goes on
     one, again, other = ({k: net(SOME[:2], 0.5) for k, net in prediction.networks(small, seed)} for seed in (0, 0, 1))
@@ -53,6 +55,7 @@ def test_a_network_is_trained_the_same_for_a_seed_and_seen_early(small):
     assert not np.allclose(one["network"], other["network"])
 
 
+@pytest.mark.lasting
 def test_the_command_keeps_what_is_there(small, tmp_path):
     prediction.main(["--kinds", "some", "--out", str(tmp_path)])
     names = {path.name for path in tmp_path.iterdir()}
@@ -114,6 +117,7 @@ def test_a_network_is_inside_from_windows_to_the_better_formula():
     assert predictions.reach([copies, new, untrained], but="b") == pytest.approx(0)
 
 
+@pytest.mark.lasting
 def test_the_reach_of_the_package_is_that_of_the_networks_that_ship():
     trained = predictions.of_kinds(SHIPPED / "prediction")
     every = trained + predictions.of_models(SHIPPED)

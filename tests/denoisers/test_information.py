@@ -11,6 +11,7 @@ from reschrom.theory.bands import band_sizes
 LOG_SNR = np.linspace(-12, 10, 89)
 
 
+@pytest.mark.lasting
 def test_a_gaussian_condition_tells_of_each_band_what_a_gaussian_channel_carries():
     """x_0 = c + rest, both Gaussian: I(c; x_t) is half a log of a ratio of variances, band by band."""
     rng = np.random.default_rng(0)
@@ -38,6 +39,7 @@ def captions(spread, rng):
     return GaussianMixture([GaussianField([0.5, 1.0, 2.0], mean=mean) for mean in means], [0.4, 0.3, 0.2, 0.1])
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(("spread", "evident"), [(4.0, True), (0.4, False)])
 def test_the_area_is_the_divergence_of_a_caption_from_all_and_minus_its_log_probability_where_it_is_evident(
     spread, evident
@@ -59,6 +61,7 @@ def test_the_area_is_the_divergence_of_a_caption_from_all_and_minus_its_log_prob
         assert np.all((lower <= 0) & (upper >= 0))  # exact predictions are orthogonal to their errors
 
 
+@pytest.mark.lasting
 def test_the_mean_over_captions_is_never_more_than_their_entropy():
     rng = np.random.default_rng(2)
     mixture = captions(4.0, rng)
@@ -78,6 +81,7 @@ def test_the_mean_over_captions_is_never_more_than_their_entropy():
     assert told.total == pytest.approx(entropy, rel=0.03)
 
 
+@pytest.mark.lasting
 def test_each_broken_condition_shows_in_the_gap():
     """The conditional prediction of another caption; images of another caption; an unconditional one that is wrong."""
     rng = np.random.default_rng(3)

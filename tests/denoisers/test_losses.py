@@ -55,6 +55,7 @@ def test_the_known_centroids_lie_within_their_intervals_about_as_often_as_stated
     assert 0.8 < np.mean(inside) < 0.98
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("size", [1, 7, 20])
 def test_batches_give_what_the_whole_gives(size):
     generator = np.random.default_rng(0)

@@ -147,6 +147,7 @@ POSTERIORS = {
 SLOW = [pytest.mark.slow]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     "posterior",
     [pytest.param(each, id=name, marks=SLOW * ("32" in name)) for name, each in POSTERIORS.items()],
@@ -180,6 +181,7 @@ def test_in_pure_noise_an_exact_noise_prediction_still_gives_the_mean():
     assert 0 < denoise.precision(np.array([0.0]))[0] < 1e-20
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("kind", CONVENTIONS)
 def test_what_weights_change_lies_within_the_intervals_of_the_posterior_itself(kind):
     convention, posterior, rng = CONVENTIONS[kind], field(), np.random.default_rng(0)
@@ -309,6 +311,7 @@ def test_the_names_of_diffusers_mean_the_same():
         np.testing.assert_array_equal(one.precision(UNIT), other.precision(UNIT))
 
 
+@pytest.mark.lasting
 def test_a_network_whose_noise_is_slightly_off_is_measured_right_or_refused():
     # Images in [0, 1], whose mean is far from 0, and a small error as every network makes it.
     posterior, rng = dataset(), np.random.default_rng(0)
@@ -366,6 +369,7 @@ def guided_by(kind: str, posterior: GaussianField | GaussianMixture) -> Denoiser
     return wrapped(CONVENTIONS[kind], posterior.denoise)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("kind", CONVENTIONS)
 def test_the_energy_of_guidance_is_that_of_the_two_noise_predictions(kind):
     whole, edges, rng = mixture(), CONVENTIONS[kind].edges, np.random.default_rng(0)
@@ -386,6 +390,7 @@ def test_the_energy_of_guidance_is_that_of_the_two_noise_predictions(kind):
     assert measured.replicates.shape == (200, *measured.rates.shape)
 
 
+@pytest.mark.lasting
 def test_half_the_energy_of_guidance_over_log_snr_is_the_information_of_the_class():
     whole, rng = mixture(), np.random.default_rng(0)
     edges = np.linspace(0.02, 0.9999, 60)
@@ -432,6 +437,7 @@ SHIPPED = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("name", "size"),
     [pytest.param(name, size, marks=SLOW * (name != "pocket-lowres-16")) for name, size in SHIPPED.items()],

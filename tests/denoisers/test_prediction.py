@@ -28,6 +28,7 @@ def predicted():
     return predicted_times(pictures(0, 600), pictures(1, 60), COSINE, np.random.default_rng(2))
 
 
+@pytest.mark.lasting
 def test_of_a_gaussian_field_the_times_are_those_of_its_exact_denoiser(predicted):
     exact = Chromatogram.predicted(COSINE, 8, FIELD.spectrum).centroids()
     # 600 pictures of 64 numbers tell a covariance to a few hundredths, 60 new ones the mean of the coarsest band
@@ -46,6 +47,7 @@ def test_the_loss_is_that_of_the_noise(predicted):
     assert predicted.losses["windows"] == pytest.approx(expected, rel=0.01)  # a loss that falls is mended
 
 
+@pytest.mark.lasting
 def test_pictures_that_are_nearly_copies_widen_the_interval_to_what_windows_tell():
     # Of white pictures windows tell nothing; what was seen before tells all.
     generator = np.random.default_rng(0)
@@ -66,6 +68,7 @@ def test_pictures_that_are_nearly_copies_widen_the_interval_to_what_windows_tell
     np.testing.assert_allclose(found.interval.upper[:3], np.minimum(high + REACH, 1)[:3])
 
 
+@pytest.mark.lasting
 def test_times_and_reach_are_in_the_units_of_the_schedule(predicted):
     slow = Schedule(
         "slow", 0.0, 500.0, lambda t, xp: COSINE._log_snr(t / 500, xp), lambda s, xp: 500 * COSINE._time(s, xp)
@@ -76,6 +79,7 @@ def test_times_and_reach_are_in_the_units_of_the_schedule(predicted):
     assert found.losses == pytest.approx(predicted.losses, rel=1e-6)
 
 
+@pytest.mark.lasting
 def test_a_network_that_was_not_trained_far_enough_is_refused(predicted):
     least = min(predicted.losses.values())
     few = pictures(0, 600), pictures(1, 60), COSINE

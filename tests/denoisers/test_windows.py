@@ -178,6 +178,7 @@ def test_images_of_any_dtype_are_fitted_as_in_double_precision(kind, dtype):
     np.testing.assert_array_equal(found.denoise(DIGITS[:3], 0.5), expected.denoise(DIGITS[:3], 0.5))
 
 
+@pytest.mark.lasting
 def test_smooth_images_of_a_wide_range_are_fitted(generator):
     # of their covariance, single precision would keep no sign of the floor under the variances
     images = generator.integers(256, size=(300, 1, 1, 1)) * np.ones((1, 3, 16, 16))

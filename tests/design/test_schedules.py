@@ -22,6 +22,7 @@ variance = st.floats(1e-6, 1e6)
 weight = st.floats(0.0, 1.0)
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=12)
 @given(st.lists(variance, min_size=5, max_size=5), st.lists(weight, min_size=5, max_size=5).filter(any))
 def test_time_is_the_mean_share_of_its_signal_that_a_band_has_lost(spectrum, weights):

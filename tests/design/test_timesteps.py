@@ -215,6 +215,7 @@ class Inexact:
         return estimate_precision(alphas, "epsilon")
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(("schedule", "amount"), [(LINEAR, 0.03), (COSINE, 0.005)], ids=["linear", "cosine"])
 @pytest.mark.parametrize("kind", ["field", "mixture"])
 def test_a_network_that_errs_at_noise_takes_no_step_that_ruins_it(kind, schedule, amount):
@@ -322,6 +323,7 @@ def test_the_command_prints_the_list_of_a_schedule_and_a_spectrum(tmp_path, caps
     )
 
 
+@pytest.mark.lasting
 def test_the_command_measures_a_model(tmp_path, capsys):
     tiny.ddim().save_pretrained(tmp_path / "neither")
     assert main(["timesteps", "--model", str(tmp_path / "neither"), "--steps", "6"]) == 2

@@ -95,6 +95,7 @@ def test_a_zip_is_named_with_what_is_wrong_in_it(kind, tmp_path):
     refuse_command(Command("spectrum s.zip --size 8", words), tmp_path)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_bomb_is_unpacked_no_further_than_it_says(how, tmp_path, monkeypatch):
     """It holds 16 MB and says 100 bytes: of the pieces that are unpacked, none is larger than what one piece holds."""

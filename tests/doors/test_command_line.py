@@ -258,6 +258,7 @@ ROWS = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("line", ROWS)
 def test_a_mistake_gives_one_line_and_no_file(folder, line):
     refuse_command(Command(line, ROWS[line]), folder)
@@ -266,6 +267,7 @@ def test_a_mistake_gives_one_line_and_no_file(folder, line):
 PROGRAM = [sys.executable, "-m", "reschrom.cli", *TIME.split()]
 
 
+@pytest.mark.lasting
 def test_who_has_read_enough_hears_nothing():
     with subprocess.Popen(PROGRAM, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         program.stdout.close()
@@ -273,6 +275,7 @@ def test_who_has_read_enough_hears_nothing():
     assert program.returncode == 1
 
 
+@pytest.mark.lasting
 def test_a_full_disk_behind_the_output_is_told():
     with open("/dev/full", "w") as full:
         program = subprocess.run(PROGRAM, stdout=full, stderr=subprocess.PIPE, text=True)

@@ -166,6 +166,7 @@ def test_what_is_valid_is_loaded(name, valid, tmp_path):
     assert try_loading(LOADERS[name], valid[name], tmp_path)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", LOADERS)
 @GENERATED
 @given(damage=DAMAGES)
@@ -207,6 +208,7 @@ ARRAYS = [
 ]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", NPZ)
 @GENERATED
 @given(
@@ -277,6 +279,7 @@ CHANGES = st.builds(
 )
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", JSON)
 @GENERATED
 @given(changes=st.lists(CHANGES, min_size=1, max_size=2))

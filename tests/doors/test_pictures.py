@@ -167,6 +167,7 @@ def test_a_file_too_large_for_a_picture_is_not_read(place):
         list(stream(str(place / "pictures"), 8))
 
 
+@pytest.mark.lasting
 def test_a_broken_picture_is_named_by_the_process_that_reads_it(place):
     for index in range(65):
         (place / "pictures" / f"b{index:02d}.png").write_bytes(PNG if index < 64 else b"")
@@ -228,6 +229,7 @@ def damaged(tmp_path_factory):
     return path
 
 
+@pytest.mark.lasting
 def test_however_it_is_shared_the_same_pictures_are_skipped(damaged, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     given = ["spectrum", str(damaged), "--size", "8", "--skip-broken"]
@@ -337,6 +339,7 @@ def killed(batch: np.ndarray, first: int) -> None:
     signal.raise_signal(signal.SIGKILL)
 
 
+@pytest.mark.lasting
 def test_a_process_that_is_killed_is_missed_at_once(place):
     for index in range(64):
         (place / "pictures" / f"b{index:02d}.png").write_bytes(PNG)
@@ -355,6 +358,7 @@ def first_after_fourth(place: Path, batch: np.ndarray, first: int) -> np.ndarray
     raise TimeoutError("the fourth picture was never begun")
 
 
+@pytest.mark.lasting
 def test_a_process_goes_on_while_that_before_it_is_slow(place):
     for index in range(2):
         (place / "pictures" / f"b{index}.png").write_bytes(PNG)
@@ -363,6 +367,7 @@ def test_a_process_goes_on_while_that_before_it_is_slow(place):
     assert [one[0] for one in made] == [0, 1, 2, 3]
 
 
+@pytest.mark.lasting
 def test_who_stops_reading_leaves_no_process(place):
     for index in range(64):
         (place / "pictures" / f"b{index:02d}.png").write_bytes(PNG)

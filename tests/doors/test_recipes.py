@@ -224,6 +224,7 @@ FILES = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("held", FILES)
 def test_a_file_that_holds_no_recipe_is_named(held, tmp_path):
     content, words = FILES[held]

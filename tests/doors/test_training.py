@@ -116,6 +116,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.usefixtures("no_type_checks")
 @pytest.mark.parametrize("mistake", COMMANDS)
 def test_a_command_that_cannot_be_leaves_nothing(mistake, folder):
@@ -193,6 +194,7 @@ FOLDERS = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("held", FOLDERS)
 def test_what_a_folder_must_not_hold_is_named_and_stays(held, run):
     edit, words = FOLDERS[held]
@@ -276,6 +278,7 @@ CHECKPOINTS = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("damage", CHECKPOINTS)
 def test_a_checkpoint_that_is_not_whole_is_named_and_the_one_before_it_is_used(damage, run, whole, capsys):
     edit, words = CHECKPOINTS[damage]
@@ -353,6 +356,7 @@ def small_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("size", "words"),
     [(4000, r"pictures\.npy cannot be written"), (40000, r"step-0000004\.safetensors cannot be written")],
@@ -366,6 +370,7 @@ def test_a_full_disk_ends_in_one_line_and_a_later_run_goes_on(size, words, folde
     assert results(folder / "run") == results(whole)
 
 
+@pytest.mark.lasting
 def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_a_pipeline(run, whole, small_disk, capsys):
     train(RECIPE, "photos", run)
     for part in ("unet", "model_index.json"):
@@ -380,6 +385,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_part_of_a_pipeline(run, whole,
     assert results(run) == results(whole)
 
 
+@pytest.mark.lasting
 def test_a_keyboard_stops_a_run_that_goes_on_to_the_same_bytes(folder, whole, monkeypatch, capsys):
     loss, times = loop.step_loss, iter(range(100))
 

@@ -84,6 +84,7 @@ def test_without_turning_points_the_pipeline_is_that_of_ddim_and_ddpm(attenuatio
     torch.testing.assert_close(ours(**settings, generator=seeded()).images, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("steps", [3, 4, 7, 13])
 @pytest.mark.parametrize("treatment", ["continue", "preserve"])
 def test_images_double_at_turning_points_whatever_the_number_of_steps(steps, treatment):
@@ -117,6 +118,7 @@ def test_a_step_over_two_turning_points_is_its_parts_one_after_another(treatment
     torch.testing.assert_close(whole, x)
 
 
+@pytest.mark.lasting
 def test_an_attenuated_detail_is_regained_on_the_way_back():
     scheduler = DVDPScheduler(**STAGED, clip_sample=False)
     scheduler.set_timesteps(100)
@@ -129,6 +131,7 @@ def test_an_attenuated_detail_is_regained_on_the_way_back():
     torch.testing.assert_close(x, x_0, rtol=0, atol=1e-4)
 
 
+@pytest.mark.lasting
 def test_a_saved_pipeline_draws_the_same_however_it_is_loaded(tmp_path):
     made = pipeline()
     made.save_pretrained(tmp_path)
@@ -142,6 +145,7 @@ def test_a_saved_pipeline_draws_the_same_however_it_is_loaded(tmp_path):
         np.testing.assert_allclose(again(**settings, generator=seeded()).images, expected, atol=1e-4)
 
 
+@pytest.mark.lasting
 def test_a_pipeline_is_called_like_others(capsys):
     made = pipeline()
     with_generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]

@@ -95,6 +95,7 @@ STAGES = [(0, X_0[..., :2, :2]), (1, X_0), (2, X_0)]
 SPANS = {0: (0.1, 0.25), 1: (0.35, 0.6), 2: (0.7, 0.9)}
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("treatment", TREATMENTS)
 @pytest.mark.parametrize(("stage", "x_0"), STAGES)
 def test_noised_images_have_the_marginal_of_their_stage(treatment, stage, x_0):
@@ -364,6 +365,7 @@ def test_bad_arguments_are_refused(no_type_checks, call, message):
         call(process(), X_0)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("treatment", TREATMENTS)
 @pytest.mark.parametrize("points", [(), (0.3, 0.6)])
 def test_a_step_that_takes_no_time_changes_nothing(treatment, points):

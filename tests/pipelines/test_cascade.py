@@ -198,6 +198,7 @@ def test_two_levels_are_equation_22(time, intensity, side):
     torch.testing.assert_close(noise, expected)
 
 
+@pytest.mark.lasting
 def test_a_saved_cascade_is_the_same(tmp_path):
     cascade, x_t = CascadedUNet(level(8), level(16), level(32), intensity_rescaling=False), white(2, 3, 32, 32)
     cascade.save_pretrained(tmp_path)
@@ -216,6 +217,7 @@ def test_a_saved_cascade_is_the_same(tmp_path):
     torch.testing.assert_close(low_precision.float(), noise, rtol=0, atol=0.02)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("load", [load_pipeline, DiffusionPipeline.from_pretrained])
 @pytest.mark.parametrize("kind", [DDIMPipeline, DDPMPipeline])
 def test_pipelines_hold_it_as_any_network(kind, load, tmp_path, capfd):
@@ -265,6 +267,7 @@ def test_any_scheduler_samples_with_it(name):
     assert images.std() > 0.1
 
 
+@pytest.mark.lasting
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_schedulers_that_scale_its_input_sample_the_same_images():
     # Euler's method on x_0 + sigma noise is DDIM.

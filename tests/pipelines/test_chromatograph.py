@@ -166,6 +166,7 @@ def test_the_last_prediction_at_a_repeated_timestep_counts(scheduler):
     np.testing.assert_allclose(meter.guidance.rates, energies(difference), rtol=1e-5)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ["deepfloyd", "stable_diffusion", "flux"])
 def test_images_measure_the_same_together_and_one_at_a_time(name):
     pipeline = getattr(tiny, name)()
@@ -223,6 +224,7 @@ def test_the_growth_of_an_exact_estimate_is_the_known_rate_of_its_distribution(p
     assert not np.all((lower <= wrong.shares) & (wrong.shares <= upper))
 
 
+@pytest.mark.lasting
 def test_decoded_bands_are_those_of_the_images_that_the_latents_stand_for():
     pipeline = tiny.stable_diffusion()
     with (
@@ -293,6 +295,7 @@ def held(value):
     return held(vars(value)) if type(value).__module__ in kept else 0
 
 
+@pytest.mark.lasting
 def test_the_memory_of_the_meter_does_not_grow_with_the_number_of_images():
     pipeline = tiny.ddim()
     sizes = []
@@ -401,6 +404,7 @@ def test_what_cannot_be_measured_is_refused_with_what_was_looked_for():
         Chromatograph(tiny.ddpm(), decoded=True)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("kind", ["guidance", "growth", "changes"])
 def test_measurements_of_other_images_merge_to_that_of_all(tmp_path, kind):
     def measured(first, count, **settings):

@@ -69,6 +69,7 @@ def exact_pipeline(posterior, scheduler, prediction="epsilon"):
     return diffusers.DDPMPipeline(network, scheduler)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("points", [[200.0], [100.0, 500.0], [300.0, 300.0]], ids=str)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_it_is_the_exact_denoiser_of_a_field_of_white_bands(prediction, points):
@@ -96,6 +97,7 @@ def test_coarse_noise_is_the_exact_prediction_in_double_precision(level):
     np.testing.assert_allclose(coarse_noise(predict, x, alpha, level, SPECTRUM), right, atol=1e-12)
 
 
+@pytest.mark.lasting
 def test_a_stationary_field_is_changed_as_predicted_by_ddim():
     """From every unit of noise in turn: what all become is the covariance of a run, and nothing is left to chance."""
     scheduler = diffusers.DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False)
@@ -115,6 +117,7 @@ def test_a_stationary_field_is_changed_as_predicted_by_ddim():
     assert expected.pixels == np.mean([0.25 ** coarse.level(float(t)) for t in scheduler.timesteps])
 
 
+@pytest.mark.lasting
 def test_a_stationary_field_is_changed_as_predicted_by_ancestral_sampling():
     scheduler = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False)
     pipeline = exact_pipeline(WAVES, scheduler)
@@ -142,6 +145,7 @@ REMEMBERING = [
 ]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(("kind", "settings"), REMEMBERING, ids=[f"{k.__name__}-{len(s)}" for k, s in REMEMBERING])
 def test_samplers_that_remember_earlier_steps_cross_a_turn_as_the_plain_run_does(kind, settings):
     scheduler = kind(**settings)
@@ -203,6 +207,7 @@ def network(name):
     return getattr(pipeline, "unet", None) or pipeline.transformer
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", NAMES)
 def test_with_every_turning_point_off_it_is_the_plain_run_to_the_bit(name):
     before, attributes = run(name), {**vars(network(name))}
@@ -214,6 +219,7 @@ def test_with_every_turning_point_off_it_is_the_plain_run_to_the_bit(name):
     assert vars(network(name)) == attributes
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pipeline_runs_with_fewer_pixels_and_is_given_back(name):
     heard, sizes = [], []
@@ -241,6 +247,7 @@ def test_every_pipeline_runs_with_fewer_pixels_and_is_given_back(name):
     assert torch.equal(run(name), before)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ["stable_diffusion_xl", "stable_diffusion_3", "pixart", "deepfloyd"])
 def test_the_network_is_shown_the_pooled_image_at_its_own_time(name):
     pipeline, calls = made(name), []
@@ -341,6 +348,7 @@ def test_a_low_resolution_network_predicts_from_pooled_images():
     np.testing.assert_allclose(found, upsample(noise) / 2 + gain * bands(x, 1)[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("levels", [1, 2])
 def test_turning_points_are_chosen_within_the_tolerance(levels):
     pipeline, costs = tiny.ddim(), []

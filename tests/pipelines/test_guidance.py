@@ -163,6 +163,7 @@ REFUSED = {
 SKIPPED = {name: 3 if not CASES[name].together else 2 for name in COMMON} | {"StableDiffusionPAGPipeline": 0}
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in COMMON else pytest.mark.slow) for n in GUIDED])
 def test_a_pipeline_is_guided_as_it_is_told_or_refused(name):
     said = verdict(name)
@@ -228,6 +229,7 @@ def test_bands_are_orthogonal_and_sum_to_the_whole(pipeline):
     torch.testing.assert_close(products, torch.diag(products.diagonal()), rtol=0, atol=1e-4 * float(products.max()))
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("scheduler", ["DDIM", "EulerDiscrete", "HeunDiscrete"])
 def test_an_interval_of_log_snr_is_that_of_its_times(scheduler):
     pipeline = stable_diffusion(scheduler=scaled(scheduler, steps_offset=1)())
@@ -275,6 +277,7 @@ def test_a_network_that_mixes_its_rows_is_never_halved(pipeline):
     assert (block.steps, block.skipped) == (4, 0)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_chromatograph_hears_what_is_left_of_guidance(pipeline, inside):
     alone, _ = latents(pipeline, lambda t: t > 0.4)

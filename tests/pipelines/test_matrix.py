@@ -41,6 +41,7 @@ def costly(name, variation):
     return variation != "default" or "," in name or name in MAY_BE_REFUSED
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("name", "variation"), [pytest.param(*cell, marks=[pytest.mark.slow] * costly(*cell)) for cell in CELLS]
 )

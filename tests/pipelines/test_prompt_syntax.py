@@ -163,6 +163,7 @@ TWICE = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("when", ["2", "0.4"])
 @pytest.mark.parametrize("name", [*ONCE, *TWICE])
 def test_a_step_has_one_prompt_however_often_it_evaluates_the_network(name, when):
@@ -171,6 +172,7 @@ def test_a_step_has_one_prompt_however_often_it_evaluates_the_network(name, when
     assert calls == ([0, 0, 1, 1, 1] if name in ONCE else [0, 0, 0, 0, 1, 1, 1, 1, 1])
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", TWICE)
 def test_turns_are_taken_from_step_to_step(name):
     calls, _ = shown(TWICE[name](), "a [photo|painting] of a ship", 4)
@@ -197,6 +199,7 @@ def test_the_written_prompt_draws_what_the_same_weights_draw():
     assert torch.equal(images, expected)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ["DDIM", "Heun"])
 def test_a_resolution_keeps_itself_and_what_is_coarser(name):
     scheduler = (ONCE | TWICE)[name]()

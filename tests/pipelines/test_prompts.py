@@ -169,6 +169,7 @@ def test_the_prediction_is_the_weighted_sum_of_those_of_the_prompts(name):
     torch.testing.assert_close(seen[0], sum(band(first["ba"[m % 2]], m, 3) for m in range(4)))
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("weights", [heaviside(0.4), ramp(0.9, 0.2, "cosine"), by_band([1, 1, 0, 1])])
 def test_guidance_becomes_equation_6(weights):
     pipeline, g = stable_diffusion(), 4.0
@@ -193,6 +194,7 @@ def test_guidance_becomes_equation_6(weights):
     torch.testing.assert_close(composed, x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.lasting
 def test_eta_is_where_the_prompts_change_and_each_step_runs_the_network_once():
     name, seen = "deepfloyd", {}
     for eta in (0.0, 0.5, 1.0):
@@ -342,6 +344,7 @@ def test_a_network_is_taken_over_by_one_schedule_at_a_time_and_not_before_its_bl
     assert vars(pipeline.unet) == before
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ["deepfloyd", "stable_diffusion", "stable_diffusion_xl"])
 def test_upsample_guidance_guides_what_the_prompts_say_together(name):
     pipeline, first = made(name), {}
@@ -584,6 +587,7 @@ def test_the_switch_is_the_first_moment_at_which_all_coarser_bands_are_made():
             switch_time(chromatogram, wrong)
 
 
+@pytest.mark.lasting
 def test_a_compiled_network_is_mixed_like_the_plain_one():
     torch.compiler.reset()
     pipeline = tiny.stable_diffusion(scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False))

@@ -99,6 +99,7 @@ def seldom(names):
     return [pytest.param(name, marks=() if name in COMMON else pytest.mark.slow) for name in names]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", seldom(name for name in READING if "default" in CASES[name].supports))
 def test_a_pipeline_says_its_prompts_or_is_refused(name):
     said = verdict(name, "default")
@@ -106,12 +107,14 @@ def test_a_pipeline_says_its_prompts_or_is_refused(name):
     assert said == RIGHT or not hasattr(made(name), "encode_prompt") or name in REFUSED
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("variation", ["guidance off", "four images"])
 @pytest.mark.parametrize("name", COMMON)
 def test_so_it_does_without_guidance_and_with_more_images(name, variation):
     is_right_or(verdict(name, variation), NO_TEXT, REFUSED.get(name, NO_TEXT))
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", seldom(READING))
 def test_the_negative_prompt_may_have_the_words_of_the_prompt(name):
     if "default" not in CASES[name].supports:
@@ -167,6 +170,7 @@ MASKED = [
 ]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", MASKED)
 def test_masks_go_with_their_prompts(name):
     if "default" in CASES[name].supports:
@@ -175,6 +179,7 @@ def test_masks_go_with_their_prompts(name):
         )
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", seldom(name for name in READING if name in COMMON or not CASES[name].together))
 def test_prompts_of_other_lengths_are_said_or_refused(name):
     if name.startswith(("HunyuanDiT", "Krea2")):

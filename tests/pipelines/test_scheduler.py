@@ -137,6 +137,7 @@ SECOND_ORDER = [
 ]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("kind", [*SECOND_ORDER, diffusers.EulerDiscreteScheduler, diffusers.LMSDiscreteScheduler])
 @pytest.mark.parametrize("karras", [False, True])
 def test_what_comes_next_is_what_the_scheduler_scales_for(kind, karras):

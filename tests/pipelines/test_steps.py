@@ -35,6 +35,7 @@ def measured(pipeline, **settings):
     return images, meter
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("fullgraph", [False, True])
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_compiled_network_is_heard_and_draws_the_same(in_place, fullgraph):
@@ -96,6 +97,7 @@ def test_another_thread_is_refused():
     assert "in the thread that opened the block" in raised[0]
 
 
+@pytest.mark.lasting
 def test_a_property_that_is_read_in_the_middle_of_a_run_does_not_split_it():
     pipeline, seen = stable_diffusion(), []
     plain = measured(pipeline)[1]
@@ -113,6 +115,7 @@ def test_a_property_that_is_read_in_the_middle_of_a_run_does_not_split_it():
     np.testing.assert_allclose(meter.guidance.rates, plain.guidance.rates, rtol=1e-12)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("first", [True, False])
 def test_a_run_that_is_broken_off_inside_the_block_is_not_counted(first):
     pipeline = stable_diffusion()
@@ -134,6 +137,7 @@ def test_a_run_that_is_broken_off_inside_the_block_is_not_counted(first):
     np.testing.assert_allclose(meter.guidance.rates, plain.guidance.rates, rtol=1e-12)
 
 
+@pytest.mark.lasting
 def test_guidance_that_is_switched_off_midway_covers_the_steps_before():
     pipeline = stable_diffusion()
 
@@ -166,6 +170,7 @@ def test_guidance_that_is_switched_off_and_on_is_refused():
         _ = meter.guidance
 
 
+@pytest.mark.lasting
 def test_the_layout_of_guidance_can_be_stated():
     pipeline = stable_diffusion()
     mixed = {"guidance_scale": 7.5}
@@ -431,6 +436,7 @@ def test_lists_of_tensors_are_batches():
     assert taken[0].x_t.shape == x.shape
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("rescale", [0.0, 0.7])
 def test_a_modular_pipeline_and_its_guider_are_read_like_others(rescale):
     whole, blocks = tiny.stable_diffusion_xl(), diffusers.StableDiffusionXLAutoBlocks()

@@ -71,6 +71,7 @@ def test_theory_of_a_part_counts_its_pixels_and_its_frames():
     np.testing.assert_allclose(part.expected().rates[0], spatial.rates[1], rtol=1e-9)
 
 
+@pytest.mark.lasting
 def test_videos_measured_apart_merge_in_their_temporal_bands():
     whole = measured(images=3).temporal("growth", "2x2")
     parts = [measured(first=first, images=count).temporal("growth", "2x2") for first, count in ((0, 2), (2, 1))]
@@ -123,6 +124,7 @@ ROWS = {
 }
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", ROWS)
 def test_what_has_no_temporal_bands_is_refused(tmp_path, name):
     refuse(ROWS[name], tmp_path)

@@ -27,6 +27,7 @@ def noised(seed: int, alpha: float, shape: tuple[int, ...] = (2, 3, 16, 16)) -> 
     return x_0, eps, np.sqrt(alpha) * x_0 + np.sqrt(1 - alpha) * eps
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 1000), alpha=st.floats(0.2, 1), height=st.integers(0, 5), width=st.integers(0, 5))
 def test_exact_noise_gives_back_the_image(seed, alpha, height, width):
@@ -41,6 +42,7 @@ def test_black_and_white_come_back_too():
     np.testing.assert_allclose(threshold(x_t, eps, 0.7), x_0, rtol=0, atol=1e-13)
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 1000), alpha=st.floats(1e-6, 1), limit=st.floats(0.1, 3), error=st.floats(0, 100))
 def test_every_noise_prediction_stays_within_the_limit(seed, alpha, limit, error):
@@ -136,6 +138,7 @@ def generated(pipeline, **settings):
     ).images
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("build", "scheduler", "settings"),
     [

@@ -152,6 +152,7 @@ def test_the_scale_need_not_be_a_power_of_two():
     np.testing.assert_allclose(wrong + correction, right, rtol=0, atol=1e-12)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_it_is_the_formula_of_its_authors(scale, prediction):
@@ -191,6 +192,7 @@ def test_the_network_is_told_the_time_and_shown_the_intensity_of_chromatography(
         assert seen[-1][1] == pytest.approx(matched_alpha(alpha, level))
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pipeline_is_guided_and_given_back(name):
     pipeline = made(name)

@@ -155,6 +155,7 @@ def ddim():
     return tiny.stable_diffusion_xl(scheduler=diffusers.DDIMScheduler())
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     ("build", "steps", "named"),
     [(tiny.stable_diffusion_3, 10, True), (tiny.stable_diffusion_3, 28, True), (ddim, 28, False)],
@@ -173,6 +174,7 @@ def test_a_flow_whose_guidance_is_in_the_last_step_is_told_so(build, steps, name
     assert (f" {alone:.0%} of them are in the last step alone" in nats(meter.chromatogram)) == named
 
 
+@pytest.mark.lasting
 def test_the_figure_has_a_title_that_says_something_one_colour_bar_and_no_label_outside(measured, tmp_path):
     figure = plots.ridge_map(measured, [measured.expected()])
     assert figure.get_suptitle().startswith("The prompt steers model")

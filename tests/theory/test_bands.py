@@ -39,6 +39,7 @@ def largest(x) -> float:
     return max((float(abs(x).max()) if np.prod(x.shape) else 0.0), 1e-300)
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=60)
 @given(x=images(smallest=0, largest=4, dtypes=("float16", "float32", "float64")), level=st.integers(0, 3))
 def test_downsampling_undoes_upsampling_to_the_last_bit(x, level):
@@ -48,6 +49,7 @@ def test_downsampling_undoes_upsampling_to_the_last_bit(x, level):
     np.testing.assert_array_equal(np.asarray(back), np.asarray(x / largest(x)))
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=60)
 @given(x=images(), data=st.data())
 def test_bands_sum_to_the_image(x, data):
@@ -73,6 +75,7 @@ def test_bands_reconstruct_every_size_from_2_to_512(side, dtype):
         assert float(error) < 4 * TOLERANCE[dtype]
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=40)
 @given(x=images(smallest=1, largest=5, dtypes=("float64",)))
 def test_bands_are_orthogonal(x):
@@ -85,6 +88,7 @@ def test_bands_are_orthogonal(x):
     np.testing.assert_allclose(sum((b**2).sum((-2, -1)) for b in full), energy, rtol=1e-12)
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=40)
 @given(x=images(smallest=2, largest=5, dtypes=("float64",)))
 def test_every_band_but_the_last_averages_to_zero(x):
@@ -96,6 +100,7 @@ def test_every_band_but_the_last_averages_to_zero(x):
     )
 
 
+@pytest.mark.lasting
 @settings(deadline=None, max_examples=40)
 @given(x=images(smallest=4, largest=6), m=st.integers(0, 2), k=st.integers(0, 2))
 def test_levels_compose(x, m, k):
@@ -133,6 +138,7 @@ def test_integer_images_become_floating():
     np.testing.assert_array_equal(from_bands(bands(x)), x)
 
 
+@pytest.mark.lasting
 def test_gradients_pass_through_the_pyramid():
     x = torch.randn(1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(lambda image: tuple(bands(image)), x)

@@ -89,6 +89,7 @@ def full_bands(x: np.ndarray) -> list[np.ndarray]:
     return [a - b for a, b in itertools.pairwise(smooth)] + smooth[-1:]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize(
     "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(100, len(SIZES), 100))]
 )
@@ -112,6 +113,7 @@ def test_bands_of_any_size_are_an_orthogonal_decomposition_over_cells(first):
         assert min(band_sizes((height, width))) > 0
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("library", [np.asarray, torch.asarray])
 def test_white_noise_has_as_much_energy_in_a_band_as_it_has_coefficients(library):
     # The energies of all images of one bright pixel sum to the trace of the projection onto a band.
@@ -136,6 +138,7 @@ def test_torch_and_every_dtype_have_the_same_bands(size, dtype):
             np.testing.assert_allclose(np.asarray(ours), expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.lasting
 def test_gradients_pass_through_cells_that_stay_alone():
     x = torch.randn(1, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(lambda image: tuple(bands(image)), x)
@@ -165,6 +168,7 @@ def test_powers_of_two_are_halved_as_ever_to_the_last_bit(size, dtype):
     assert band_sizes(size) == [3 * (size[0] * size[1] >> 2 * m) // 4 for m in range(levels)] + [expected[-1][0].size]
 
 
+@pytest.mark.lasting
 def test_no_cell_is_three_times_as_wide_as_another():
     assert [cells(7, m) for m in range(4)] == [(1,) * 7, (2, 2, 2, 1), (4, 3), (7,)]
     assert [cells(5, m) for m in range(1, 4)] == [(2, 2, 1), (2, 3), (5,)]
@@ -208,6 +212,7 @@ def latents() -> np.ndarray:
     return GaussianField(SPECTRUM, channels=4, size=SIZE).sample(120, np.random.default_rng(4))
 
 
+@pytest.mark.lasting
 def test_a_spectrum_of_latents_is_measured_kept_and_predicts(latents, tmp_path):
     measured = measure_spectrum(batch for batch in np.split(latents, 6))
     assert (measured.size, measured.images) == (SIZE, 120)
@@ -250,6 +255,7 @@ def test_a_chromatogram_of_any_size_is_kept_and_compared(name, tmp_path):
     assert predicted.to_dataframe().columns[-1] == "1x2"
 
 
+@pytest.mark.lasting
 def test_rates_are_measured_at_any_size():
     field, schedule, edges = GaussianField([0.1, 0.5, 3.0, 9.0], size=(6, 9)), Schedule.cosine(), np.linspace(0, 1, 17)
     rng = np.random.default_rng(5)
@@ -372,6 +378,7 @@ def test_prompts_may_weigh_the_bands_of_any_size():
     )
 
 
+@pytest.mark.lasting
 def test_the_commands_take_a_height_and_a_width(tmp_path, capsys):
     pixels = np.random.default_rng(10).integers(0, 256, (5, 12, 16, 3), np.uint8)
     for index, picture in enumerate(pixels):

@@ -234,6 +234,7 @@ def test_the_ridge_has_no_interval_where_some_replicate_or_the_measurement_gener
         assert np.isnan(bound).tolist() == [False, True, True, False, False]
 
 
+@pytest.mark.lasting
 def test_intervals_of_centroids_reach_as_far_as_their_share_of_the_replicates():
     chromatogram = measured()
     interval = chromatogram.centroid_interval(0.9)

@@ -55,6 +55,7 @@ def test_the_signal_between_two_powers_against_50_digits(low, high, spectrum):
             assert signal[m] == pytest.approx(float(held[1] - held[0]), rel=1e-12, abs=0)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_the_signal_is_the_integral_of_the_rates(spectrum):
     parts = [(float(s), float(w)) for s, w in exact_parts(SPECTRA[spectrum], 6)]
@@ -74,6 +75,7 @@ def test_the_signal_is_the_integral_of_the_rates(spectrum):
         assert error < 1e-8 * w * s
 
 
+@pytest.mark.lasting
 @settings(deadline=None)
 @given(
     alpha=st.floats(0, 1),

@@ -76,6 +76,7 @@ def test_an_interval_leaves_out_half_of_the_rest_at_either_end():
     assert half.begins == pytest.approx(-4.75)
 
 
+@pytest.mark.lasting
 @settings(deadline=None)
 @given(
     hnp.arrays(float, (3, 6), elements=st.floats(0.01, 3)),

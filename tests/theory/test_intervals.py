@@ -118,6 +118,7 @@ def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers
     assert least < np.mean((lower <= numbers) & (numbers <= upper)) < 0.98
 
 
+@pytest.mark.lasting
 def test_all_intervals_together_cover_as_often_as_they_say():
     energies = np.random.default_rng(0).chisquare(6, (500, 40, 8))
     covered = []

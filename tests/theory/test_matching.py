@@ -28,6 +28,7 @@ def test_scaling_against_50_digits(alpha, level):
     assert matched_noise(alpha, level) == pytest.approx(float(noise), rel=1e-12, abs=0)
 
 
+@pytest.mark.lasting
 @settings(deadline=None)
 @given(alpha=st.floats(0, 1), m=st.integers(0, 6), k=st.integers(0, 6))
 def test_m_then_k_levels_are_their_sum(alpha, m, k):
@@ -40,6 +41,7 @@ def test_m_then_k_levels_are_their_sum(alpha, m, k):
     )
 
 
+@pytest.mark.lasting
 @settings(deadline=None)
 @given(alpha=st.floats(1e-15, 1 - 1e-15), level=st.integers(0, 8))
 def test_coarser_is_less_noisy(alpha, level):
@@ -49,6 +51,7 @@ def test_coarser_is_less_noisy(alpha, level):
     assert matched_alpha(alpha, 0) == pytest.approx(alpha, rel=1e-15)
 
 
+@pytest.mark.lasting
 @settings(deadline=None)
 @given(alpha=st.floats(0, 1), level=st.integers(0, 8))
 def test_signal_and_noise_power_sum_to_one(alpha, level):

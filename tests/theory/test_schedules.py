@@ -271,6 +271,7 @@ def test_the_installed_diffusers_has_the_schedulers_that_these_tests_name():
     assert "DPMSolverSDEScheduler" in WITH_TABLE
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("name", WITH_TABLE)
 def test_alpha_agrees_with_every_scheduler_that_has_a_table(name):
     settings = inspect.signature(every_scheduler()[name]).parameters

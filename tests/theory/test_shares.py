@@ -33,6 +33,7 @@ def test_survival_is_counted_band_by_band_and_whatever_the_mean_image_is(generat
     np.testing.assert_allclose(survival(x + 1.0, edited).share, kept, atol=1e-12)
 
 
+@pytest.mark.lasting
 def test_what_survives_in_draws_of_the_posterior_is_what_is_decided(generator):
     field, schedule = GaussianField(SPECTRUM), Schedule.cosine()
     x = field.sample(1500, generator)

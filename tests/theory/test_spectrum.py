@@ -82,6 +82,7 @@ def test_100_000_images_need_no_more_memory_than_one_batch():
     np.testing.assert_allclose(measured.variance, expected, rtol=1e-3)
 
 
+@pytest.mark.lasting
 def test_intervals_cover_the_spectrum_as_often_as_they_say():
     field, generator = GaussianField([0.1, 1.0, 20.0], channels=1), np.random.default_rng(1)
     covered, images = np.zeros(3), field.sample(200 * 40, generator)
@@ -124,6 +125,7 @@ def test_a_folder_and_a_zip_give_the_same_pictures_batch_by_batch(folder, tmp_pa
     np.testing.assert_array_equal(np.concatenate(list(stream(str(folder), 12)))[1], expected)
 
 
+@pytest.mark.lasting
 def test_the_command_writes_what_it_prints(folder, tmp_path, capsys):
     out = tmp_path / "s.json"
     assert main(["spectrum", str(folder), "--size", "8", "--out", str(out)]) == 0
@@ -154,6 +156,7 @@ def many(tmp_path_factory):
     return path
 
 
+@pytest.mark.lasting
 def test_workers_and_shards_give_what_one_process_gives(many, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     given = ["spectrum", str(many), "--size", "8"]
@@ -174,6 +177,7 @@ def test_workers_and_shards_give_what_one_process_gives(many, tmp_path, monkeypa
         np.testing.assert_allclose(getattr(merged, name), getattr(one, name), rtol=1e-12)
 
 
+@pytest.mark.lasting
 def test_latents_are_encoded_and_scaled_as_the_denoiser_expects(images, tmp_path, monkeypatch, capsys):
     pipeline = tiny.stable_diffusion()
     vae = pipeline.vae

@@ -52,6 +52,7 @@ def test_a_precision_that_is_said_is_kept_and_one_that_the_device_lacks_refused(
         chosen_precision(replace(SMALL, precision="bf16"), CPU, never)
 
 
+@pytest.mark.lasting
 def test_a_step_of_every_kind_is_measured(monkeypatch):
     monkeypatch.setattr("reschrom.train.speed._SECONDS", 0.0)
     state = torch.random.get_rng_state()
@@ -61,6 +62,7 @@ def test_a_step_of_every_kind_is_measured(monkeypatch):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.lasting
 def test_a_run_goes_on_in_the_precision_it_began_with(tmp_path, monkeypatch):
     def made_with(step: int) -> str:
         with safe_open(tmp_path / "checkpoints" / f"step-{step:07d}.safetensors", framework="pt") as file:
@@ -113,6 +115,7 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
+@pytest.mark.lasting
 def test_all_recipes_share_the_time_that_is_left(tmp_path, recipes, clock, capsys):
     out, begun = tmp_path / "out", []
 
@@ -143,6 +146,7 @@ def test_all_recipes_share_the_time_that_is_left(tmp_path, recipes, clock, capsy
     assert {path: path.read_bytes() for path in out.glob("*/unet/*.safetensors")} == weights
 
 
+@pytest.mark.lasting
 def test_a_latent_model_waits_for_the_autoencoder_of_its_pictures(tmp_path, recipes, clock, capsys):
     for path in recipes.iterdir():
         path.unlink()

@@ -60,6 +60,7 @@ def test_a_batch_holds_noised_pictures_of_unit_intensity_and_one_stage(pictures,
         np.testing.assert_allclose(left, 0.18 ** ((drawn.times[clear] - 300) / 311), atol=1e-3)
 
 
+@pytest.mark.lasting
 def test_every_timestep_is_as_likely_as_any_other(pictures):
     recipe, steps = replace(STAGED, treatment="preserve", batch=1), 300
     process = build(recipe).scheduler.process
@@ -72,6 +73,7 @@ def test_every_timestep_is_as_likely_as_any_other(pictures):
     assert abs(means.mean() - 499.5) <= 4 * means.std() / np.sqrt(steps)
 
 
+@pytest.mark.lasting
 def test_processes_share_the_stage_and_the_batch(pictures):
     process = build(STAGED).scheduler.process
     for step in range(10):
@@ -96,6 +98,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
 
 
+@pytest.mark.lasting
 def test_a_stopped_run_ends_in_the_same_weights_to_the_bit_and_draws(tmp_path):
     recipe = replace(STAGED, steps=6, batch=2, warmup=2, precision="no")
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -40,6 +40,7 @@ def latent(tmp_path_factory, autoencoder) -> tuple[Recipe, Path]:
     return recipe, out
 
 
+@pytest.mark.lasting
 def test_a_model_begins_with_network_text_encoder_and_the_words_that_both_know(tmp_path):
     kept = build(replace(SMALL, seed=1, contents=("coffee", "a cat")))
     kept.save_pretrained(tmp_path)
@@ -97,6 +98,7 @@ def test_consistency_moves_the_uncaptioned_prediction_to_the_captioned_one_alone
     assert abs(float(network.captioned.grad)) < 1e-6
 
 
+@pytest.mark.lasting
 def test_consistency_is_the_squared_distance_of_the_networks_two_predictions():
     pipeline = build(CONSISTENT)
     seen = Batches(pipeline, NOISE, CONSISTENT, 1).draw(0, 0, CPU)
@@ -150,6 +152,7 @@ def test_noise_and_velocity_have_one_loss(consistency):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
+@pytest.mark.lasting
 def test_a_model_of_the_velocity_with_bare_blocks_is_an_ordinary_pipeline(tmp_path):
     recipe = replace(SMALL, prediction="velocity", channels=(8, 16), layers=(0, 2))
     train(recipe, "photos", tmp_path, save_every=3, show_every=6)
@@ -160,6 +163,7 @@ def test_a_model_of_the_velocity_with_bare_blocks_is_an_ordinary_pipeline(tmp_pa
     assert [len(block.resnets) for block in up] == [3, 1]
 
 
+@pytest.mark.lasting
 def test_latents_have_unit_variance_and_the_autoencoder_is_read_back(autoencoder):
     recipe = replace(SMALL, kind="autoencoder")
     vae = read_autoencoder(replace(SMALL, autoencoder=str(autoencoder)))
@@ -173,6 +177,7 @@ def test_latents_have_unit_variance_and_the_autoencoder_is_read_back(autoencoder
     assert vae.config.scaling_factor != 1
 
 
+@pytest.mark.lasting
 def test_an_autoencoder_learns_to_bring_pictures_back():
     recipe = replace(SMALL, kind="autoencoder", batch=8)
     vae = build(recipe)
@@ -187,6 +192,7 @@ def test_an_autoencoder_learns_to_bring_pictures_back():
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.lasting
 def test_a_decoder_learns_on_while_its_latents_stay_what_they_are(tmp_path, autoencoder):
     recipe = replace(SMALL, kind="autoencoder", start=str(autoencoder), learning_rate=1e-2)
     train(recipe, "photos", tmp_path, save_every=3)
@@ -196,6 +202,7 @@ def test_a_decoder_learns_on_while_its_latents_stay_what_they_are(tmp_path, auto
     assert {name.split(".")[0] for name, equal in same.items() if not equal} == {"decoder", "post_quant_conv"}
 
 
+@pytest.mark.lasting
 def test_a_model_in_latents_sees_them_at_half_the_side_too(latent):
     recipe, out = latent
     again = replace(recipe, halvings=1, start=str(out), channels=recipe.channels)
@@ -207,6 +214,7 @@ def test_a_model_in_latents_sees_them_at_half_the_side_too(latent):
     assert shapes == {(4, 4, 8, 8), (8, 4, 4, 4)}
 
 
+@pytest.mark.lasting
 def test_a_model_in_latents_is_a_stable_diffusion_pipeline_that_draws(latent):
     recipe, out = latent
     pipeline = load_pipeline(out)
@@ -249,6 +257,7 @@ def test_contents_that_are_cut_to_the_same_tokens_are_refused(autoencoder):
         build(recipe)
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("kind", ["autoencoder", "latent"])
 def test_a_stopped_run_of_either_kind_ends_in_the_same_bytes(tmp_path, request, autoencoder, kind):
     recipe, whole = (replace(SMALL, kind=kind), autoencoder) if kind == "autoencoder" else request.getfixturevalue(kind)

@@ -102,6 +102,7 @@ def test_a_noised_picture_is_made_of_the_picture_and_its_noise(drawn):
     torch.testing.assert_close(seen.weight, torch.from_numpy(loss_weight(TINY, alpha.numpy()).reshape(-1)))
 
 
+@pytest.mark.lasting
 def test_small_pictures_are_averages_of_the_large_ones_and_photographs_alone_unless_asked(drawn):
     large, small = replace(TINY, kind="image"), replace(TINY, kind="image", size=4, level=2)
     photos_only = gallery(large, "photos")
@@ -181,6 +182,7 @@ def test_a_style_keeps_the_shape_and_what_it_was_given(style):
     assert np.array_equal(picture, before)
 
 
+@pytest.mark.lasting
 def test_no_two_captions_have_the_same_tokens(tmp_path, shipped):
     assert len(shipped.captions) == len(set(shipped.captions)) == 48
     tiny = replace(shipped, size=16, channels=(8, 16), attentive=1, text_width=16, text_layers=1)

@@ -95,13 +95,13 @@ def prompt_table(
     """Draw a table of pictures: one row for each subject, one column for each way of using the prompts (Paper Fig. 9).
 
     rows: label -> images with values in [-1, 1], one for each heading.
-    notes: a line under each picture, row by row.
+    notes: a text under each picture, of at most two lines, row by row.
     """
     left = 1.0
     size = (WIDTH - left) / max(len(headings), 5)
     lines = 1 + max(heading.count("\n") for heading in headings)
     head = 0.42 + 0.15 * lines
-    below = 0.16 if notes else 0.0
+    below = 0.32 if notes else 0.0
     tall = head + (size + below) * len(rows) + 0.05
     figure = Figure(figsize=(WIDTH, tall), raster=True, layout=None)
     figure.suptitle(title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontweight="bold", fontsize=11)
@@ -112,7 +112,7 @@ def prompt_table(
             axes = figure.add_axes(((left + size * column) / WIDTH, low / tall, side / WIDTH, side / tall))
             _show(axes, image)
             if notes:
-                axes.set_xlabel(notes[row][column], fontsize=7, labelpad=2)
+                axes.set_xlabel(notes[row][column], fontsize=8.5, labelpad=2)
             if row == 0:
                 axes.set_title(heading, fontsize=8, fontweight="normal", loc="center", pad=3)
             if column == 0:

@@ -42,6 +42,7 @@ def words(figure):
     return [text.get_text() for text in figure.findobj(lambda each: hasattr(each, "get_text"))]
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("draw", [step, corners, blocks, distances, ratios], ids=lambda draw: draw.__name__)
 def test_a_figure_is_the_same_every_time(draw):
     assert draw()._repr_mimebundle_() == draw()._repr_mimebundle_()

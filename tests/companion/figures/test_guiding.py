@@ -19,6 +19,7 @@ def costs():
     return figures.worth(schedules, "Worth")
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("draw", [times, costs], ids=lambda draw: draw.__name__)
 def test_a_figure_is_the_same_every_time(draw):
     assert draw()._repr_mimebundle_() == draw()._repr_mimebundle_()

@@ -35,6 +35,7 @@ def test_equal_maps_are_one_line_with_all_their_names():
     assert len(two.lines) == 1
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("draw", [maps, path, bounds], ids=lambda draw: draw.__name__)
 def test_a_figure_is_the_same_every_time(draw):
     assert draw()._repr_mimebundle_() == draw()._repr_mimebundle_()

@@ -26,6 +26,7 @@ def differences():
     return figures.differences_by_compute({"all": {"a": curve, "b": curve}, "one": {"a": curve}}, "pixels", "less", "D")
 
 
+@pytest.mark.lasting
 @pytest.mark.parametrize("draw", [stairs, quality, differences], ids=lambda draw: draw.__name__)
 def test_a_figure_is_the_same_every_time(draw):
     assert draw()._repr_mimebundle_() == draw()._repr_mimebundle_()

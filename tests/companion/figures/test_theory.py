@@ -48,6 +48,7 @@ def test_forward_process_shows_every_image_and_its_signal_power() -> None:
     np.testing.assert_allclose(dots, np.stack([TIMES, schedule.alpha(TIMES)], axis=1))
 
 
+@pytest.mark.lasting
 def test_pooled_photograph_links_each_pooled_picture_to_the_next_noised_one() -> None:
     """Arrows down to each pooled picture; a line from each to the next column of the row below."""
     figure = figures.pooled_photograph(TIMES, np.array([1 / 16, 1.0, 16.0]), PICTURES, PICTURES, PICTURES)
@@ -92,6 +93,7 @@ def test_ratios_are_written_as_people_say_them(value: float, text: str) -> None:
     assert _ratio(value) == text
 
 
+@pytest.mark.lasting
 def test_figures_are_the_same_bytes_every_time() -> None:
     """Two drawings of one figure have equal bytes."""
     first, second = (figures.adjusted_times(Schedule.cosine(), 8)._repr_mimebundle_() for _ in range(2))

@@ -1,6 +1,7 @@
 """The figure of Upsample Guidance: what stands where, and the same bytes every time."""
 
 import numpy as np
+import pytest
 
 from reschrom.companion import figures
 
@@ -11,6 +12,7 @@ def ratios():
     return figures.distance_ratios({"one model": sets, "another": {"a": sets["a"]}}, 8, "Ratios")
 
 
+@pytest.mark.lasting
 def test_the_figure_is_the_same_every_time():
     assert ratios()._repr_mimebundle_() == ratios()._repr_mimebundle_()
 
