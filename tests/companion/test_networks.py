@@ -77,6 +77,7 @@ def test_guidance_of_captions_is_of_the_weights_that_ship():
         ("scout-fruit-64", "pocket-direct-64"),
         ("scout-fruit-32", "pocket-lowres-32"),
         ("scout-fruit-16", "pocket-lowres-16"),
+        ("scout-fruit-16", "pocket-designed-16"),
     ],
 )
 def test_a_small_network_sees_the_pictures_of_its_model(small, large):

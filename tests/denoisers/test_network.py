@@ -426,6 +426,7 @@ def by_hand(pipeline: Any) -> Denoiser:
 
 SHIPPED = {
     "pocket-lowres-16": 16,
+    "pocket-designed-16": 16,
     "pocket-lowres-32": 32,
     "pocket-residual-32": 32,
     "pocket-direct-64": 64,
