@@ -14,6 +14,8 @@ from reschrom.companion.reference import consistency, information, statistics
 from reschrom.train import train
 from reschrom.train.models import build
 
+pytestmark = pytest.mark.lasting
+
 LOG_SNR = np.linspace(-6.5, 3, 31)
 
 
@@ -37,7 +39,6 @@ def measured():
     return information.tell(network(every), network([mixture.denoise]), mixture, images, labels, LOG_SNR, rng)
 
 
-@pytest.mark.lasting
 def test_an_exact_network_tells_what_the_mixture_tells(measured):
     np.testing.assert_allclose(measured.by_guidance, measured.exact, atol=1e-9)
 
@@ -87,7 +88,6 @@ def latent(tmp_path_factory):
     return recipe, folder, pipeline
 
 
-@pytest.mark.lasting
 def test_pictures_become_latents_on_the_scale_that_the_network_sees(latent):
     recipe, _, pipeline = latent
     pixels, labels = information.chosen(recipe, SimpleNamespace(), "photos", 2, np.random.default_rng(1))
@@ -101,7 +101,6 @@ def test_pictures_become_latents_on_the_scale_that_the_network_sees(latent):
     assert noise.var() == pytest.approx(1, abs=4 * np.sqrt(2 / noise.size))
 
 
-@pytest.mark.lasting
 def test_the_command_measures_a_model_in_latents(latent, tmp_path):
     _, folder, _ = latent
     config = ["--config", str(folder / "recipe.yaml"), "--data", "photos"]
@@ -125,7 +124,6 @@ def test_more_pictures_than_are_held_out_are_refused(latent, each):
         information.chosen(recipe, pipeline, "photos", each, np.random.default_rng(0))
 
 
-@pytest.mark.lasting
 def test_two_trainings_are_compared_that_differ_in_consistency_alone(latent, tmp_path):
     recipe, _, _ = latent
     recipe = replace(recipe, steps=25, warmup=2, ema=0.5, learning_rate=3e-3, unconditional=0.5, precision="no")

@@ -25,6 +25,8 @@ from reschrom.train.loop import _restore, _state
 from reschrom.train.models import build
 from reschrom.train.objective import step_loss, trained_module
 
+pytestmark = pytest.mark.lasting
+
 RECIPE = replace(TINY, pieces=2, steps=60, batch=4, warmup=3, ema=0.8, precision="no")
 SAVE_EVERY = 5
 
@@ -99,7 +101,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, w
     assert rows(tmp_path / "log.csv") == rows(whole / "log.csv")
 
 
-@pytest.mark.lasting
 def test_the_checkpoint_of_another_recipe_is_refused(tmp_path, whole):
     stopped(whole, tmp_path)
     with pytest.raises(ValueError, match=r"made with batch = 4, and this recipe says 2"):
@@ -135,7 +136,6 @@ def test_the_pipeline_holds_the_averaged_weights_in_half_precision(whole):
     assert not torch.equal(saved["ema.unet.conv_in.weight"], saved["weights.unet.conv_in.weight"])
 
 
-@pytest.mark.lasting
 def test_the_average_moves_by_the_decay_it_is_given():
     from diffusers.training_utils import EMAModel
 
@@ -174,7 +174,6 @@ def test_a_checkpoint_brings_back_weights_average_and_moments():
     assert other[1].optimization_step == 1
 
 
-@pytest.mark.lasting
 def test_half_precision_trains_too(tmp_path):
     train(replace(RECIPE, steps=2, precision="bf16"), "photos", tmp_path)
     unet = load_pipeline(tmp_path).unet
@@ -209,7 +208,6 @@ def uncaptioned(request, tmp_path_factory) -> tuple[Recipe, Path]:
     return recipe, out
 
 
-@pytest.mark.lasting
 def test_a_stopped_level_of_a_cascade_ends_in_the_same_weights_to_the_bit(tmp_path, uncaptioned):
     recipe, whole = uncaptioned
     *_, last = stopped(whole, tmp_path)
@@ -288,7 +286,6 @@ def copied(whole: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.lasting
 def test_a_trained_model_is_loaded_without_the_network_and_draws(whole):
     pipeline = load_pipeline(whole)
     assert pipeline.unet.dtype == torch.float32
