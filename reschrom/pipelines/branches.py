@@ -26,7 +26,7 @@ BRANCHES = ("conditional", "unconditional", "image-conditional", "perturbed")
 # A combination that leaves more than this of the scheduler's input unexplained, as norms, is not linear in the rows.
 _LINEAR = 1e-3
 # So many numbers of an image tell a handful of coefficients.
-_ENOUGH = 4096
+_ENOUGH = 1024
 # Rows that differ by less than this are one prediction: only rounding tells them apart.
 _ROUNDING = 1e-6
 

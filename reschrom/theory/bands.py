@@ -126,7 +126,7 @@ def bands(x: Num[Array, "*batch height width"], levels: int | None = None) -> li
     pyramid = []
     for m in range(_levels(size, levels)):
         coarse = coarser(fine, size, m)
-        pyramid.append(fine - finer(coarse, size, m))
+        pyramid.append(_beyond(fine, coarse, size, m))
         fine = coarse
     return [*pyramid, fine]
 
@@ -180,7 +180,7 @@ def band_energies(
     size, energies = image_sides(x), []
     for m, band in enumerate(bands(x, levels)):
         pixels = cell_pixels(size, m)
-        weighted = (pixels if isinstance(pixels, float) else like(pixels, band)) * band
+        weighted = band if m == 0 else (pixels if isinstance(pixels, float) else like(pixels, band)) * band
         energies.append(xp.sum(weighted * band, axis=(-3, -2, -1)))
     return xp.stack(energies)
 
@@ -256,6 +256,16 @@ def finer(x: Num[Array, "*batch _ _"], size: Size, level: int) -> Num[Array, "*b
     rows, columns = (halving(side, level) for side in sides(size))
     height, width = x.shape[-2:]
     return x[..., int(rows.first) : height - int(rows.last), int(columns.first) : width - int(columns.last)]
+
+
+def _beyond(x: Array, coarse: Array, size: Size, level: int) -> Array:
+    """Return what the cells of one level have beyond those of the next that hold them, `x - finer(coarse)`."""
+    if any(joined.first or joined.last for joined in (halving(side, level) for side in sides(size))):
+        return x - finer(coarse, size, level)
+    # In blocks of 2x2, without an enlarged copy, to which most of the time would go.
+    xp = array_namespace(x)
+    blocks = xp.reshape(x, (*coarse.shape[:-1], 2, coarse.shape[-1], 2))
+    return xp.reshape(blocks - coarse[..., :, None, :, None], x.shape)
 
 
 def _counts(size: Size, level: int) -> tuple[int, int]:
