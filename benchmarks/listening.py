@@ -1,6 +1,6 @@
 """What the chromatograph costs: the same run with and without it, in turn. `python benchmarks/listening.py [MODEL]`.
 
-Prints the ratio of the times, median over pairs with its 95 % bootstrap interval, and the memory of the instrument
+Prints the ratio of the processor times, which other load changes little, median over pairs with its 95 % bootstrap interval, and the memory of the instrument
 after one run and after several.
 """
 
@@ -29,14 +29,14 @@ def generate(pipeline, seed: int) -> torch.Tensor:
 
 
 def timed(pipeline, seed: int, listen: bool) -> tuple[float, torch.Tensor]:
-    """Return the seconds of one run, and its images."""
-    start = time.perf_counter()
+    """Return the processor seconds of one run, and its images."""
+    start = time.process_time()
     if listen:
         with Chromatograph(pipeline):
             images = generate(pipeline, seed)
     else:
         images = generate(pipeline, seed)
-    return time.perf_counter() - start, images
+    return time.process_time() - start, images
 
 
 def main() -> None:
