@@ -1,7 +1,7 @@
 """What the chromatograph costs: the same run with and without it, in turn. `python benchmarks/listening.py [MODEL]`.
 
-Prints the ratio of the processor times, which other load changes little, median over pairs with its 95 % bootstrap interval, and the memory of the instrument
-after one run and after several.
+Prints the ratio of the processor times, which other load changes little, median over pairs with its 95 % bootstrap
+interval, and the memory of the instrument after one run and after several.
 """
 
 import sys
