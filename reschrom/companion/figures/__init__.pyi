@@ -43,9 +43,9 @@ from .spectra import image_sets as image_sets
 from .spectra import memorisation as memorisation
 from .spectra import strip as strip
 from .switching import decided_panels as decided_panels
-from .switching import half_decided_lines as half_decided_lines
 from .switching import prompt_table as prompt_table
 from .switching import switched_prompts as switched_prompts
+from .switching import times_by_resolution as times_by_resolution
 from .theory import adjusted_times as adjusted_times
 from .theory import clocks_of as clocks_of
 from .theory import ddim_spread as ddim_spread

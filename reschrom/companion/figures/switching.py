@@ -22,7 +22,7 @@ _LOOKS = {
     "paper": ((INK["paper"],), PAPER),
     "theory": ((INK["gaussian"], INK["guidance"], "#8c564b"), THEORY),
 }
-_MEASURED_INKS = (INK["measured"], "#4d8a3a")
+_MEASURED_INKS = (INK["measured"], "#4d8a3a", "#b07d1a")
 
 
 @styled
@@ -165,29 +165,32 @@ def decided_panels(
 
 
 @styled
-def half_decided_lines(
+def times_by_resolution(
     measured: Mapping[str, tuple[Float[np.ndarray, " bands"], Interval]],
     predicted: Mapping[str, tuple[str, Float[np.ndarray, " bands"]]],
     names: Sequence[str],
+    label: str,
     title: str,
 ) -> Figure:
-    """Draw the switch at which half of every band is decided, noise at the left, the coarsest band at the bottom.
+    """Draw one time of every band, as a part of the whole, noise at the left, the coarsest band at the bottom.
 
-    measured: label -> switch of every band, with its interval.
-    predicted: label -> (kind, switch of every band); the kind is "paper" (dashed) or "theory" (dotted).
+    measured: label -> time of every band, with its interval.
+    predicted: label -> (kind, time of every band); the kind is "paper" (dashed) or "theory" (dotted).
     names: of the bands, finest first.
+    label: what these times are.
     """
     figure = Figure(figsize=(NARROW, 4.6))
     axes = figure.subplots()
     rows = np.arange(len(names))[::-1]
-    for (label, (_, switch)), (colour, style) in zip(predicted.items(), _looks(predicted), strict=True):
-        axes.plot(switch, rows, color=colour, linestyle=style, linewidth=1.5, label=label)
-    inks = zip(measured.items(), _MEASURED_INKS, (0.09, -0.09), "os", strict=False)
-    for (label, (switch, interval)), colour, beside, marker in inks:
+    for (name, (_, times)), (colour, style) in zip(predicted.items(), _looks(predicted), strict=True):
+        axes.plot(times, rows, color=colour, linestyle=style, linewidth=1.5, label=name)
+    above = 0.18 * (np.arange(len(measured))[::-1] - (len(measured) - 1) / 2)
+    inks = zip(measured.items(), _MEASURED_INKS, above, "osD", strict=False)
+    for (name, (times, interval)), colour, beside, marker in inks:
         axes.hlines(rows + beside, *interval, color=colour, alpha=0.45, linewidth=3.2)
-        axes.plot(switch, rows + beside, marker, color=colour, markersize=5, label=label)
+        axes.plot(times, rows + beside, marker, color=colour, markersize=5, label=name)
     band_axis(axes, names, "resolution")
-    time_axis(axes, 0.0, 1.0, r"switch at $\eta$   (noise left, image right)")
+    time_axis(axes, 0.0, 1.0, f"{label}   (noise left, image right)")
     axes.grid(axis="x")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)

@@ -80,7 +80,7 @@ def test_half_decided_switches_stand_in_the_rows_of_their_bands():
     half, theory = np.array([0.2, 0.5, 0.8]), np.array([0.4, 0.7, 0.9])
     interval = Interval(half - 0.1, half + 0.05)
     predicted = {"paper": ("paper", theory), "field": ("theory", theory / 2), "own": ("theory", theory / 3)}
-    figure = figures.half_decided_lines({"guided": (half, interval)}, predicted, names, "title")
+    figure = figures.times_by_resolution({"guided": (half, interval)}, predicted, names, "switch", "title")
     (axes,) = figure.axes
     assert axes.get_xlim() == (1, 0)
     assert [label.get_text() for label in axes.get_yticklabels()] == names[::-1]
