@@ -186,7 +186,7 @@ CODE = {
         "scaling-relation",
     ),
     "factor of pooling": ("theory.bands", "coarser", "* 0.25", "* 0.5", "cascade-algebra"),
-    "sign of a band": ("theory.bands", "bands", "fine - finer", "fine + finer", "cascade-algebra"),
+    "sign of a band": ("theory.bands", "_beyond", "blocks - coarse", "blocks + coarse", "cascade-algebra"),
     "sign of the detail in Algorithm 1": (
         "pipelines.threshold",
         "_every_resolution",
