@@ -18,6 +18,8 @@ _OF_KIND = {
 # Settings of denoisers that mean nothing to an autoencoder, and of denoisers of pixels alone.
 _OF_DENOISERS = ("attentive", "snr_limit", "alpha_floor", "schedule")
 _OF_PIXELS = ("level", "schedule")
+# Settings that are named where they are set.
+_LEFT_OUT = ("halvings", "start", "layers", "consistency", "texture", "autoencoder")
 # Contents that are told less often than this are named among the failures.
 _DOUBTFUL = 0.8
 
@@ -52,9 +54,7 @@ def settings(recipe: Recipe) -> str:
     foreign |= {"every_style"} if recipe.kind in ("t2i", "autoencoder") else set()  # which always show them all
     foreign |= {*_OF_DENOISERS} if recipe.kind == "autoencoder" else set()
     foreign |= {*_OF_PIXELS} if recipe.autoencoder else set()
-    foreign |= {
-        each for each in ("halvings", "start", "layers", "consistency", "autoencoder") if not getattr(recipe, each)
-    }
+    foreign |= {each for each in _LEFT_OUT if not getattr(recipe, each)}
     foreign |= {"prediction"} if recipe.prediction == "noise" else set()
     rows = (f"| {name} | {_plain(value)} |" for name, value in recipe.as_dict().items() if name not in foreign)
     return "\n".join(rows)
@@ -85,6 +85,7 @@ def autoencoder_section(folder: Path, made: Autoencoder, evaluation: dict[str, A
     side = recipe.size >> (len(recipe.channels) - 1)
     begun = f", beginning with the weights of `{Path(recipe.start).name}`" if recipe.start else ""
     finest, told = list(measured["lost"].items())[:3], measured["recognised"]
+    energy = (measured["energy"][name] for name, _ in finest)
     hardest, share = min(((style, each["style"]) for style, each in told["per style"].items()), key=lambda of: of[1])
     return f"""
 ## Its autoencoder
@@ -94,8 +95,9 @@ It turns {recipe.size}x{recipe.size} pixels into latents of {side}x{side} in {ch
 {recipe.batch} pictures{begun}; `reschrom train autoencoder` with this recipe makes it again. Mean loss of the last
 tenth of the steps: {last_tenth(losses):.4f}. Held-out pictures come back with a root-mean-square error of
 {measured["root mean square error"]:.3f}, where colours run from -1 to 1. Of the energy at
-{", ".join(name for name, _ in finest)} the error is {", ".join(f"{100 * part:.1f} %" for _, part in finest)}. Of what
-comes back, the classifier names the content right for {percent(told["content"])} and the style for
+{", ".join(name for name, _ in finest)} the error is {", ".join(f"{100 * part:.1f} %" for _, part in finest)},
+and what comes back has {", ".join(f"{100 * part:.1f} %" for part in energy)} of it. Of what comes
+back, the classifier names the content right for {percent(told["content"])} and the style for
 {percent(told["style"])}; of "{hardest}" that is {percent(share)}.
 
 | setting | value |

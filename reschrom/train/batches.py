@@ -33,7 +33,8 @@ def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
 class Batch(NamedTuple):
     """What one step of a denoiser sees and shall predict; `weight` is that of `loss_weight`.
 
-    `noise_error` is the squared error of the noise where that of the prediction is 1.
+    `nats` is the squared error of the noise where that of the prediction is 1, times how fast log SNR falls there, 1 in
+    the mean over the schedule: so the mean over many batches is an integral over log SNR.
     `text` is tokens and their mask, those of the empty caption where a caption is left out. The places of these
     pictures are `uncaptioned`, and `left_out` is the text that was left out there.
     """
@@ -43,7 +44,7 @@ class Batch(NamedTuple):
     text: tuple["torch.Tensor", ...]
     target: "torch.Tensor"
     weight: "torch.Tensor"
-    noise_error: "torch.Tensor"
+    nats: "torch.Tensor"
     uncaptioned: "torch.Tensor"
     left_out: tuple["torch.Tensor", ...]
 
@@ -57,6 +58,9 @@ class Batches:
         self.pipeline = pipeline
         self.schedule = Schedule.from_diffusers(pipeline.scheduler)
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
+        known = np.clip(self.alphas.astype(np.float64), 1e-12, 1 - 1e-12)  # where log SNR is finite
+        falls = -np.gradient(np.log(known / (1 - known)))
+        self.falls = (falls / falls.mean()).astype(np.float32)
         self.text = caption_tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 
     def draw(self, step: int, process: int, device: "torch.device") -> Batch:
@@ -68,8 +72,9 @@ class Batches:
                 stages, self.pictures, self.recipe, step, process, self.processes
             )
             captions = uncaptioned = np.empty(0, int)
+            nats = np.ones_like(noised[-1])
         else:
-            noised, captions, uncaptioned = self._noised(step, process, device)
+            noised, captions, uncaptioned, nats = self._noised(step, process, device)
         x_t, times, target, alpha = noised
         velocity = self.recipe.prediction == "velocity"
         shown = captions.copy()
@@ -80,15 +85,16 @@ class Batches:
             tuple(tokens[shown].to(device) for tokens in self.text),
             torch.from_numpy(target).to(device),
             torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
-            torch.from_numpy(alpha if velocity else np.ones_like(alpha)).to(device),
+            torch.from_numpy(nats * alpha if velocity else nats).to(device),
             torch.from_numpy(uncaptioned).to(device),
             tuple(tokens[captions[uncaptioned]].to(device) for tokens in self.text),
         )
 
     def _noised(
         self, step: int, process: int, device: "torch.device"
-    ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
-        """Return noised pictures as `dvdp.draw` does, the number of the caption of each, and where it is left out."""
+    ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray, np.ndarray]:
+        """Return noised pictures as `dvdp.draw` does, the number of the caption of each, where it is left out, and how
+        fast log SNR falls."""
         # Alike in all training processes, none of which has this number.
         together = np.random.default_rng([self.recipe.seed, step, self.processes])
         halved = int(together.integers(self.recipe.halvings + 1))
@@ -103,7 +109,7 @@ class Batches:
         noise = generator.standard_normal(x_0.shape, np.float32)
         # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.
         timesteps = ((np.arange(count) + generator.random(count)) / count * len(self.alphas)).astype(int)
-        alpha = self.alphas[timesteps]
+        alpha, falls = self.alphas[timesteps], self.falls[timesteps]
         if halved:
             timesteps = matched_time(self.schedule, timesteps, halved).astype(np.float32)
             alpha = matched_alpha(alpha, halved)
@@ -112,4 +118,4 @@ class Batches:
         target = residual_target(noise) if self.recipe.kind == "residual" else noise
         if self.recipe.prediction == "velocity":
             target = signal * noise - spread * x_0
-        return (x_t, timesteps, target, alpha), captions, uncaptioned
+        return (x_t, timesteps, target, alpha), captions, uncaptioned, falls

@@ -69,14 +69,15 @@ def autocast(recipe: Recipe, device: "torch.device") -> AbstractContextManager[A
 def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: Recipe) -> "torch.Tensor":
     """Return the loss of one step: that of an autoencoder, or the weighted squared error of what is predicted.
 
-    With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it.
+    With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it, where
+    every step of log SNR counts alike.
     """
     import torch
 
     if isinstance(batch, PictureBatch):
         with autocast(recipe, batch.pictures.device):
             returned, divergence = network(*batch)
-        return autoencoding_loss(returned, divergence, batch.pictures)
+        return autoencoding_loss(returned, divergence, batch.pictures, recipe.texture)
     with autocast(recipe, batch.x_t.device):
         predicted = network(batch.x_t, batch.timesteps, *batch.text).float()
     loss = ((predicted - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
@@ -87,4 +88,4 @@ def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: R
     with torch.no_grad(), autocast(recipe, batch.x_t.device):
         conditional = network(batch.x_t[places], batch.timesteps[places], *batch.left_out).float()
     apart = (predicted[places] - conditional).square().mean(dim=(1, 2, 3))
-    return loss + recipe.consistency * (apart * batch.noise_error[places]).sum() / len(batch.x_t)
+    return loss + recipe.consistency * (apart * batch.nats[places]).sum() / len(batch.x_t)

@@ -27,6 +27,8 @@ KINDS = {
     "dvdp": "the noise, from a noised picture alone that is halved at turning points",
 }
 
+WINDOW = 8  # pixels along one side of the windows whose spectra tell a texture; half of it is between two
+
 T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 # Beyond these no network is small, and no picture that it learns from.
@@ -88,9 +90,12 @@ class Recipe:
     ema: decay of the averaged weights, which are the ones that are kept.
     unconditional: share of pictures whose caption t2i leaves out, so that guidance has something to compare with.
     consistency: weight of a term of those pictures, of t2i: the squared distance of their noise from the one that the
-        network itself predicts with their caption. What is least in it is the mean of those predictions over the
-        captions that a noised picture may have, which is what the prediction without a caption should be; half of it,
-        summed over pixels, is the rate at which the picture learns its caption, in nats.
+        network itself predicts with their caption, every step of log SNR counting alike. What is least in it is the mean
+        of those predictions over the captions that a noised picture may have, which is what the prediction without a
+        caption should be; half of it, summed over pixels and log SNR, is what guidance adds up to in nats.
+    texture: weight of how far the local spectra of what an autoencoder returns are from those of the picture, in windows
+        of 8 pixels, beside the error of its pixels; 0 for an autoencoder that returns a blurred picture instead of
+        strokes in the wrong places. Of autoencoder.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
@@ -127,6 +132,7 @@ class Recipe:
     ema: Share = 0.999
     unconditional: Share = 0.1
     consistency: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    texture: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
     schedule: Annotated[str, Field(min_length=1)] = "cosine"
@@ -150,6 +156,8 @@ class Recipe:
                 f"size and level of a recipe must ask for pictures of at most {_LARGEST_PICTURE} pixels along one "
                 f"side; got {self.size} and {self.level}, which is {self.picture_size}"
             )
+        if self.texture and self.size < WINDOW:
+            raise ValueError(f"size of a recipe with texture must be {WINDOW} or more; got {self.size}")
         if not all(before < after for before, after in itertools.pairwise(self.turning_points)):
             raise ValueError(f"turning_points of a recipe: turning points must increase; got {self.turning_points}")
         pixels = not self.autoencoder
@@ -160,6 +168,7 @@ class Recipe:
             ("start", self.kind in ("t2i", "image", "autoencoder")),
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
+            ("texture", self.kind == "autoencoder"),
             ("prediction", self.kind in ("t2i", "image")),
             ("layers", self.kind != "autoencoder"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

@@ -260,6 +260,9 @@ def test_an_autoencoder_that_averages_loses_the_finest_band(learned, held_out):
     finest, *others = found["lost"].values()
     assert finest == pytest.approx(1, abs=0.02)
     assert max(others) < 0.01, "of rounding to 8 bits"
+    gone, *whole = found["energy"].values()
+    assert gone < 0.02
+    assert np.allclose(whole, 1, atol=0.02)
     colours = np.moveaxis(real / 127.5 - 1, -1, 1)
     weights = (1 / np.bincount(captions))[captions]
     expected = np.average(np.mean(bands(colours)[0] ** 2, axis=(1, 2, 3)), weights=weights)
@@ -302,6 +305,7 @@ def test_a_model_in_latents_gets_a_card_that_says_what_its_autoencoder_loses(tmp
         "steps: 0.7000",
         "steps: 0.2500",
         f"the error is {100 * lost['16x16']:.1f} %",
+        f"and what comes back has {100 * measured['autoencoder']['energy']['16x16']:.1f} %",
         "in letters and in pieces of its own words,",
         "| kind | autoencoder |",
     ):

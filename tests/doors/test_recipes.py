@@ -51,6 +51,7 @@ OUT_OF_RANGE = {
     "ema": (-0.1, 2, 1.0001),
     "unconditional": (-0.1, 5),
     "consistency": (-0.1, 1e7),
+    "texture": (-0.1, 1e7),
     "snr_limit": (-1, 0, 1e13),
     "alpha_floor": (-1, 1.5),
     "schedule": ("",),
@@ -129,6 +130,14 @@ TOGETHER = {
     "captions where there are none": (
         {"kind": "image", "consistency": 1.0},
         r"consistency of a recipe of image must be 0\.0; got 1\.0",
+    ),
+    "the texture of what is no picture": (
+        {"texture": 1.0},
+        r"texture of a recipe of t2i must be 0\.0; got 1\.0",
+    ),
+    "smaller than a texture's window": (
+        {"kind": "autoencoder", "texture": 1.0, "size": 4},
+        r"size of a recipe with texture must be 8 or more; got 4",
     ),
     "layers of an autoencoder": (
         {"kind": "autoencoder", "layers": (1, 1)},

@@ -12,7 +12,7 @@ from tiny import TINY
 from reschrom.pipelines.load import load_pipeline
 from reschrom.train import Recipe, train
 from reschrom.train.batches import Batches
-from reschrom.train.latents import PictureBatches, encoded, read_autoencoder
+from reschrom.train.latents import PictureBatches, autoencoding_loss, encoded, local_spectra, read_autoencoder
 from reschrom.train.models import build
 from reschrom.train.objective import step_loss, trained_module
 from reschrom.train.text import caption_tokens, clip_tokenizer
@@ -85,6 +85,15 @@ class Predicting(torch.nn.Module):
         return torch.where(left_out, self.uncaptioned, self.captioned).expand(x_t.shape)
 
 
+def fall(pipeline: Any, timesteps: torch.Tensor) -> np.ndarray:
+    """Return how fast log SNR falls at timesteps, in terms of its mean fall."""
+    alphas = pipeline.scheduler.alphas_cumprod.double().numpy()
+    log_snr = np.log(alphas) - np.log1p(-alphas)
+    first, last = log_snr[[0, 1]], log_snr[[-2, -1]]
+    falls = np.concatenate([-np.diff(first), (log_snr[:-2] - log_snr[2:]) / 2, -np.diff(last)])
+    return falls[timesteps.numpy()] / falls.mean()
+
+
 def test_consistency_moves_the_uncaptioned_prediction_to_the_captioned_one_alone():
     pipeline = build(CONSISTENT)
     seen = Batches(pipeline, NOISE, CONSISTENT, 1).draw(0, 0, CPU)
@@ -92,9 +101,10 @@ def test_consistency_moves_the_uncaptioned_prediction_to_the_captioned_one_alone
     assert 0 < share < 1
     network = Predicting(caption_tokens(pipeline, CONSISTENT)[0][-1])
     term = step_loss(network, seen, CONSISTENT) - step_loss(network, seen, replace(CONSISTENT, consistency=0.0))
-    assert float(term.detach()) == pytest.approx(3.0 * share * (0.3 + 0.9) ** 2, rel=1e-3)
+    weight = 3.0 * share * fall(pipeline, seen.timesteps[seen.uncaptioned]).mean()
+    assert float(term.detach()) == pytest.approx(weight * (0.3 + 0.9) ** 2, rel=1e-3)
     term.backward()
-    assert float(network.uncaptioned.grad) == pytest.approx(3.0 * share * 2 * (0.3 + 0.9), rel=1e-3)
+    assert float(network.uncaptioned.grad) == pytest.approx(weight * 2 * (0.3 + 0.9), rel=1e-3)
     assert abs(float(network.captioned.grad)) < 1e-6
 
 
@@ -117,7 +127,26 @@ def test_consistency_is_the_squared_distance_of_the_networks_two_predictions():
             distances.append(float((without[place] - with_caption[0]).square().mean()))
         term = float(step_loss(network, seen, CONSISTENT)) - plain
     assert min(distances) > 0
-    assert term == pytest.approx(3.0 * sum(distances) / 4, rel=1e-3)
+    counted = fall(pipeline, seen.timesteps[seen.uncaptioned]) @ distances
+    assert term == pytest.approx(3.0 * counted / 4, rel=1e-3)
+
+
+def test_over_many_batches_every_step_of_log_snr_counts_alike():
+    pipeline = build(CONSISTENT)
+    drawn = Batches(pipeline, NOISE, replace(CONSISTENT, batch=64), 1)
+    alphas = pipeline.scheduler.alphas_cumprod.double()
+    log_snr = (alphas / (1 - alphas)).log()
+    seen, counted = [], []
+    for step in range(60):
+        batch = drawn.draw(step, 0, CPU)
+        seen.append(log_snr[batch.timesteps])
+        counted.append(batch.nats)
+    places, weights = torch.cat(seen), torch.cat(counted).double()
+    for lower, upper in ((-4.0, -2.0), (-1.0, 1.0), (2.0, 4.0)):
+        inside = (places >= lower) & (places < upper)
+        share = (upper - lower) / (log_snr.max() - log_snr.min())
+        # 3,840 timesteps, one from each part of the schedule in every batch: the share is off by a few percent at most.
+        assert float(weights[inside].sum() / len(weights)) == pytest.approx(float(share), rel=0.1)
 
 
 class Linear(torch.nn.Module):
@@ -192,9 +221,44 @@ def test_an_autoencoder_learns_to_bring_pictures_back():
     assert losses[-1] < 0.9 * losses[0]
 
 
+def gratings(*shifts: float) -> torch.Tensor:
+    """Return diagonal strokes of four pixels, one picture for each shift along them."""
+    down, right = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    return torch.stack([torch.sin((down + right + shift) * torch.pi / 2).expand(3, -1, -1) for shift in shifts])
+
+
+def test_a_texture_is_told_by_its_strokes_and_not_by_where_they_lie():
+    strokes, moved = gratings(0.0), gratings(1.0)
+    spectra, mirrored = local_spectra(strokes), local_spectra(strokes.flip(-1))
+    assert spectra.shape == (1, 3, 3, 3, 8, 5)  # windows of 8 pixels, 4 apart, and their frequencies
+    # A window holds the grating whole but for its edges, where a stroke lies differently.
+    torch.testing.assert_close(local_spectra(moved), spectra, rtol=0, atol=0.02 * float(spectra.max()))
+    assert float((mirrored - spectra).abs().max()) > 0.5 * float(spectra.max())
+    # By the error of pixels grey is better than strokes in the wrong place; by texture it is worse.
+    loss = {
+        (name, texture): float(autoencoding_loss(each, torch.zeros(1), strokes, texture))
+        for name, each in (("grey", torch.zeros_like(strokes)), ("moved", moved))
+        for texture in (0.0, 10.0)
+    }
+    assert loss["grey", 0.0] < loss["moved", 0.0]
+    assert loss["grey", 10.0] > loss["moved", 10.0]
+
+
+def test_the_loss_of_an_autoencoder_with_texture():
+    rng = np.random.default_rng(0)
+    returned, pictures = rng.standard_normal((2, 1, 3, 8, 8))
+    divergence = rng.random((1, 4, 2, 2))
+    profile = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(8) / 7)
+    window = np.outer(profile, profile) / (profile**2).sum()
+    strengths = [np.abs(np.fft.rfft2(each * window)) for each in (returned, pictures)]
+    error = np.abs(returned - pictures).mean() + 2.5 * np.abs(strengths[0] - strengths[1]).mean()
+    given = (torch.from_numpy(each).float() for each in (returned, divergence, pictures))
+    assert float(autoencoding_loss(*given, 2.5)) == pytest.approx(error + 5e-4 * divergence.mean(), rel=1e-5)
+
+
 @pytest.mark.lasting
 def test_a_decoder_learns_on_while_its_latents_stay_what_they_are(tmp_path, autoencoder):
-    recipe = replace(SMALL, kind="autoencoder", start=str(autoencoder), learning_rate=1e-2)
+    recipe = replace(SMALL, kind="autoencoder", start=str(autoencoder), learning_rate=1e-2, texture=2.0)
     train(recipe, "photos", tmp_path, save_every=3)
     before, after = (read_autoencoder(replace(SMALL, autoencoder=str(folder))) for folder in (autoencoder, tmp_path))
     assert after.config.scaling_factor == before.config.scaling_factor

@@ -31,21 +31,28 @@ def lost(
     """Measure what pictures lose on their way through an autoencoder; captions count alike.
 
     captions: the number of the caption of each picture in `recipe.captions`.
-    Returns the root-mean-square error of colours in [-1, 1], the energy of the error in each resolution band as a share
-    of the energy that the pictures have there, and what the classifier still recognises.
+    Returns the root-mean-square error of colours in [-1, 1]; in each resolution band the energy of the error, and that
+    of what comes back, as shares of the energy that the pictures have there; and what the classifier still recognises.
     """
     again, weights = returned(vae, pictures), 1 / np.bincount(captions)[captions]
     error: Any = 0.0
+    kept: Any = 0.0
     energy: Any = 0.0
     for start in range(0, len(pictures), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         before, after = _colours(pictures[part]), _colours(again[part])
         error += band_energies(after - before) @ weights[part]
+        kept += band_energies(after) @ weights[part]
         energy += band_energies(before) @ weights[part]
-    names = band_names(pictures.shape[1])
+
+    def in_bands(energies: np.ndarray) -> dict[str, float]:
+        shares = zip(band_names(pictures.shape[1]), energies / energy, strict=True)
+        return {name: round(float(share), 4) for name, share in shares}
+
     return {
         "root mean square error": round(float(np.sqrt(error.sum() / weights.sum() / before[0].size)), 4),
-        "lost": {name: round(float(share), 4) for name, share in zip(names, error / energy, strict=True)},
+        "lost": in_bands(error),
+        "energy": in_bands(kept),
         "recognised": shares(classifier.name(again), captions, recipe),
     }
 

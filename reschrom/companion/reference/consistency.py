@@ -17,7 +17,7 @@ from reschrom.companion.reference.information import chosen
 from reschrom.denoisers.information import band_information
 
 # In the place of the settings of the recipe: few pictures, and averages over as few steps as there are.
-SHORT: dict[str, Any] = {"steps": 240, "batch": 32, "warmup": 40, "ema": 0.97, "precision": "bf16"}
+SHORT: dict[str, Any] = {"steps": 240, "batch": 32, "warmup": 40, "ema": 0.97, "precision": "no"}
 
 
 def compare(recipe: Any, source: str, runs: Path, edges: np.ndarray, each: int, seed: int = 0) -> dict[str, Any]:
