@@ -142,11 +142,9 @@ def test_over_many_batches_every_step_of_log_snr_counts_alike():
         seen.append(log_snr[batch.timesteps])
         counted.append(batch.nats)
     places, weights = torch.cat(seen), torch.cat(counted).double()
-    for lower, upper in ((-4.0, -2.0), (-1.0, 1.0), (2.0, 4.0)):
-        inside = (places >= lower) & (places < upper)
-        share = (upper - lower) / (log_snr.max() - log_snr.min())
-        # 3,840 timesteps, one from each part of the schedule in every batch: the share is off by a few percent at most.
-        assert float(weights[inside].sum() / len(weights)) == pytest.approx(float(share), rel=0.1)
+    parts = [float(weights[(places >= lower) & (places < lower + 2)].sum()) for lower in (-4.0, -1.0, 2.0)]
+    # 3,840 timesteps, one from each part of the schedule in every batch: each part is off by a few percent at most.
+    assert np.ptp(parts) < 0.1 * np.mean(parts)
 
 
 class Linear(torch.nn.Module):

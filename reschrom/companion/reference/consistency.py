@@ -1,7 +1,7 @@
 """What the term of consistency alone changes: two short trainings that differ in nothing else, in nats of guidance.
 
 `python -m reschrom.companion.reference.consistency --data ZIP --runs FOLDER --out data/reference/consistency.json`
-trains them from the recipe of pocket-sd-64, and measures both on the same held-out pictures with the same noise. It
+trains them from the recipe of pocket-sd-64-start, and measures both on the same held-out pictures with the same noise. It
 takes a few minutes of one core. Stopped, it goes on when it is called again."""
 
 import argparse
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from reschrom.train.recipe import Recipe
 
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.consistency", description=__doc__)
-    parser.add_argument("--config", default="data/pocket-sd-64.yaml", help="recipe with consistency")
+    parser.add_argument("--config", default="data/pocket-sd-64-start.yaml", help="recipe with consistency")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
     parser.add_argument("--each", type=int, default=2, help="pictures of each caption")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the two trainings")
