@@ -218,8 +218,9 @@ class Denoiser:
 
     def _get_to_know(self, shown: np.ndarray, time: float) -> None:
         """Find out how the network is called, and check once that it predicts image by image."""
-        self._call = self._working_call(self._arguments(shown, time, [0]))
-        alone, beside = (self._predicted(shown, time, numbers)[0] for numbers in ([0], [0, len(shown) - 1]))
+        few = [0], [0, len(shown) - 1]
+        self._call = self._working_call([self._arguments(shown, time, numbers) for numbers in few])
+        alone, beside = (self._predicted(shown, time, numbers)[0] for numbers in few)
         if np.abs(alone - beside).max() > _UNSTEADY * np.abs(alone).max():
             self._call = None
             raise ValueError(
@@ -227,22 +228,29 @@ class Denoiser:
                 "does: is the network in training mode? Then call its eval()"
             )
 
-    def _working_call(self, arguments: list[Any]) -> Callable[..., Any]:
-        """Return the call with arrays where the network works on these, else the one with tensors."""
+    def _working_call(self, given: list[list[Any]]) -> Callable[..., Any]:
+        """Return the call with arrays where the network works on these, else the one with tensors.
+
+        given: arguments of calls that must work, from one image to more.
+        """
         torch = sys.modules.get("torch")  # a network of torch exists only where torch is loaded
+        ways = [self._with_arrays] if torch is None else [self._with_arrays, self._with_tensors]
         if torch is not None and isinstance(self._fn, torch.nn.Module):
-            return self._with_tensors
+            ways = [self._with_tensors]
         failures = []
-        for call in [self._with_arrays] if torch is None else [self._with_arrays, self._with_tensors]:
+        for call in ways:
             try:
                 with warnings.catch_warnings(action="ignore"):  # of an array where a tensor is expected
-                    call(*arguments)
+                    for arguments in given:
+                        call(*arguments)
                 return call
             except Exception as error:
-                failures.append(error)
-        said = "; and for tensors: ".join(str(failure) for failure in failures)
+                failures.append((arguments, error))
+        said = "; and for tensors: ".join(str(error).partition("\n")[0] for _, error in failures)
+        arguments, failure = failures[-1]
+        images = "one image" if len(arguments[0]) == 1 else f"{len(arguments[0])} images"
         shapes = ", ".join(str(tuple(argument.shape)) for argument in arguments)
-        raise TypeError(f"fn failed for one image, called with the shapes {shapes}: {said}") from failures[-1]
+        raise TypeError(f"fn failed for {images}, called with the shapes {shapes}: {said}") from failure
 
     def _arguments(self, shown: np.ndarray, time: float, numbers: Sequence[int]) -> list[Any]:
         """Return what the network is given for some of the images: these, the time of each, and the condition."""
@@ -257,8 +265,11 @@ class Denoiser:
 
     def _with_tensors(self, x: np.ndarray, t: np.ndarray, *condition: Any) -> Any:
         torch = sys.modules["torch"]
-        weights = next(iter(self._fn.parameters()), None) if isinstance(self._fn, torch.nn.Module) else None
-        like = self._fn if hasattr(self._fn, "dtype") else torch.zeros(()) if weights is None else weights
+        weights = self._fn.parameters() if isinstance(self._fn, torch.nn.Module) else ()
+        like: Any = next((each for each in weights if each.is_floating_point()), torch.zeros(()))
+        # A model of diffusers knows its own; a `dtype` alone may be that of its inner layers.
+        if isinstance(getattr(self._fn, "device", None), torch.device) and hasattr(self._fn, "dtype"):
+            like = self._fn
         images = torch.tensor(x, dtype=like.dtype, device=like.device)
         times = torch.tensor(t, dtype=torch.float32, device=like.device)
         told = [torch.as_tensor(each, device=like.device) for each in condition]
@@ -284,7 +295,7 @@ def _prediction_in(output: Any, shape: tuple[int, ...], time: float) -> np.ndarr
     if found.shape == (shape[0], 2 * shape[1], *shape[2:]):
         found = found[:, : shape[1]]
     if found.shape != shape:
-        hint = "; what differs from image to image is the condition" if found.shape[0] != shape[0] else ""
+        hint = "; what differs from image to image is the condition" if found.shape[:1] != shape[:1] else ""
         raise ValueError(f"fn must return a prediction of the shape of its images, {shape}; got {found.shape}{hint}")
     if not np.all(np.isfinite(found)):
         raise ValueError(f"fn must return finite numbers; got NaN or infinity at its time {time:g}")

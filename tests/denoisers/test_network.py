@@ -287,6 +287,34 @@ def test_conditions_reach_a_torch_network_as_its_own_tensors():
         assert seen[-1].shape == (2,)
 
 
+def test_a_torch_network_is_given_tensors_of_its_weights_whatever_it_calls_its_inner_precision():
+    class Network(torch.nn.Linear):  # as those of guided-diffusion and latent-diffusion: a dtype, and no device
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            assert x.dtype == torch.float32
+            return x.to(self.dtype).sin().to(x.dtype)
+
+    x_t = np.random.default_rng(0).standard_normal((2, 1, 4, 4))
+    for dtype, precision in ((torch.float32, 1e-6), (torch.float16, 1e-3)):
+        network = Network(1, 1)
+        network.dtype = dtype
+        network.device = "cuda"  # a word, which some keep for themselves
+        np.testing.assert_allclose(Denoiser(network, "x0", COSINE)(x_t, 0.5), np.sin(x_t), rtol=0, atol=precision)
+
+
+def test_whole_numbers_among_the_weights_do_not_round_the_images():
+    class Quantized(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.packed = torch.nn.Parameter(torch.ones(2, dtype=torch.uint8), requires_grad=False)
+            self.scale = torch.nn.Parameter(torch.ones(2))
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return x.sin()
+
+    x_t = np.random.default_rng(0).standard_normal((2, 1, 4, 4))
+    np.testing.assert_allclose(Denoiser(Quantized(), "x0", COSINE)(x_t, 0.5), np.sin(x_t), rtol=0, atol=1e-6)
+
+
 def test_what_an_output_of_diffusers_holds_is_understood():
     x_t = np.random.default_rng(0).standard_normal((3, 3, 8, 8))
     unet = tiny.unconditional_unet().eval()
@@ -479,6 +507,16 @@ def of_its_batch(x: np.ndarray, t: np.ndarray) -> np.ndarray:
 STATE = np.random.default_rng(0).standard_normal((3, 1, 4, 4))
 
 
+class TimeFirst(torch.nn.Conv2d):
+    def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + t
+
+
+class Loss(torch.nn.Linear):
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return x.square().mean()
+
+
 def asked(fn: Any, prediction: str = "v", schedule: Any = COSINE, alpha: float = 0.5, **settings: Any) -> np.ndarray:
     return Denoiser(fn, prediction, schedule, **settings)(STATE, alpha)
 
@@ -498,6 +536,17 @@ REFUSED: dict[str, tuple[Callable, type, str]] = {
         TypeError,
         r"one image, called with the shapes \(1, 1, 4, 4\), \(1,\): .*takes",
     ),
+    "fails with tensors": (
+        lambda: asked(TimeFirst(1, 1, 1)),
+        TypeError,
+        r"fn failed for one image, called with the shapes \(1, 1, 4, 4\), \(1,\): .*input of size: \[1\]",
+    ),
+    "fails for several": (
+        lambda: asked(lambda x, t: x * float(t)),
+        TypeError,
+        r"fn failed for 2 images, called with the shapes \(2, 1, 4, 4\), \(2,\): ",
+    ),
+    "a loss": (lambda: asked(Loss(1, 1)), ValueError, r"of the shape of its images, \(1, 1, 4, 4\); got \(\)"),
     "three channels": (
         lambda: asked(network, channels=3),
         ValueError,
