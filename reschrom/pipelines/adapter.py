@@ -230,6 +230,35 @@ def replaced_method(owner: Any, name: str, function: Callable[..., Any]) -> Iter
             setattr(owner, name, own)
 
 
+def signature_of(owner: Any, name: str) -> inspect.Signature:
+    """Return the signature of a method, as it is called.
+
+    Where a wrapper that takes anything (`*args, **kwargs`) stands for it, this is that of the class, or of a base.
+    """
+    found = inspect.signature(getattr(owner, name))
+    others = (inspect.signature(vars(base)[name].__get__(owner)) for base in type(owner).__mro__ if name in vars(base))
+    return next((each for each in (found, *others) if not _takes_anything(each)), found)
+
+
+def _takes_anything(signature: inspect.Signature) -> bool:
+    anything = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(each.kind in anything for each in signature.parameters.values())
+
+
+def given_by_name(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by their names, those of which a signature says nothing one by one too."""
+    given: dict[str, Any] = {}
+    for name, value in signature.bind(*args, **kwargs).arguments.items():
+        match signature.parameters[name].kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                given |= {f"{name}[{place}]": each for place, each in enumerate(value)}
+            case inspect.Parameter.VAR_KEYWORD:
+                given |= value
+            case _:
+                given[name] = value
+    return given
+
+
 def stands(owner: Any, name: str, replacement: Callable[..., Any]) -> bool:
     """Whether a replacement of a method is still called, alone or by what was put in its place afterwards."""
     method = getattr(owner, name)

@@ -11,7 +11,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reschrom.pipelines.adapter import denoisers_of, listening, replaced_method, uncompiled
+from reschrom.pipelines.adapter import (
+    denoisers_of,
+    given_by_name,
+    listening,
+    replaced_method,
+    signature_of,
+    uncompiled,
+)
 from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
 from reschrom.pipelines.geometry import Unpack, image_layout
 from reschrom.pipelines.rows import (
@@ -101,7 +108,7 @@ class CallReader(abc.ABC):
         if self._pipeline.scheduler is not self._scheduler:
             self._follow()
             self._begins = True
-        arguments = inspect.signature(uncompiled(denoiser).forward).bind(*args, **kwargs).arguments
+        arguments = given_by_name(signature_of(uncompiled(denoiser), "forward"), args, kwargs)
         name, shown = next(iter(arguments.items()))
         predictions = output if hasattr(output, "shape") else output[0]
         others = {key: value for key, value in arguments.items() if key != name}
@@ -111,10 +118,25 @@ class CallReader(abc.ABC):
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        if original.__self__ is self._scheduler:  # type: ignore[attr-defined]
+        if self._is_own(original):
             self._begins, self._calls = True, []
             self.schedule = schedule_of(self._scheduler)  # some count other times than before
         return result
+
+    def _is_own(self, method: Callable[..., Any]) -> bool:
+        """Whether a method is that of the scheduler, or what somebody put in its place, and not that of a copy."""
+        owner = getattr(method, "__self__", None)
+        return owner is self._scheduler or type(owner) is not type(self._scheduler)
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        """Return what the scheduler's `step` is given, by name."""
+        given = signature_of(self._scheduler, "step").bind(*args, **kwargs)
+        if lacking := [name for name in ("model_output", "timestep", "sample") if name not in given.arguments]:
+            raise ValueError(
+                f"the `step` of {type(self._scheduler).__name__} must name what it is given as the schedulers of "
+                f"diffusers do; it has no {' and no '.join(lacking)}"
+            )
+        return given
 
     @abc.abstractmethod
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

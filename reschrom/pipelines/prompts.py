@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, stands, uncompiled
+from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, signature_of, stands, uncompiled
 from reschrom.pipelines.prompt_syntax import Resolutions, WrittenPrompt
 from reschrom.pipelines.prompt_weights import Moment, Weights, mixed
 from reschrom.pipelines.scheduler import TIMES, moment, schedule_of, step_of
@@ -175,7 +175,7 @@ class PromptSchedule:
         """Encode what the call asks for, and the prompts of the schedule with the same settings."""
         if self._conditional_at is not None:
             self._forget()
-        call = inspect.signature(original).bind(*args, **kwargs)
+        call = signature_of(self._pipeline, "encode_prompt").bind(*args, **kwargs)
         texts = call.arguments.get("prompt")
         said = [name for name, value in call.arguments.items() if name.startswith("prompt") and value == texts]
         if self._written:
@@ -241,7 +241,7 @@ class PromptSchedule:
 
     def _mixing(self, denoiser: Any) -> Callable[..., Any]:
         # A compiled network does not say itself what its arguments are called.
-        return functools.partial(self._predict_mixed, inspect.signature(uncompiled(denoiser).forward))
+        return functools.partial(self._predict_mixed, signature_of(uncompiled(denoiser), "forward"))
 
     def _predict_mixed(self, signature: inspect.Signature, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict with the prompts of this time, in the place of the prompt that the pipeline was called with.

@@ -3,7 +3,6 @@
 A step is complete when the scheduler takes it.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -52,9 +51,9 @@ class StepReader(CallReader):
 
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         scheduler, calls = self._scheduler, self._calls
-        if original.__self__ is not scheduler or not calls:  # type: ignore[attr-defined]
+        if not calls or not self._is_own(original):
             return original(*args, **kwargs)  # a copy's, or one that nothing was predicted for
-        given = inspect.signature(original).bind(*args, **kwargs).arguments
+        given = self._given(args, kwargs).arguments
         model_output, stepped = given["model_output"].clone(), given["sample"].clone()  # before it steps in place
         index, first_order = getattr(scheduler, "step_index", None), getattr(scheduler, "state_in_first_order", True)
         result = original(*args, **kwargs)

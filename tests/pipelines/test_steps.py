@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 import diffusers
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from tiny import embedded
 
 from reschrom.pipelines.chromatograph import Chromatograph
+from reschrom.pipelines.guidance import GuidanceSchedule
 from reschrom.pipelines.steps import StepReader
 
 # Some schedulers of diffusers turn tensors into arrays in the old way.
@@ -52,6 +53,73 @@ def test_a_compiled_network_is_heard_and_draws_the_same(in_place, fullgraph):
     np.testing.assert_allclose(meter.guidance.rates, expected.guidance.rates, rtol=1e-4)
     assert not pipeline.unet._forward_hooks
     assert not in_place or pipeline.unet._compiled_call_impl is before
+
+
+class Around(torch.nn.Module):
+    """A network within one of one's own, which hands on whatever it is given."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.config, self.dtype, self.device = inner, inner.config, inner.dtype, inner.device
+        self.add_embedding = None
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, **kwargs)
+
+
+class Handing(diffusers.DDIMScheduler):
+    def step(self, *args, **kwargs):
+        return super().step(*args, **kwargs)
+
+
+def patched_network(pipeline):
+    forward = pipeline.unet.forward
+    pipeline.unet.forward = lambda *args, **kwargs: forward(*args, **kwargs)
+
+
+def wrapped_network(pipeline):
+    pipeline.unet = Around(pipeline.unet)
+
+
+def patched_step(pipeline):
+    step = pipeline.scheduler.step
+    pipeline.scheduler.step = lambda *args, **kwargs: step(*args, **kwargs)
+
+
+def step_of_another_object(pipeline):
+    step = pipeline.scheduler.step
+    pipeline.scheduler.step = MethodType(lambda self, *args, **kwargs: step(*args, **kwargs), object())
+
+
+def scheduler_of_ones_own(pipeline):
+    pipeline.scheduler = Handing.from_config(pipeline.scheduler.config)
+
+
+@pytest.mark.parametrize(
+    "patch", [patched_network, wrapped_network, patched_step, step_of_another_object, scheduler_of_ones_own]
+)
+def test_what_takes_anything_in_the_place_of_a_method_is_heard_as_the_method(patch):
+    plain, pipeline = stable_diffusion(), stable_diffusion()
+    patch(pipeline)
+    (expected, meant), (images, meter) = measured(plain), measured(pipeline)
+    np.testing.assert_array_equal(images, expected)
+    assert meter.branches == meant.branches == ("unconditional", "conditional")
+    for ours, theirs in zip(meter.kept, meant.kept, strict=True):
+        np.testing.assert_array_equal(ours.estimate, theirs.estimate)
+        np.testing.assert_array_equal(ours.guidance, theirs.guidance)
+    drawings = []
+    for each in (plain, pipeline):
+        with GuidanceSchedule(each, lambda t: 0.5 * (t > 0.5)):
+            drawings.append(drawn(each))
+    np.testing.assert_allclose(drawings[1], drawings[0], rtol=0, atol=1e-5)
+
+
+def test_a_step_without_the_usual_names_is_refused():
+    pipeline = stable_diffusion()
+    step = pipeline.scheduler.step
+    pipeline.scheduler.step = lambda noise, timestep, x, **kwargs: step(noise, timestep, x, **kwargs)
+    with pytest.raises(ValueError, match=r"`step` of DDIMScheduler must name .*; it has no model_output and no sample"):
+        measured(pipeline)
 
 
 def test_a_scheduler_that_is_replaced_inside_the_block_is_followed():
