@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reschrom._arrays import numpy_array, real_number, told
-from reschrom.theory.scheduler_times import is_flow
+from reschrom.theory.scheduler_times import is_flow, settings_of
 from reschrom.theory.schedules import Schedule
 
 _SAME = 1e-6  # how far the sigmas of a flow may be from those that were asked for
@@ -22,7 +22,7 @@ def list_taken(scheduler: Any) -> str:
     takes neither.
     """
     accepted, name = inspect.signature(scheduler.set_timesteps).parameters, type(scheduler).__name__
-    flow = is_flow(scheduler, scheduler.config)
+    flow = is_flow(scheduler)
     taken = next((each for each in (("sigmas",) if flow else ("timesteps", "sigmas")) if each in accepted), None)
     if taken is None:
         wanted = "sigmas" if flow else "timesteps or sigmas"
@@ -32,7 +32,7 @@ def list_taken(scheduler: Any) -> str:
 
 def last_time(scheduler: Any) -> float | None:
     """Return the timestep at which a scheduler begins its last step whatever it is given; None where it fixes none."""
-    terminal = scheduler.config.get("shift_terminal") if is_flow(scheduler, scheduler.config) else None
+    terminal = settings_of(scheduler).get("shift_terminal") if is_flow(scheduler) else None
     return float(terminal) * scheduler.config.num_train_timesteps if terminal else None
 
 
@@ -77,7 +77,7 @@ def scheduler_arguments(
     times = numpy_array(timesteps).astype(np.float64)
     if times.ndim != 1 or not len(times) or not np.all(np.isfinite(times)):
         raise ValueError(f"a list of timesteps is needed; got {told(timesteps)}")
-    flow, dynamic = is_flow(scheduler, scheduler.config), bool(scheduler.config.get("use_dynamic_shifting"))
+    flow, dynamic = is_flow(scheduler), bool(settings_of(scheduler).get("use_dynamic_shifting"))
     if dynamic and mu is None:
         raise ValueError(f"{name} shifts the sigmas it is given by the size of the image: give the mu of this size")
     if mu is not None and not (flow and dynamic):
@@ -104,13 +104,13 @@ def scheduler_arguments(
 
 def _unshifted(scheduler: Any, sigmas: np.ndarray, mu: float | None) -> np.ndarray:
     """Return the sigmas of which a flow makes these: undo the stretch to the last one, and then the shift."""
-    config = scheduler.config
+    config = settings_of(scheduler)
     terminal = config.get("shift_terminal")
     if terminal and abs(sigmas[-1] - terminal) > _SAME:
-        last = config.num_train_timesteps * terminal
+        last = config["num_train_timesteps"] * terminal
         raise ValueError(
             f"{type(scheduler).__name__} begins its last step at {last:g} (shift_terminal), not at "
-            f"{config.num_train_timesteps * sigmas[-1]:g}: choose timesteps that end there (last={last:g})"
+            f"{config['num_train_timesteps'] * sigmas[-1]:g}: choose timesteps that end there (last={last:g})"
         )
     # The stretch scales 1 - sigma so that the last sigma is fixed: it leaves alone what ends there already.
     if mu is None:

@@ -9,6 +9,7 @@ import numpy as np
 from reschrom._arrays import Number, whole_number
 from reschrom.pipelines.adapter import denoisers_of
 from reschrom.pipelines.scheduler import as_number, mixture_at, prediction_of, schedule_of, time_of
+from reschrom.theory.scheduler_times import settings_of
 
 # What a network may predict, of an image that it is shown at unit intensity or on the straight path of a flow.
 _KINDS = ("epsilon", "sample", "v_prediction", "flow_prediction")
@@ -71,10 +72,10 @@ def visits(scheduler: Any, steps: int | Sequence[Number]) -> list[Visit]:
         listed = [Visit(float(alpha), float(time)) for alpha, time in zip(alphas, steps, strict=True)]
         return sorted(listed)
     run = copy.deepcopy(scheduler)
-    shifted = run.config.get("use_dynamic_shifting")
+    shifted = settings_of(run).get("use_dynamic_shifting")
     run.set_timesteps(
         whole_number("the number of steps", steps, least=1),
-        **({"mu": float(run.config.get("max_shift") or 1.0)} if shifted else {}),
+        **({"mu": float(settings_of(run).get("max_shift") or 1.0)} if shifted else {}),
     )
     counted, schedule = hasattr(run, "step_index"), schedule_of(run)
     seen = {}

@@ -9,7 +9,7 @@ linear in the two, so a handful of numbers says all (Eqs. 1 and 7):
 import math
 from typing import Any, NamedTuple
 
-from reschrom.theory.scheduler_times import is_flow
+from reschrom.theory.scheduler_times import is_flow, settings_of
 from reschrom.theory.schedules import Schedule
 
 # What the networks of diffusers predict; those of EDM (Karras et al., 2022) are preconditioned by their scheduler.
@@ -119,7 +119,7 @@ def schedule_of(scheduler: Any) -> Schedule:
 
 
 def _inverted(scheduler: Any) -> bool:
-    return bool(scheduler.config.get("invert_sigmas")) and is_flow(_upright(scheduler), _upright(scheduler).config)
+    return bool(settings_of(scheduler).get("invert_sigmas")) and is_flow(_upright(scheduler))
 
 
 def _upright(scheduler: Any) -> Any:
@@ -128,11 +128,10 @@ def _upright(scheduler: Any) -> Any:
 
 def prediction_of(scheduler: Any) -> str:
     """Return what a scheduler takes the prediction for: one of `PREDICTIONS`, else TypeError."""
-    config = scheduler.config
-    stated = config.get("prediction_type")
+    stated = settings_of(scheduler).get("prediction_type")
     if _inverted(scheduler):
         return "inverted_flow"
-    if is_flow(scheduler, config) and stated in (None, "flow_prediction"):
+    if is_flow(scheduler) and stated in (None, "flow_prediction"):
         return "flow_prediction"
     prediction = "epsilon" if stated is None else str(stated)  # one without the setting knows noise alone
     if hasattr(scheduler, "precondition_outputs"):
@@ -169,7 +168,7 @@ def mixture_at(scheduler: Any, index: int | None, timestep: Any, between: bool =
     sigma = _sigma_between(scheduler, sigmas, index) if between else float(sigmas[index])
     if _inverted(scheduler):
         return Mixture(sigma, 1 - sigma)
-    if is_flow(scheduler, scheduler.config):
+    if is_flow(scheduler):
         if sigma > 1:
             raise ValueError(f"{type(scheduler).__name__} steps a flow at sigma = {sigma:g}, which ends at sigma = 1")
         return Mixture(1 - sigma, sigma)
@@ -256,7 +255,7 @@ def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:
         return (1 / math.hypot(mixture.noise, float(scheduler.config.sigma_data)),)
     if prediction == "trigflow":
         return (1 / mixture.size, 1 / (mixture.signal + mixture.noise))
-    if _inverted(scheduler) or is_flow(scheduler, scheduler.config):
+    if _inverted(scheduler) or is_flow(scheduler):
         return (1.0,)
     return (1 / mixture.size,)
 
@@ -271,8 +270,8 @@ def time_of(schedule: Schedule, mixture: Mixture, told: float) -> float:
 
 def reach_of(scheduler: Any) -> float:
     """Return how far from 0 a scheduler lets an estimate of x_0 be, infinity where it does not clip."""
-    config = scheduler.config
-    # Some have the setting of others and no line that uses it.
+    config = settings_of(scheduler)
+    # Some have the setting and no line that uses it.
     clips = config.get("clip_sample") and not type(scheduler).__name__.startswith(("CogVideoX", "TCD"))
     return float(config.get("clip_sample_range", 1.0)) if clips else math.inf
 

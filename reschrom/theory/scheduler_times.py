@@ -1,5 +1,7 @@
 """The times of a scheduler of diffusers: its noise schedule, read from its settings without importing diffusers."""
 
+import functools
+import inspect
 import math
 from typing import Any
 
@@ -21,7 +23,8 @@ def schedule_of(scheduler: Any) -> Schedule:
     name, config = type(scheduler).__name__, getattr(scheduler, "config", {})
     if not hasattr(config, "get"):
         raise TypeError(f"the config of a scheduler has names and values; that of {name} is {told(config)}")
-    if is_flow(scheduler, config):
+    config = settings_of(scheduler)
+    if is_flow(scheduler):
         steps = whole_number(f"num_train_timesteps of {name}", config.get("num_train_timesteps"), least=1)
         return _of_flow(scheduler, name, steps)
     if name.startswith("EDM"):  # Karras et al. (2022): the time is log(sigma) / 4
@@ -49,8 +52,28 @@ def schedule_of(scheduler: Any) -> Schedule:
     return Schedule.from_alphas(numpy_array(table).astype(np.float64), name)
 
 
-def is_flow(scheduler: Any, config: Any) -> bool:
+def settings_of(scheduler: Any) -> Any:
+    """Return the settings of a scheduler by name, without those that its class does not know.
+
+    What `from_config` is given of another class stands in the config too, to be handed on. It has no effect.
+    """
+    if not hasattr(scheduler, "register_to_config"):
+        return scheduler.config  # no class of diffusers: all that it has is its own
+    kind: Any = type(scheduler)
+    known = _known_settings(kind)
+    return {name: value for name, value in scheduler.config.items() if name in known}
+
+
+@functools.cache
+def _known_settings(kind: Any) -> frozenset[str]:
+    """Return the names of the settings that a class and its bases are made with."""
+    makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
+    return frozenset(name for maker in makers for name in inspect.signature(maker).parameters)
+
+
+def is_flow(scheduler: Any) -> bool:
     """Tell whether a scheduler of diffusers runs on the flow-matching path, so that its timestep is N sigma."""
+    config = settings_of(scheduler)
     named = any(base.__name__.startswith(_FLOW) for base in type(scheduler).__mro__)
     # An inverted scheduler runs from noise to image, and one in stages changes resolution on the way.
     plain = not config.get("invert_sigmas", False) and config.get("stages", 1) == 1

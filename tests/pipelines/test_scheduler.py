@@ -322,3 +322,33 @@ def test_the_share_of_time_runs_from_noise_to_image():
     edm = diffusers.EDMEulerScheduler()
     schedule = schedule_of(edm)
     assert [share_of_time(edm, schedule, t) for t in (schedule.start, schedule.end)] == [0, 1]
+
+
+CLIPPING = diffusers.DDIMScheduler(clip_sample=True, clip_sample_range=0.5)
+
+
+def test_a_setting_of_another_class_has_no_effect():
+    # from_config keeps what it does not know, and none of these clips
+    for cls in (
+        diffusers.EulerDiscreteScheduler,
+        diffusers.DPMSolverMultistepScheduler,
+        diffusers.LMSDiscreteScheduler,
+    ):
+        taken = cls.from_config(CLIPPING.config)
+        assert taken.config.clip_sample
+        assert reach_of(taken) == np.inf
+    assert reach_of(diffusers.DDPMScheduler.from_config(CLIPPING.config)) == 0.5
+
+    class Own(diffusers.DDIMScheduler):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+
+    assert reach_of(Own(clip_sample=True, clip_sample_range=0.5)) == 0.5
+
+    # nor does any of these count in log sigma, or step something else than a flow
+    continuous = diffusers.EulerDiscreteScheduler(timestep_type="continuous", sigma_min=0.002, sigma_max=80.0)
+    for cls in (diffusers.DDIMScheduler, diffusers.DPMSolverMultistepScheduler):
+        assert schedule_of(cls.from_config(continuous.config)).end == 999
+    flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    flow.register_to_config(prediction_type="epsilon")  # as from the config of another class
+    assert prediction_of(flow) == "flow_prediction"
