@@ -203,8 +203,7 @@ def upcoming(scheduler: Any, told: Any) -> tuple[Mixture, float]:
     if index is None:
         return mixture_of(float(Schedule.from_diffusers(scheduler).alpha(told)), prediction_of(scheduler)), told
     timestep, counted = scheduler.timesteps[index], index if hasattr(scheduler, "step_index") else None
-    between = not getattr(scheduler, "state_in_first_order", True)
-    return mixture_at(scheduler, counted, timestep, between), float(timestep)
+    return mixture_at(scheduler, counted, timestep, is_between(scheduler)), float(timestep)
 
 
 def moment(scheduler: Any, told: Any) -> tuple[Mixture, float]:
@@ -246,6 +245,15 @@ def step_of(scheduler: Any, told: Any) -> tuple[int, int]:
             return (index // 4 if index < four else index - 3 * four // 4) + 1, calls - 3 * four // 4
         return max(index, 1), max(calls - 1, 1)
     return (_place(scheduler, as_number(told)) or 0) // order + 1, -(-calls // order)
+
+
+def is_between(scheduler: Any) -> bool:
+    """Whether a scheduler has the network evaluated on the way to its next step, as those of higher order do."""
+    # PNDM begins with steps of Runge and Kutta, of four evaluations each, unless it skips them.
+    runge_kutta = getattr(scheduler, "prk_timesteps", None)
+    if runge_kutta is not None and scheduler.counter < len(runge_kutta):
+        return bool(scheduler.counter % 4)
+    return not getattr(scheduler, "state_in_first_order", True)
 
 
 def shown_scales(scheduler: Any, mixture: Mixture) -> tuple[float, ...]:

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 from reschrom.pipelines.calls import CallReader
 from reschrom.pipelines.rows import Call, as_videos, precise
-from reschrom.pipelines.scheduler import STRAIGHT, as_number, mixture_at, prediction_of, response, time_of
+from reschrom.pipelines.scheduler import (
+    STRAIGHT,
+    as_number,
+    is_between,
+    mixture_at,
+    prediction_of,
+    response,
+    time_of,
+)
 
 # How far two coefficients of a combination may be apart that are the same number.
 _SAME_SIZE = 1e-3
@@ -55,12 +63,12 @@ class StepReader(CallReader):
             return original(*args, **kwargs)  # a copy's, or one that nothing was predicted for
         given = self._given(args, kwargs).arguments
         model_output, stepped = given["model_output"].clone(), given["sample"].clone()  # before it steps in place
-        index, first_order = getattr(scheduler, "step_index", None), getattr(scheduler, "state_in_first_order", True)
+        index, between = getattr(scheduler, "step_index", None), is_between(scheduler)
         result = original(*args, **kwargs)
         after = getattr(scheduler, "step_index", None)
         self._calls = []
         self._stepped += 1
-        if first_order:  # a step of the sampler begins; its later evaluations are no steps
+        if not between:  # a step of the sampler begins; its later evaluations are no steps
             place = after - 1 if index is None and after is not None else index
             self._read(calls, place, model_output, given["timestep"], stepped)
         return result

@@ -388,6 +388,22 @@ def test_evaluations_between_two_steps_are_no_steps():
         np.testing.assert_allclose(record.x_t, seen, rtol=1e-5, atol=1e-6)
 
 
+def test_pndm_begins_with_steps_of_four_evaluations():
+    pipeline, _ = loop(lambda x, t: drawn_from(int(t))[0])
+    pipeline.scheduler = scheduler = diffusers.PNDMScheduler(beta_schedule="scaled_linear")
+    scheduler.set_timesteps(6)
+    (x,), shown = drawn_from(0), []
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in scheduler.timesteps:
+            shown.append(x)
+            x = scheduler.step(pipeline.unet(x, t)[0], t, x).prev_sample
+    # three steps of four evaluations, two of which are half way, and then those of one
+    assert len(shown) == 15
+    np.testing.assert_array_equal(meter.timesteps, [830, 664, 498, 332, 166, 0])
+    for record, seen in zip(meter.kept, [*shown[:12:4], *shown[12:]], strict=True):
+        np.testing.assert_allclose(record.x_t, seen, rtol=1e-5, atol=1e-6)
+
+
 def velocity(x, estimate, sigma):
     return (x - estimate) / sigma
 
