@@ -290,7 +290,17 @@ class Chromatograph:
             past.estimate = None  # only the last two are needed
         size, frames = size_of(*estimate.shape[-2:]), estimate.shape[1] if estimate.ndim == 5 else None
         self._run.append(
-            Moment(step.time, to_noise, step.reach, energies, record if self._keep else None, estimate, size, frames)
+            Moment(
+                step.time,
+                step.ends,
+                to_noise,
+                step.reach,
+                energies,
+                record if self._keep else None,
+                estimate,
+                size,
+                frames,
+            )
         )
 
     def _as_measured(self, estimate: Any) -> Any:

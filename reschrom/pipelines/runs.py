@@ -32,6 +32,7 @@ class Moment:
     """What one step of the run in progress left: energies, shape (images, quantities, bands), and the estimate."""
 
     time: float
+    ends: bool
     to_noise: float
     reach: float
     energies: Float[np.ndarray, "images quantities bands"]
@@ -46,6 +47,7 @@ class Runs:
     """All runs that ended: their energies, shape (quantities, bands, steps), and what is the same in all of them.
 
     frames: of videos, None of images; the bands are those of `energies_of`.
+    ended: whether they went on to the end of the scheduler's list, and were not broken off.
     """
 
     energies: StreamingMean
@@ -53,6 +55,7 @@ class Runs:
     grid: list[float] = field(default_factory=list)
     to_noise: list[float] = field(default_factory=list)
     reach: list[float] = field(default_factory=list)
+    ended: bool = False
     size: Size = 0
     frames: int | None = None
     records: list[Record] = field(default_factory=list)
@@ -83,9 +86,9 @@ class Runs:
         grid = [moment.time for moment in run]
         energies = np.stack([moment.energies for moment in run], axis=-1)
         size, frames = run[0].size, run[0].frames
-        if self.grid and len(grid) < len(self.grid) and grid == self.grid[: len(grid)]:
+        if self.grid and not run[-1].ends and len(grid) < len(self.grid) and grid == self.grid[: len(grid)]:
             return
-        if self.grid and len(grid) > len(self.grid) and self.grid == grid[: len(self.grid)]:
+        if self.grid and not self.ended and len(grid) > len(self.grid) and self.grid == grid[: len(self.grid)]:
             self.energies, self.records, self.grid = StreamingMean(self.energies.seed), [], []
         if self.grid and (size, frames) != (self.size, self.frames):
             raise ValueError(
@@ -106,7 +109,7 @@ class Runs:
             raise ValueError(f"all runs inside one block must have the same timesteps and the same guidance; got {got}")
         self.energies.add(energies, self.first_image + self.energies.count)
         self.records += [moment.record for moment in run if moment.record]
-        self.grid, self.size, self.frames = grid, size, frames
+        self.grid, self.size, self.frames, self.ended = grid, size, frames, run[-1].ends
         self.to_noise, self.reach = [moment.to_noise for moment in run], [moment.reach for moment in run]
 
 

@@ -26,7 +26,7 @@ _SAME_SIZE = 1e-3
 class Step(NamedTuple):
     """One step of a run, all images as (images, [frames,] C, H, W) in single precision or better.
 
-    begins: whether a run begins with it.
+    begins, ends: whether a run begins with it, and whether it is the last in the scheduler's list.
     time: of the schedule.
     x_t: what the network was shown, at the intensity of Eq. (1), or on the straight path of a flow.
     estimate: of x_0, by the conditional prediction.
@@ -36,6 +36,7 @@ class Step(NamedTuple):
     """
 
     begins: bool
+    ends: bool
     time: float
     x_t: Any
     estimate: Any
@@ -114,6 +115,7 @@ class StepReader(CallReader):
         self._take(
             Step(
                 begins,
+                as_number(self._scheduler.timesteps[-1]) == as_number(timestep),
                 time,
                 layout(stepped if kind in STRAIGHT else stepped / mixture.size),
                 layout((change.from_x * stepped + change.from_prediction * prediction) / change.divisor),

@@ -380,6 +380,17 @@ def test_a_run_that_is_broken_off_is_not_counted_whenever_it_is(broken):
     assert (meter.images, len(meter.kept)) == (2, 6)
 
 
+@pytest.mark.parametrize("counts", [(1, 4), (4, 1)])
+def test_a_whole_run_of_the_first_timesteps_of_another_is_none_that_was_broken_off(counts):
+    scheduler = diffusers.DDIMScheduler(timestep_spacing="trailing")
+    pipeline = tiny.ddim(scheduler=scheduler)
+    with Chromatograph(pipeline) as meter:
+        for count in counts:
+            run("ddim", pipeline, num_inference_steps=count)
+        with pytest.raises(ValueError, match=rf"the same timesteps .*got {counts[1]} timesteps from 9.* after {counts[0]}"):
+            _ = meter.images
+
+
 def test_growth_weighs_a_time_by_what_an_error_of_the_network_does_there():
     with Chromatograph(tiny.ddim()) as meter:
         run("ddim", meter._pipeline)
