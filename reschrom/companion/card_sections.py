@@ -117,7 +117,7 @@ def failures(recipe: Recipe, evaluation: dict[str, Any]) -> str:
         "- Fruits are frames of turntable films on white; the model has seen little else of them.",
     ]
     if recipe.autoencoder:
-        lines.append("- What the autoencoder loses of a picture, no sample has: fine strokes and grain.")
+        lines.append("- Fine strokes and grain are painted by the decoder, and the latents hardly hold where they lie.")
     if doubtful:
         names = ", ".join(f"{name} ({percent(share)})" for share, name in doubtful)
         lines.append(f"- Told by the classifier in fewer than {percent(_DOUBTFUL)} of the samples: {names}.")

@@ -50,6 +50,9 @@ class CallReader(abc.ABC):
         self._pipeline = pipeline
         if stated is not None and (sorted(set(stated) - set(BRANCHES)) or "conditional" not in stated):
             raise ValueError(f"guidance= names the branch of each row, one of {', '.join(BRANCHES)}; got {stated!r}")
+        for name in BRANCHES[:-1]:  # rows of one name would be measured by their first
+            if stated is not None and list(stated).count(name) > 1:
+                raise ValueError(f"guidance= names one row {name}, because one is measured; got {stated!r}")
         self._stated = stated
         self.schedule = schedule_of(pipeline.scheduler)  # refuses what has no known signal-to-noise ratio
         prediction_of(pipeline.scheduler)

@@ -259,6 +259,8 @@ def test_the_layout_of_guidance_can_be_stated():
     for wrong in (("conditional", "negative"), ("unconditional",)):
         with pytest.raises(ValueError, match="guidance= names the branch of each row"):
             Chromatograph(pipeline, guidance=wrong)
+    with pytest.raises(ValueError, match="names one row conditional, because one is measured"):
+        Chromatograph(pipeline, guidance=("unconditional", "conditional", "conditional"))
 
 
 class Network(torch.nn.Module):
