@@ -25,7 +25,7 @@ from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.train.pictures import gallery
 from reschrom.train.recipe import Recipe
 
-SCALE, STEPS = 3.0, 20  # in half precision, as `evaluation --bf16`
+SCALE, STEPS = 3.0, 20
 PLAIN, WITHOUT = "plain", "without guidance"
 
 
@@ -63,8 +63,7 @@ def draw(pipeline: Any, prompts: list[str], seeds: range, block: GuidanceSchedul
 
     noise, start = [torch.Generator().manual_seed(seed) for seed in seeds], time.process_time()
     unchanged = {} if hasattr(pipeline, "vae") else {"clean_caption": False}
-    half = torch.autocast(pipeline.device.type, torch.bfloat16)
-    with half, replaced_method(pipeline.unet, "forward", counted), block:
+    with replaced_method(pipeline.unet, "forward", counted), block:
         images = pipeline(
             prompts,
             guidance_scale=SCALE,

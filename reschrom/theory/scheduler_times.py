@@ -58,7 +58,7 @@ def settings_of(scheduler: Any) -> Any:
     What `from_config` is given of another class stands in the config too, to be handed on. It has no effect.
     """
     if not hasattr(scheduler, "register_to_config"):
-        return scheduler.config  # no class of diffusers: all that it has is its own
+        return getattr(scheduler, "config", {})  # no class of diffusers: all that it has is its own
     kind: Any = type(scheduler)
     known = _known_settings(kind)
     return {name: value for name, value in scheduler.config.items() if name in known}

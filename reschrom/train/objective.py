@@ -69,8 +69,8 @@ def autocast(recipe: Recipe, device: "torch.device") -> AbstractContextManager[A
 def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: Recipe) -> "torch.Tensor":
     """Return the loss of one step: that of an autoencoder, or the weighted squared error of what is predicted.
 
-    With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it, where
-    every step of log SNR counts alike.
+    With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it,
+    every step of log SNR counting alike.
     """
     import torch
 

@@ -90,12 +90,11 @@ class Recipe:
     ema: decay of the averaged weights, which are the ones that are kept.
     unconditional: share of pictures whose caption t2i leaves out, so that guidance has something to compare with.
     consistency: weight of a term of those pictures, of t2i: the squared distance of their noise from the one that the
-        network itself predicts with their caption, every step of log SNR counting alike. What is least in it is the mean
-        of those predictions over the captions that a noised picture may have, which is what the prediction without a
-        caption should be; half of it, summed over pixels and log SNR, is what guidance adds up to in nats.
-    texture: weight of how far the local spectra of what an autoencoder returns are from those of the picture, in windows
-        of 8 pixels, beside the error of its pixels; 0 for an autoencoder that returns a blurred picture instead of
-        strokes in the wrong places. Of autoencoder.
+        network itself predicts with their caption, every step of log SNR counting alike. What is least in it is the
+        mean of those predictions over the captions that a noised picture may have, which is what the prediction without
+        a caption should be; half of it, summed over pixels and log SNR, is what guidance adds up to in nats.
+    texture: of autoencoder: weight of how far the local spectra of what it returns are from those of the picture, in
+        windows of 8 pixels, beside the error of its pixels. With 0 it returns blur instead of strokes in a wrong place.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.

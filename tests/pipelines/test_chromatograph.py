@@ -387,7 +387,9 @@ def test_a_whole_run_of_the_first_timesteps_of_another_is_none_that_was_broken_o
     with Chromatograph(pipeline) as meter:
         for count in counts:
             run("ddim", pipeline, num_inference_steps=count)
-        with pytest.raises(ValueError, match=rf"the same timesteps .*got {counts[1]} timesteps from 9.* after {counts[0]}"):
+        with pytest.raises(
+            ValueError, match=rf"the same timesteps .*got {counts[1]} timesteps from 9.* after {counts[0]}"
+        ):
             _ = meter.images
 
 

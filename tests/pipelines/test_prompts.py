@@ -234,7 +234,8 @@ def test_each_image_of_a_call_may_have_its_own_prompts():
     for number, pair in enumerate(zip(firsts, seconds, strict=True)):
         with PromptSchedule(made("deepfloyd"), pair, heaviside(0.5)):
             alone = run("deepfloyd", pair[0], **settings | {"generator": generators(2)[number]})
-        torch.testing.assert_close(together[[number]], alone, rtol=0, atol=1e-5)
+        # Convolutions round otherwise in batches of another size, a few parts in a million at each of four steps.
+        torch.testing.assert_close(together[[number]], alone, rtol=0, atol=4e-5)
     assert not torch.allclose(together, run("deepfloyd", firsts, **settings), atol=1e-3)
     with pytest.raises(ValueError, match=r"one text for each image; got lists of \[1, 2\] texts"):
         PromptSchedule(made("deepfloyd"), [["a"], ["a", "b"]], heaviside(0.5))

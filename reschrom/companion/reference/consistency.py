@@ -1,8 +1,8 @@
 """What the term of consistency alone changes: two short trainings that differ in nothing else, in nats of guidance.
 
 `python -m reschrom.companion.reference.consistency --data ZIP --runs FOLDER --out data/reference/consistency.json`
-trains them from the recipe of pocket-sd-64-start, and measures both on the same held-out pictures with the same noise. It
-takes a few minutes of one core. Stopped, it goes on when it is called again."""
+trains them from the recipe of pocket-sd-64-start, and measures both on the same held-out pictures with the same noise.
+It takes a few minutes of one core. Stopped, it goes on when it is called again."""
 
 import argparse
 from collections.abc import Sequence
