@@ -88,9 +88,14 @@ class StepReader(CallReader):
             self._known = {}
             told = self._scheduler.timesteps
             first_order = getattr(self._scheduler, "order", 1) == 1  # others list what lies between two steps too
-            if first_order and bool((told[1:] > told[:-1]).any()) and bool((told[1:] < told[:-1]).any()):
+            rises, falls = bool((told[1:] > told[:-1]).any()), bool((told[1:] < told[:-1]).any())
+            if first_order and rises and falls:
                 raise ValueError(
                     f"{type(self._pipeline).__name__} goes back and forth in time, so that no growth can be measured"
+                )
+            if rises and not falls and prediction_of(self._scheduler) != "inverted_flow":
+                raise ValueError(
+                    f"{type(self._scheduler).__name__} goes from image to noise, so that nothing is generated"
                 )
         names = self._names(calls, rows, found, stepped, mixture)
         layout = self._layout(calls, stepped, mixture)

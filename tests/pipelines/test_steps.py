@@ -298,6 +298,16 @@ def test_a_loop_of_ones_own_is_measured_run_by_run():
         assert (meter.images, len(meter.timesteps)) == (2, steps)
 
 
+@pytest.mark.parametrize("kind", [diffusers.DDIMInverseScheduler, diffusers.DPMSolverMultistepInverseScheduler])
+def test_inversion_from_image_to_noise_is_refused(kind):
+    pipeline, draw = loop(lambda x, t: x)
+    pipeline.scheduler = kind()
+    pipeline.scheduler.set_timesteps(3)
+    message = f"{kind.__name__} goes from image to noise, so that nothing is generated"
+    with pytest.raises(ValueError, match=message), Chromatograph(pipeline):
+        draw()
+
+
 def test_guidance_in_place_changes_nothing_of_what_was_heard():
     common = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(3))
     words = torch.tensor([[0.0], [1.0]])
