@@ -146,8 +146,8 @@ def _drivable(pipeline: Any) -> Any:
 
     unet = denoiser_of(pipeline, "unet")
     config: Any = getattr(unet, "config", None)
-    plain = isinstance(uncompiled(unet), UNet2DModel) or (
-        isinstance(uncompiled(unet), UNet2DConditionModel)
+    plain = isinstance(unwrapped(unet), UNet2DModel) or (
+        isinstance(unwrapped(unet), UNet2DConditionModel)
         and hasattr(pipeline, "encode_prompt")
         and config.addition_embed_type in (None, "text")
     )
@@ -198,9 +198,10 @@ def claimed(denoiser: Any, block: str, around: str = "") -> Iterator[None]:
         _CLAIMED.remove(claim)
 
 
-def uncompiled(network: Any) -> Any:
-    """Return the network within one that `torch.compile` made, or the network itself."""
-    return getattr(network, "_orig_mod", network)
+def unwrapped(network: Any) -> Any:
+    """Return the network within one that `torch.compile` or PEFT made, or the network itself."""
+    network = getattr(network, "_orig_mod", network)
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
 @contextmanager

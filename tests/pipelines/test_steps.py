@@ -12,6 +12,7 @@ import torch
 from tiny import embedded
 
 from reschrom.pipelines.chromatograph import Chromatograph
+from reschrom.pipelines.coarse_first import CoarseFirst
 from reschrom.pipelines.guidance import GuidanceSchedule
 from reschrom.pipelines.steps import StepReader
 
@@ -112,6 +113,28 @@ def test_what_takes_anything_in_the_place_of_a_method_is_heard_as_the_method(pat
         with GuidanceSchedule(each, lambda t: 0.5 * (t > 0.5)):
             drawings.append(drawn(each))
     np.testing.assert_allclose(drawings[1], drawings[0], rtol=0, atol=1e-5)
+
+
+class Adapted(Around):
+    """A network with adapters, as PEFT wraps it."""
+
+    def get_base_model(self):
+        return self.inner
+
+
+def test_a_network_that_peft_wrapped_is_known_by_its_own_arguments():
+    plain, pipeline = stable_diffusion(), stable_diffusion()
+    pipeline.unet = Adapted(pipeline.unet)
+    drawings, skipped = [], []
+    for each in (plain, pipeline):
+        with GuidanceSchedule(each, 0.0) as block:
+            drawings.append(drawn(each))
+        skipped.append(block.skipped)
+        with CoarseFirst(each, [0.5, 1.0, 2.0, 4.0], turning_points=[600.0]):
+            drawings.append(drawn(each))
+    assert skipped[0] == skipped[1] > 0
+    for expected, found in zip(drawings[:2], drawings[2:], strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_step_without_the_usual_names_is_refused():
