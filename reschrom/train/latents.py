@@ -214,7 +214,7 @@ def autoencoding_loss(
 
 
 def local_spectra(pictures: "torch.Tensor") -> "torch.Tensor":
-    """Return the magnitudes of the Fourier transform in overlapping windows, for white noise of the noise's own size.
+    """Return the magnitudes of the Fourier transform in overlapping windows, so scaled that white noise keeps its size.
 
     They tell how strong strokes of each direction and width are, and not where each lies. Latents rarely hold the place
     of a fine stroke. So the best decoder by the error of pixels paints the mean over all places, which is no stroke at
