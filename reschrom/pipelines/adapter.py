@@ -241,6 +241,11 @@ def signature_of(owner: Any, name: str) -> inspect.Signature:
     return next((each for each in (found, *others) if not _takes_anything(each)), found)
 
 
+def forward_signature(denoiser: Any) -> inspect.Signature:
+    """Return the signature of a denoiser's `forward`; one that was compiled or wrapped does not say it itself."""
+    return signature_of(unwrapped(denoiser), "forward")
+
+
 def _takes_anything(signature: inspect.Signature) -> bool:
     anything = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return all(each.kind in anything for each in signature.parameters.values())

@@ -13,11 +13,11 @@ from typing import Any
 
 from reschrom.pipelines.adapter import (
     denoisers_of,
+    forward_signature,
     given_by_name,
     listening,
     replaced_method,
     signature_of,
-    unwrapped,
 )
 from reschrom.pipelines.branches import BRANCHES, Combination, combination, named
 from reschrom.pipelines.geometry import Unpack, image_layout
@@ -111,7 +111,7 @@ class CallReader(abc.ABC):
         if self._pipeline.scheduler is not self._scheduler:
             self._follow()
             self._begins = True
-        arguments = given_by_name(signature_of(unwrapped(denoiser), "forward"), args, kwargs)
+        arguments = given_by_name(forward_signature(denoiser), args, kwargs)
         name, shown = next(iter(arguments.items()))
         predictions = output if hasattr(output, "shape") else output[0]
         others = {key: value for key, value in arguments.items() if key != name}

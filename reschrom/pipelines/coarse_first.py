@@ -16,7 +16,7 @@ from jaxtyping import Float, Num
 
 from reschrom._arrays import Array, Number, one_signal_power, real_number, told, whole_number
 from reschrom.denoisers.stationary import StationaryField, handover
-from reschrom.pipelines.adapter import claimed, estimate_and_noise, replaced_method, signature_of, unwrapped
+from reschrom.pipelines.adapter import claimed, estimate_and_noise, forward_signature, replaced_method
 from reschrom.pipelines.asked import Visit, is_ancestral, known_kind, network_of, visits
 from reschrom.pipelines.pooling import Pooling, pooling
 from reschrom.pipelines.scheduler import Mixture, as_number, schedule_of, time_of, upcoming
@@ -188,7 +188,7 @@ class CoarseFirst:
     def _predict(self, predict: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._pipeline.scheduler is not self._scheduler:
             raise ValueError("the scheduler was exchanged after CoarseFirst was made: make it anew")
-        signature = signature_of(unwrapped(self._denoiser), "forward")
+        signature = forward_signature(self._denoiser)
         given = signature.bind(*args, **kwargs).arguments
         (name, shown), *_ = given.items()
         if "timestep" not in given:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from reschrom._arrays import finite, told
-from reschrom.pipelines.adapter import claimed, replaced_method, signature_of, unwrapped
+from reschrom.pipelines.adapter import claimed, forward_signature, replaced_method
 from reschrom.pipelines.calls import CallReader
 from reschrom.pipelines.geometry import Unpack
 from reschrom.pipelines.rows import (
@@ -167,8 +167,7 @@ class _Weighing(CallReader):
         self._outputs.append(output)
 
     def _predicting(self, denoiser: Any) -> Callable[..., Any]:
-        # A compiled network does not say itself what its arguments are called.
-        return functools.partial(self._predict, denoiser, signature_of(unwrapped(denoiser), "forward"))
+        return functools.partial(self._predict, denoiser, forward_signature(denoiser))
 
     def _predict(self, denoiser: Any, signature: inspect.Signature, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict, but at a moment of no guidance leave out what is not conditional."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float
 
-from reschrom.pipelines.adapter import claimed, denoisers_of, replaced_method, signature_of, stands, unwrapped
+from reschrom.pipelines.adapter import claimed, denoisers_of, forward_signature, replaced_method, signature_of, stands
 from reschrom.pipelines.prompt_syntax import Resolutions, WrittenPrompt
 from reschrom.pipelines.prompt_weights import Moment, Weights, mixed
 from reschrom.pipelines.scheduler import TIMES, moment, schedule_of, step_of
@@ -240,8 +240,7 @@ class PromptSchedule:
         return [encoding for _, encoding in self._encoded]
 
     def _mixing(self, denoiser: Any) -> Callable[..., Any]:
-        # A compiled network does not say itself what its arguments are called.
-        return functools.partial(self._predict_mixed, signature_of(unwrapped(denoiser), "forward"))
+        return functools.partial(self._predict_mixed, forward_signature(denoiser))
 
     def _predict_mixed(self, signature: inspect.Signature, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Predict with the prompts of this time, in the place of the prompt that the pipeline was called with.
