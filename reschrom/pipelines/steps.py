@@ -51,7 +51,7 @@ class StepReader(CallReader):
 
     def __init__(self, pipeline: Any, take: Callable[[Step], None], stated: Sequence[str] | None = None) -> None:
         super().__init__(pipeline, stated)
-        self._take, self._last = take, math.inf
+        self._take, self._last, self._final = take, math.inf, math.nan
 
     def open(self) -> None:
         """Start to listen."""
@@ -76,6 +76,8 @@ class StepReader(CallReader):
 
     def _read(self, calls: list[Call], place: int | None, model_output: Any, timestep: Any, stepped: Any) -> None:
         mixture = mixture_at(self._scheduler, place, timestep)
+        if not mixture.noise:
+            return  # of a list of sigmas that goes on to 0, where all is drawn
         if not bool(model_output.isfinite().all()):
             raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
         model_output, stepped = (as_videos(calls, each) for each in (model_output, stepped))
@@ -87,6 +89,8 @@ class StepReader(CallReader):
         if begins:
             self._known = {}
             told = self._scheduler.timesteps
+            noiseless = len(told) > 1 and not mixture_at(self._scheduler, len(told) - 1, told[-1]).noise
+            self._final = as_number(told[-2 if noiseless else -1])
             first_order = getattr(self._scheduler, "order", 1) == 1  # others list what lies between two steps too
             rises, falls = bool((told[1:] > told[:-1]).any()), bool((told[1:] < told[:-1]).any())
             if first_order and rises and falls:
@@ -120,7 +124,7 @@ class StepReader(CallReader):
         self._take(
             Step(
                 begins,
-                as_number(self._scheduler.timesteps[-1]) == as_number(timestep),
+                as_number(timestep) == self._final,
                 time,
                 layout(stepped if kind in STRAIGHT else stepped / mixture.size),
                 layout((change.from_x * stepped + change.from_prediction * prediction) / change.divisor),

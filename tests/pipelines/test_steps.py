@@ -321,6 +321,32 @@ def test_a_loop_of_ones_own_is_measured_run_by_run():
         assert (meter.images, len(meter.timesteps)) == (2, steps)
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_step_without_noise_draws_nothing_and_is_none(runs):
+    pipeline, draw = loop(lambda x, t: x)
+    pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    told = []
+    for sigmas in ([0.9, 0.6, 0.3], [0.9, 0.6, 0.3, 0.0]):
+        with Chromatograph(pipeline) as meter:
+            for _ in range(runs):
+                pipeline.scheduler.set_timesteps(sigmas=sigmas)
+                draw()
+        told.append(meter)
+    plain, longer = told
+    np.testing.assert_array_equal(longer.timesteps, plain.timesteps)
+    np.testing.assert_array_equal(longer.growth.rates, plain.growth.rates)
+    assert longer.images == plain.images == runs
+
+
+def test_a_shorter_run_is_refused_where_a_step_without_noise_ends_both():
+    pipeline, draw = loop(lambda x, t: x)
+    pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(ValueError, match="the same timesteps"), Chromatograph(pipeline):
+        for sigmas in ([0.9, 0.6, 0.0], [0.9, 0.6, 0.3, 0.0]):
+            pipeline.scheduler.set_timesteps(sigmas=sigmas)
+            draw()
+
+
 @pytest.mark.parametrize("kind", [diffusers.DDIMInverseScheduler, diffusers.DPMSolverMultistepInverseScheduler])
 def test_inversion_from_image_to_noise_is_refused(kind):
     pipeline, draw = loop(lambda x, t: x)
