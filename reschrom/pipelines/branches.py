@@ -56,6 +56,11 @@ class Combination(NamedTuple):
         return float(np.sign(total)) if kept else total
 
     @property
+    def is_difference(self) -> bool:
+        """Whether the coefficients are not all 0, and add up to nothing."""
+        return bool(self.distinct and abs(self.rows.sum()) < _LINEAR * np.abs(self.rows).sum())
+
+    @property
     def weights(self) -> Float[np.ndarray, " rows"]:
         """The share of each row: guidance of scale g gives g to the conditional and 1 - g to the unconditional one."""
         return self.rows / self.rows.sum()
@@ -88,6 +93,11 @@ def combination(model_output: Any, rows: Sequence[Any], stepped: Any) -> Combina
     coefficients[present] = found.mean(axis=0)
     coefficients[0] -= coefficients[1:].sum()
     return Combination(coefficients, image, bool(present[1:].all()), left, left <= precision)
+
+
+def thrown_away(model_output: Any, rows: Sequence[Any]) -> bool:
+    """Whether a pipeline gives its scheduler zeros in the place of its predictions, as CFG-Zero* in its first steps."""
+    return not bool(model_output.any()) and any(bool(row.any()) for row in rows)
 
 
 def _sampled(x: "torch.Tensor") -> "torch.Tensor":

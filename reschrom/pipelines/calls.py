@@ -174,6 +174,11 @@ class CallReader(abc.ABC):
                 f"what {type(self._pipeline).__name__} gives its scheduler is no combination of what its denoiser "
                 f"predicts: {found[1].unexplained:.0%} of it has another source"
             )
+        if found[1].is_difference:
+            raise ValueError(
+                f"what {type(self._pipeline).__name__} gives its scheduler is a difference of predictions, which is "
+                f"none itself: their weights are {found[1].rows.round(3).tolist()}"
+            )
         return found
 
     def _names(

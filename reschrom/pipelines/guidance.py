@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import finite, told
 from reschrom.pipelines.adapter import claimed, forward_signature, replaced_method
+from reschrom.pipelines.branches import thrown_away
 from reschrom.pipelines.calls import CallReader
 from reschrom.pipelines.geometry import Unpack
 from reschrom.pipelines.rows import (
@@ -250,6 +251,8 @@ class _Weighing(CallReader):
         changed = model_output.clone()
         whole, stepped = (as_videos(calls, each) for each in (changed, sample))
         rows, found, stepped = self._combined(calls, whole, stepped, mixture)
+        if thrown_away(model_output, rows):
+            return model_output
         self.guided += len(rows) > 1 or self._left_out
         if len(rows) == 1:
             return model_output

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from reschrom.pipelines.branches import thrown_away
 from reschrom.pipelines.calls import CallReader
 from reschrom.pipelines.rows import Call, as_videos, precise
 from reschrom.pipelines.scheduler import (
@@ -82,6 +83,8 @@ class StepReader(CallReader):
             raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
         model_output, stepped = (as_videos(calls, each) for each in (model_output, stepped))
         rows, found, stepped = self._combined(calls, model_output, stepped, mixture)
+        if thrown_away(model_output, rows):
+            return  # what is drawn does not depend on what was predicted, and tells nothing of its rows
         time = time_of(self.schedule, mixture, as_number(timestep))
         repeated = int((self._scheduler.timesteps == as_number(timestep)).sum()) > 1
         begins = self._begins or time > self._last or (time == self._last and not repeated)

@@ -372,6 +372,60 @@ def test_guidance_in_place_changes_nothing_of_what_was_heard():
             np.testing.assert_allclose(meter.kept[-1].guidance, 0.1 * before, rtol=1e-4, atol=1e-5)
 
 
+def guided_loop(combined, order):
+    """Return a pipeline of one's own that predicts twice, and what draws: `combined(u, c, step)` goes on."""
+    pipeline, _ = loop(lambda x, t, w: x * (0.3 + 0.2 * w[:, :, None, None]) + w[:, :, None, None], steps=3)
+    pipeline.unet.forward = lambda sample, timestep, words: (pipeline.unet.predict(sample, timestep, words),)
+    pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    words = torch.tensor([[0.0], [1.0]])[list(order)]
+
+    def draw(runs=1):
+        for _ in range(runs):
+            pipeline.scheduler.set_timesteps(sigmas=[0.9, 0.6, 0.3])
+            (x,) = drawn_from(0)
+            for step, t in enumerate(pipeline.scheduler.timesteps):
+                rows = pipeline.unet(torch.cat([x, x]), t, words)[0].chunk(2)
+                given = combined(rows[order.index(0)], rows[order.index(1)], step)
+                x = pipeline.scheduler.step(given, t, x, return_dict=False)[0]
+        return x
+
+    return pipeline, draw
+
+
+def zero_at_first(unconditional, conditional, step):
+    return unconditional + (3 * (conditional - unconditional)) if step else 0 * conditional
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_step_that_is_given_zeros_tells_nothing_of_its_predictions(order):
+    """As CFG-Zero* begins: which row is which has to be found in the steps after."""
+    pipeline, draw = guided_loop(zero_at_first, order)
+    plain = draw()
+    with Chromatograph(pipeline, keep="bands") as meter:
+        assert torch.equal(draw(runs=2), plain)
+    assert meter.branches == tuple(("unconditional", "conditional")[number] for number in order)
+    np.testing.assert_allclose(meter.timesteps, [600, 300])
+    assert meter.images == 2
+    for record in meter.kept:
+        # Of a flow, the noise is the velocity times 1 - sigma, and what it does not depend on.
+        signal = 1 - record.timestep / 1000
+        np.testing.assert_allclose(record.guidance, signal * (0.2 * record.x_t + 1), rtol=1e-4)
+
+
+def test_guidance_by_zeros_stays_zero():
+    pipeline, draw = guided_loop(zero_at_first, (0, 1))
+    with GuidanceSchedule(pipeline, 0.5):
+        weighed = draw()
+    _, half = guided_loop(lambda u, c, step: c + 0.5 * 2 * (c - u) if step else 0 * c, (0, 1))
+    np.testing.assert_allclose(weighed, half(), rtol=1e-5)
+
+
+def test_a_difference_of_predictions_is_refused():
+    pipeline, draw = guided_loop(lambda u, c, step: c - u, (0, 1))
+    with pytest.raises(ValueError, match="is a difference of predictions, which is none itself"), Chromatograph(pipeline):
+        draw()
+
+
 def drawn_from(*seeds, shape=(1, 3, 4, 4)):
     return [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
 
