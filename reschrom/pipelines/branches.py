@@ -114,8 +114,8 @@ def _solved(columns: "torch.Tensor", target: "torch.Tensor") -> tuple[np.ndarray
     # Equal scales, so that a small difference of two predictions counts as much as they do.
     scale = np.sqrt(np.einsum("ikk->ik", gram))
     scale = np.where(scale > 0, scale, 1)
-    systems = zip(gram / (scale[:, :, None] * scale[:, None, :]), right / scale, strict=True)
-    found = np.stack([np.linalg.lstsq(a, b, rcond=1e-13)[0] for a, b in systems]) / scale
+    inverses = np.linalg.pinv(gram / (scale[:, :, None] * scale[:, None, :]), rcond=1e-13, hermitian=True)
+    found = (inverses @ (right / scale)[:, :, None])[..., 0] / scale
     rest = target - (columns.new_tensor(found)[:, None] @ columns)[:, 0]
     size = float(target.norm())
     return found, float(rest.norm()) / size if size else 0.0
