@@ -66,27 +66,36 @@ class Combination(NamedTuple):
         return self.rows / self.rows.sum()
 
 
-def combination(model_output: Any, rows: Sequence[Any], stepped: Any) -> Combination:
+def combination(
+    model_output: Any, rows: Sequence[Any], stepped: Any, before: Combination | None = None
+) -> Combination:
     """Find by least squares, image by image, how a pipeline combines predictions for its scheduler.
 
     model_output, stepped: what the scheduler is given, shape (images, ...).
     rows: predictions of the same shape.
+    before: the combination of the step before, which is most often that of this one too.
     """
     import torch
 
     if len(rows) == 1 and torch.equal(model_output, rows[0]):
         return Combination(np.ones(1), 0.0, True, 0.0, True)
-    target, first, *others, images = (_sampled(each) for each in (model_output, *rows, stepped))
+    rounding = 4 * float(np.finfo(np.float32).eps if model_output.dtype.itemsize > 2 else 2.0**-8)
+    target, first, *others = (_sampled(each) for each in (model_output, *rows))
+    if before is not None and before.distinct and len(before.rows) == len(rows) and not before.image:
+        again = sum(float(weight) * row for weight, row in zip(before.rows, (first, *others), strict=True))
+        unexplained = float((target - again).norm() / target.norm())
+        if unexplained <= rounding:
+            return before._replace(unexplained=unexplained, linear=True)
+    precision = _LINEAR + rounding
     # From the differences, because the predictions themselves are all but equal.
     differences = torch.stack([first, *(other - first for other in others)], dim=1)
     sizes = differences.norm(dim=2).mean(dim=0).numpy()
     present = sizes > _ROUNDING * max(sizes[0], np.finfo(float).tiny)
     present[0] = True
-    precision = _LINEAR + 4 * float(np.finfo(np.float32).eps if model_output.dtype.itemsize > 2 else 2.0**-8)
     found, left = _solved(differences[:, present], target)
     image = 0.0
     if left > precision:
-        more, less = _solved(torch.cat([differences[:, present], images[:, None]], dim=1), target)
+        more, less = _solved(torch.cat([differences[:, present], _sampled(stepped)[:, None]], dim=1), target)
         if less <= precision:
             found, left, image = more[:, :-1], less, float(more[:, -1].mean())
     coefficients = np.zeros(len(rows))
@@ -109,16 +118,16 @@ def _sampled(x: "torch.Tensor") -> "torch.Tensor":
 
 def _solved(columns: "torch.Tensor", target: "torch.Tensor") -> tuple[np.ndarray, float]:
     """Return the least-squares coefficients of each image, shape (images, columns), and the norm that is left."""
-    # The sums are torch's: threads of two libraries would wait for each other.
-    gram, right = (columns @ columns.transpose(1, 2)).numpy(), (columns @ target[:, :, None])[..., 0].numpy()
+    import torch
+
     # Equal scales, so that a small difference of two predictions counts as much as they do.
-    scale = np.sqrt(np.einsum("ikk->ik", gram))
-    scale = np.where(scale > 0, scale, 1)
-    inverses = np.linalg.pinv(gram / (scale[:, :, None] * scale[:, None, :]), rcond=1e-13, hermitian=True)
-    found = (inverses @ (right / scale)[:, :, None])[..., 0] / scale
-    rest = target - (columns.new_tensor(found)[:, None] @ columns)[:, 0]
+    scale = columns.norm(dim=2, keepdim=True)
+    scale = scale.where(scale > 0, 1)
+    scaled = (columns / scale).transpose(1, 2)
+    found = torch.linalg.lstsq(scaled, target[:, :, None], rcond=1e-7, driver="gelsy").solution
     size = float(target.norm())
-    return found, float(rest.norm()) / size if size else 0.0
+    left = float((target[:, :, None] - scaled @ found).norm()) / size if size else 0.0
+    return (found / scale)[..., 0].numpy(), left
 
 
 def named(found: Combination, conditions: Sequence[Sequence[int] | None], one_batch: bool) -> list[str]:

@@ -65,6 +65,7 @@ class CallReader(abc.ABC):
         self._begins = True
         # Of `forward` and `step` as they were at first, because finding them takes as long as the least squares.
         self._forwards: dict[Any, inspect.Signature] = {}
+        self._before: Combination | None = None
         self._takes = inspect.Signature()
 
     @property
@@ -83,7 +84,7 @@ class CallReader(abc.ABC):
             raise ValueError("this block is open already: one block measures one pipeline at a time")
         self._thread = threading.get_ident()
         self._calls, self._heard, self._stepped = [], 0, 0
-        self._begins, self._forwards = True, {}
+        self._begins, self._forwards, self._before = True, {}, None
         for denoiser in self._denoisers:
             self._open.enter_context(listening(denoiser, self._hear))
         self._follow()
@@ -128,7 +129,7 @@ class CallReader(abc.ABC):
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         if self._is_own(original):
-            self._begins, self._calls = True, []
+            self._begins, self._calls, self._before = True, [], None
             self.schedule = schedule_of(self._scheduler)  # some count other times than before
         return result
 
@@ -164,7 +165,7 @@ class CallReader(abc.ABC):
                 rows, fitted = rows_of(calls, images, last), fit_to(output, images)
                 if rows is None or fitted is None:
                     continue
-                combined = combination(fitted, rows, images)
+                combined = combination(fitted, rows, images, self._before)
                 if found is None or combined.unexplained < found[1].unexplained:
                     found = rows, combined, images
             if found is not None and found[1].linear:
@@ -185,6 +186,7 @@ class CallReader(abc.ABC):
                 f"what {type(self._pipeline).__name__} gives its scheduler is a difference of predictions, which is "
                 f"none itself: their weights are {found[1].rows.round(3).tolist()}"
             )
+        self._before = found[1]
         return found
 
     def _names(

@@ -115,3 +115,28 @@ def test_two_other_branches_that_differ_as_much_are_refused():
     found = combination(3 * rows[0] - rows[1] - rows[2], rows, STEPPED)
     with pytest.raises(ValueError, match=r"ambiguous; say which row is which, such as guidance=\('perturbed', "):
         named(found, [(0, 0), (1, 0), (0, 1)], True)
+
+
+def test_the_combination_of_the_step_before_counts_where_it_still_explains_what_is_given():
+    before = combination(guided(rows := predictions(2), 7.5), rows, STEPPED)
+    rows = predictions(2)
+    same = combination(guided(rows, 7.5), rows, STEPPED, before)
+    np.testing.assert_array_equal(same.rows, before.rows)
+    assert same.unexplained < 1e-6
+    other = combination(guided(rows, 7.4), rows, STEPPED, before)
+    np.testing.assert_allclose(other.rows, [-6.4, 7.4], rtol=1e-4)
+    three = predictions(3)
+    np.testing.assert_allclose(combination(three[0], three, STEPPED, before).rows, [1, 0, 0], atol=1e-4)
+
+
+def test_predictions_that_did_not_differ_before_are_told_apart_as_soon_as_they_do():
+    row = predictions(1)[0].bfloat16()
+    before = combination(row, [row, row.clone()], STEPPED)
+    rows = [row, row + 0.01 * predictions(1)[0].bfloat16()]  # in half precision not far beyond rounding
+    found = combination(guided(rows, 1.5), rows, STEPPED, before)
+    assert found.distinct
+    assert named(found, [(0, 1), (0, 0)], one_batch=True) == ["unconditional", "conditional"]
+
+
+def guided(rows, scale):
+    return rows[0] + scale * (rows[1] - rows[0])
