@@ -132,8 +132,8 @@ def test_the_combination_of_the_step_before_counts_where_it_still_explains_what_
 def test_predictions_that_did_not_differ_before_are_told_apart_as_soon_as_they_do():
     row = predictions(1)[0].bfloat16()
     before = combination(row, [row, row.clone()], STEPPED)
-    rows = [row, row + 0.01 * predictions(1)[0].bfloat16()]  # in half precision not far beyond rounding
-    found = combination(guided(rows, 1.5), rows, STEPPED, before)
+    rows = [row, row + 0.008 * predictions(1)[0].bfloat16()]  # in half precision not far beyond rounding
+    found = combination(guided(rows, 1.1), rows, STEPPED, before)
     assert found.distinct
     assert named(found, [(0, 1), (0, 0)], one_batch=True) == ["unconditional", "conditional"]
 
