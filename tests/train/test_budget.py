@@ -189,7 +189,8 @@ def test_the_shipped_recipes_have_an_order(root):
     makers = {name: budget._makers(name, found) for name in found}
     assert {name: made for name, made in makers.items() if made} == {
         "pocket-any-64": {"start": "pocket-direct-64"},
-        "pocket-sd-64": {"start": "pocket-sd-64-halved", "autoencoder": "pocket-vae-64"},
+        "pocket-sd-64": {"start": "pocket-sd-64-consistent", "autoencoder": "pocket-vae-64"},
+        "pocket-sd-64-consistent": {"start": "pocket-sd-64-halved", "autoencoder": "pocket-vae-64"},
         "pocket-sd-64-halved": {"start": "pocket-sd-64-start", "autoencoder": "pocket-vae-64"},
         "pocket-sd-64-start": {"autoencoder": "pocket-vae-64"},
         "pocket-vae-64": {"start": "pocket-vae-64-plain"},
