@@ -124,7 +124,8 @@ def _solved(columns: "torch.Tensor", target: "torch.Tensor") -> tuple[np.ndarray
     scale = columns.norm(dim=2, keepdim=True)
     scale = scale.where(scale > 0, 1)
     scaled = (columns / scale).transpose(1, 2)
-    found = torch.linalg.lstsq(scaled, target[:, :, None], rcond=1e-7, driver="gelsy").solution
+    # By singular values, because the method that is faster loses columns beside one of zeros.
+    found = torch.linalg.lstsq(scaled, target[:, :, None], rcond=1e-7, driver="gelsd").solution
     size = float(target.norm())
     left = float((target[:, :, None] - scaled @ found).norm()) / size if size else 0.0
     return (found / scale)[..., 0].numpy(), left

@@ -112,7 +112,9 @@ def _is_scaled(part: Any, stepped: Any, scales: Sequence[float]) -> bool:
     """Whether a part of what a network is shown is what is stepped, scaled as its scheduler scales."""
     part, stepped = part.double(), stepped.double()
     power = float((stepped * stepped).sum())
-    scale = float((part * stepped).sum()) / power if power else 0.0
+    if not power:
+        return not bool(part.any())
+    scale = float((part * stepped).sum()) / power
     left = float((part - scale * stepped).norm()) / max(float(part.norm()), 1e-300)
     return left <= _SHOWN and any(abs(scale / each - 1) <= _SHOWN for each in scales)
 

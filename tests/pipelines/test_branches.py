@@ -138,5 +138,12 @@ def test_predictions_that_did_not_differ_before_are_told_apart_as_soon_as_they_d
     assert named(found, [(0, 1), (0, 0)], one_batch=True) == ["unconditional", "conditional"]
 
 
+def test_a_prediction_of_zeros_has_no_coefficient():
+    rows = [torch.zeros(2, 3, 8, 8), *predictions(1)]
+    found = combination(3 * rows[1], rows, STEPPED)
+    assert found.unexplained < 1e-6
+    assert found.rows[1] == pytest.approx(3)
+
+
 def guided(rows, scale):
     return rows[0] + scale * (rows[1] - rows[0])

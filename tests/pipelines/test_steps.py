@@ -420,6 +420,20 @@ def test_guidance_by_zeros_stays_zero():
     np.testing.assert_allclose(weighed, half(), rtol=1e-5)
 
 
+def test_a_run_may_begin_with_zeros():
+    pipeline, _ = guided_loop(None, (0, 1))
+    (common,) = drawn_from(1)
+    pipeline.unet.predict = lambda x, t, words: x + common + words[:, :, None, None]
+    pipeline.scheduler.set_timesteps(sigmas=[0.9, 0.6])
+    x, words = torch.zeros(1, 3, 4, 4), torch.tensor([[0.0], [1.0]])
+    with Chromatograph(pipeline, keep="bands") as meter:
+        for t in pipeline.scheduler.timesteps:
+            unconditional, conditional = pipeline.unet(torch.cat([x, x]), t, words)[0].chunk(2)
+            x = pipeline.scheduler.step(3 * conditional - 2 * unconditional, t, x, return_dict=False)[0]
+    np.testing.assert_allclose(meter.kept[0].guidance, 0.1, rtol=1e-5)
+    assert meter.branches == ("unconditional", "conditional")
+
+
 def test_a_difference_of_predictions_is_refused():
     pipeline, draw = guided_loop(lambda u, c, step: c - u, (0, 1))
     with pytest.raises(ValueError, match="is a difference of predictions, which is none itself"), Chromatograph(pipeline):
