@@ -66,9 +66,7 @@ class Combination(NamedTuple):
         return self.rows / self.rows.sum()
 
 
-def combination(
-    model_output: Any, rows: Sequence[Any], stepped: Any, before: Combination | None = None
-) -> Combination:
+def combination(model_output: Any, rows: Sequence[Any], stepped: Any, before: Combination | None = None) -> Combination:
     """Find by least squares, image by image, how a pipeline combines predictions for its scheduler.
 
     model_output, stepped: what the scheduler is given, shape (images, ...).
