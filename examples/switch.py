@@ -18,8 +18,8 @@ with PromptSchedule(pipeline, [FIRST, SECOND], heaviside(0.5)):  # the second fr
     switched = drawn(FIRST)
 
 decided = decided_share(switched, drawn(FIRST), drawn(SECOND))
-# The mean goes half of the way to that of a coconut. The rest stays more the pear's, whose outline is in every
-# resolution.
+# The mean goes more than half of the way to that of a coconut, while the finest resolutions, which hold the outline,
+# stay the pear's.
 print(f"share that the second prompt, {SECOND!r}, decides:")
 for name, share in zip(band_names(64), decided.share, strict=True):
     print(f"  {name:>5}  {share:4.0%}")
