@@ -66,7 +66,7 @@ def switched_prompts(
         axes.set_xticks([])
         low -= gap
     low += gap
-    bar = figure.add_axes((0.72, 1 - 0.42 / tall, 0.25, 0.08 / tall))
+    bar = figure.add_axes((0.72, 1 - 0.54 / tall, 0.25, 0.08 / tall))
     figure.colorbar(mesh, cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=7, length=2, pad=1, labeltop=True, labelbottom=False, top=True, bottom=False)
     bar.set_ylabel("share  ", rotation=0, ha="right", va="center", fontsize=8)
