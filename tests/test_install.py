@@ -96,7 +96,7 @@ def test_the_line_names_an_extra_that_brings_the_package():
     for extra in ("diffusers", "data"):
         others = {"pillow"}  # matplotlib brings it, but pictures are not read by chance
         assert len(extras[extra]) >= 5
-        unnamed = {canonicalize_name(line) for line in extras[extra]} - others
+        unnamed = {canonicalize_name(Requirement(line).name) for line in extras[extra]} - others
         assert unnamed <= {canonicalize_name(distributions.get(package, package)) for package in EXTRAS}
 
 
