@@ -102,9 +102,9 @@ def combination(model_output: Any, rows: Sequence[Any], stepped: Any, before: Co
     return Combination(coefficients, image, bool(present[1:].all()), left, left <= precision)
 
 
-def thrown_away(model_output: Any, rows: Sequence[Any]) -> bool:
+def thrown_away(found: Combination, rows: Sequence[Any]) -> bool:
     """Whether a pipeline gives its scheduler zeros in the place of its predictions, as CFG-Zero* in its first steps."""
-    return not bool(model_output.any()) and any(bool(row.any()) for row in rows)
+    return not found.rows.any() and any(bool(row.any()) for row in rows)
 
 
 def _sampled(x: "torch.Tensor") -> "torch.Tensor":

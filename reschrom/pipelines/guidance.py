@@ -28,6 +28,7 @@ from reschrom.pipelines.rows import (
     conditions_of,
     equal,
     fit_to,
+    is_finite,
     lengths_of,
     precise,
     row_of,
@@ -243,7 +244,7 @@ class _Weighing(CallReader):
     def _weighed(self, calls: list[Call], model_output: Any, sample: Any, timestep: Any) -> Any:
         """Return what the scheduler is to be given; the very same where every weight is 1."""
         mixture, t = moment(self._scheduler, timestep)
-        if not bool(model_output.isfinite().all()):
+        if not is_finite(model_output):
             raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
         if self._begins or mixture.log_snr < self._last:
             self._known, self._told = {}, None
@@ -251,7 +252,7 @@ class _Weighing(CallReader):
         changed = model_output.clone()
         whole, stepped = (as_videos(calls, each) for each in (changed, sample))
         rows, found, stepped = self._combined(calls, whole, stepped, mixture)
-        if thrown_away(model_output, rows):
+        if thrown_away(found, rows):
             return model_output
         self.guided += len(rows) > 1 or self._left_out
         if len(rows) == 1:

@@ -1,5 +1,6 @@
 """What a denoiser was shown, told and predicted in its calls, cut into rows: batches of all images that are stepped."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,13 @@ def precise(x: Any) -> Any:
     import torch
 
     return x.detach().to(torch.promote_types(x.dtype, torch.float32))
+
+
+def is_finite(x: Any) -> bool:
+    """Whether all numbers of a tensor are finite. So is their sum, which takes far less time."""
+    import torch
+
+    return math.isfinite(float(x.sum(dtype=torch.float32)))
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from reschrom.pipelines.branches import thrown_away
 from reschrom.pipelines.calls import CallReader
-from reschrom.pipelines.rows import Call, as_videos, precise
+from reschrom.pipelines.rows import Call, as_videos, is_finite, precise
 from reschrom.pipelines.scheduler import (
     STRAIGHT,
     as_number,
@@ -79,11 +79,11 @@ class StepReader(CallReader):
         mixture = mixture_at(self._scheduler, place, timestep)
         if not mixture.noise:
             return  # of a list of sigmas that goes on to 0, where all is drawn
-        if not bool(model_output.isfinite().all()):
+        if not is_finite(model_output):
             raise ValueError(f"the prediction at timestep {as_number(timestep):g} is not finite")
         model_output, stepped = (as_videos(calls, each) for each in (model_output, stepped))
         rows, found, stepped = self._combined(calls, model_output, stepped, mixture)
-        if thrown_away(model_output, rows):
+        if thrown_away(found, rows):
             return  # what is drawn does not depend on what was predicted, and tells nothing of its rows
         time = time_of(self.schedule, mixture, as_number(timestep))
         repeated = int((self._scheduler.timesteps == as_number(timestep)).sum()) > 1
