@@ -63,10 +63,10 @@ class CallReader(abc.ABC):
         self._calls: list[Call] = []  # since the last step
         self._heard = self._stepped = 0
         self._begins = True
-        # Of `forward` and `step` as they were at first, because finding them takes as long as the least squares.
-        self._forwards: dict[Any, inspect.Signature] = {}
-        self._before: Combination | None = None
-        self._takes = inspect.Signature()
+        # Found once, because finding them takes as long as the least squares.
+        self._forward_signatures: dict[Any, inspect.Signature] = {}
+        self._step_signature = inspect.Signature()
+        self._before: Combination | None = None  # that of the step before
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class CallReader(abc.ABC):
             raise ValueError("this block is open already: one block measures one pipeline at a time")
         self._thread = threading.get_ident()
         self._calls, self._heard, self._stepped = [], 0, 0
-        self._begins, self._forwards, self._before = True, {}, None
+        self._begins, self._forward_signatures, self._before = True, {}, None
         for denoiser in self._denoisers:
             self._open.enter_context(listening(denoiser, self._hear))
         self._follow()
@@ -105,7 +105,7 @@ class CallReader(abc.ABC):
     def _follow(self) -> None:
         """Listen to the scheduler that the pipeline has now."""
         self._scheduler = self._pipeline.scheduler
-        self._takes = signature_of(self._scheduler, "step")
+        self._step_signature = signature_of(self._scheduler, "step")
         self.schedule = schedule_of(self._scheduler)
         self._open.enter_context(replaced_method(self._scheduler, "step", self._step))
         self._open.enter_context(replaced_method(self._scheduler, "set_timesteps", self._set_timesteps))
@@ -116,9 +116,9 @@ class CallReader(abc.ABC):
         if self._pipeline.scheduler is not self._scheduler:
             self._follow()
             self._begins = True
-        if denoiser not in self._forwards:
-            self._forwards[denoiser] = forward_signature(denoiser)
-        arguments = given_by_name(self._forwards[denoiser], args, kwargs)
+        if denoiser not in self._forward_signatures:
+            self._forward_signatures[denoiser] = forward_signature(denoiser)
+        arguments = given_by_name(self._forward_signatures[denoiser], args, kwargs)
         name, shown = next(iter(arguments.items()))
         predictions = output if hasattr(output, "shape") else output[0]
         others = {key: value for key, value in arguments.items() if key != name}
@@ -140,7 +140,7 @@ class CallReader(abc.ABC):
 
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         """Return what the scheduler's `step` is given, by name."""
-        given = self._takes.bind(*args, **kwargs)
+        given = self._step_signature.bind(*args, **kwargs)
         if lacking := [name for name in ("model_output", "timestep", "sample") if name not in given.arguments]:
             raise ValueError(
                 f"the `step` of {type(self._scheduler).__name__} must name what it is given as the schedulers of "

@@ -52,7 +52,8 @@ class StepReader(CallReader):
 
     def __init__(self, pipeline: Any, take: Callable[[Step], None], stated: Sequence[str] | None = None) -> None:
         super().__init__(pipeline, stated)
-        self._take, self._last, self._final = take, math.inf, math.nan
+        self._take, self._last = take, math.inf
+        self._final = math.nan  # the timestep of a run's last step with noise
 
     def open(self) -> None:
         """Start to listen."""
