@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from reschrom._arrays import Images, Number, real_number, told
+from reschrom.denoisers.conventions import refuse_foreign
 from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
@@ -35,7 +36,8 @@ def guidance_from_sampling(
     schedule, edges: the time grid of the chromatogram, rising from image to noise.
     scale: of the guidance that the sampling follows; 1 samples with the conditional network alone.
     name: how plots and tables call it.
-    Raises ValueError for networks that predict different things.
+    Raises ValueError for networks that predict different things, and for one that errs more on samples of its own than
+    a Gaussian field of their spectrum does.
     """
     for network in (conditional, unconditional):
         if not isinstance(network, Denoiser):
@@ -48,6 +50,9 @@ def guidance_from_sampling(
         )
     alphas, energies = schedule.alpha(edges)[:0:-1], StreamingMean()
     for x_t in batches(start):
+        if not energies.count:
+            for network in (conditional, unconditional):
+                refuse_foreign(network, x_t, schedule.alpha(edges)[::-1])
         kept: list[np.ndarray] = []
 
         def guided(x_t: Images, alpha: float, kept: list[np.ndarray] = kept) -> Images:

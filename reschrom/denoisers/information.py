@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reschrom._arrays import Images
+from reschrom.denoisers.conventions import refuse_blind
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Denoise, Times, estimate_of
 from reschrom.theory.bands import band_energies, size_of
@@ -48,7 +49,8 @@ def band_information(
     Raises
     ------
     ValueError
-        For fewer than two images, and for denoisers that predict different things.
+        For fewer than two images, for denoisers that predict different things, and for a network whose estimates are no
+        nearer to the images than the noised images, or images of zeros, are.
 
     Examples
     --------
@@ -66,12 +68,17 @@ def band_information(
     if isinstance(conditional, Denoiser) != isinstance(unconditional, Denoiser):
         raise ValueError("what is compared are two networks or two exact denoisers; got one of each")
     noise, middles = generator.standard_normal(images.shape), (log_snr[1:] + log_snr[:-1]) / 2
-    kept = []
-    for alpha in 1 / (1 + np.exp(-middles)):
+    alphas, kept, missed = 1 / (1 + np.exp(-middles)), [], []
+    for alpha in alphas:
         x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
         term, error = _compared(conditional, unconditional, x_t, noise, alpha)
         energy, whole, rest = (band_energies(each).T / 2 for each in (term, error + term, error))
         kept.append(np.stack([energy, whole - rest, energy - (whole - rest)], axis=1))
+        missed.append([2 * each.sum(axis=1).mean() for each in (rest, whole)])
+    if isinstance(conditional, Denoiser):
+        energies = band_energies(images).mean(axis=1)
+        for each in np.transpose(missed):  # by the conditional prediction, and by the other
+            refuse_blind(each, energies, images, alphas)
     rates = StreamingMean()
     rates.add(np.stack(kept, axis=-1), 0)
     size, replicates = size_of(*images.shape[-2:]), rates.replicates

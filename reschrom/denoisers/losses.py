@@ -20,6 +20,8 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, numpy_array, shape_told, whole_number
 from reschrom.denoisers._images import known_generator
+from reschrom.denoisers.conventions import refuse_blind, refuse_foreign
+from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
 from reschrom.theory.chromatogram import Chromatogram
@@ -92,30 +94,38 @@ def band_losses(
     times = numpy_array(times)
     if times.ndim != 1 or not len(times):
         raise ValueError(f"a loss is measured at one or more times, shape (times,); got {times.shape}")
-    losses, _ = _losses(model, images, schedule.alpha(times), generator)
+    losses, _, _ = _losses(model, images, schedule.alpha(times), generator)
     return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:], losses.count)
 
 
 def _losses(
     denoise: Denoise, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
-) -> tuple[StreamingMean, np.ndarray]:
+) -> tuple[StreamingMean, np.ndarray, Times]:
     """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times).
 
-    Returns the means and the mean image, shape (1, C, H, W).
+    Returns the means, the mean image, shape (1, C, H, W), and the mean squared error of the noise at every alpha, in
+    all and not clipped, where the denoiser is a network; 0 where it is none.
     """
     losses, total, generator = StreamingMean(), np.zeros(1), known_generator(generator)
+    missed = np.zeros(len(alphas))
     for batch in batches(images):
         _within_range(denoise, batch)
         noise = generator.standard_normal(batch.shape)
         kept = [band_energies(batch).T]
-        for alpha in alphas:
+        for place, alpha in enumerate(alphas):
             x_t = np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise
-            kept.append(band_energies(batch - estimate_of(denoise, x_t, alpha)).T)
+            if isinstance(denoise, Denoiser) and alpha < 1:
+                output = denoise.output(x_t, alpha)
+                estimate = denoise.estimate(output, x_t, alpha)
+                missed[place] += np.square(noise - denoise.noise(output, x_t, alpha)).sum()
+            else:
+                estimate = estimate_of(denoise, x_t, alpha)
+            kept.append(band_energies(batch - estimate).T)
         losses.add(np.stack(kept, axis=-1), losses.count)
         total = total + batch.sum(axis=0, keepdims=True)
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
-    return losses, total / losses.count
+    return losses, total / losses.count, missed / losses.count
 
 
 def _within_range(denoise: Denoise, images: Images) -> None:
@@ -151,6 +161,12 @@ def rates_from_losses(
     name : str
         How plots and tables call it.
 
+    Raises
+    ------
+    ValueError
+        For a network whose estimates are no nearer to the images than the noised images, or images of zeros, are: that
+        is what a wrong prediction, sign or clock makes of them.
+
     Examples
     --------
     >>> import numpy as np
@@ -163,12 +179,13 @@ def rates_from_losses(
     """
     edges = time_grid(edges)
     alphas = schedule.alpha(edges)
-    losses, mean = _losses(model, images, alphas, generator)
+    losses, mean, missed = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
     noise_error = _noise_error(lost.sum(axis=0), float(total.sum() - band_energies(mean).sum()), alphas, mean.size)
     totals, again = np.split(losses.replicates, [1], axis=-1)
     if precision is not None:
+        refuse_blind(missed, total[:, 0], mean, alphas)
         # The share of what the images hold that their mean loses. A good estimate loses more only by chance.
         varies = 1 - band_energies(mean) / np.where(total > 0, total, 1)
         most = np.minimum(varies * losses.count / (losses.count - 1), 1)
@@ -198,6 +215,7 @@ def rates_from_sampling(
     start: white noise, the state at the last time of `edges`.
     substeps: DDIM steps for each step of the time grid. The error that finite steps make falls as 1 / substeps, and is
         not in the intervals, which cover chance alone.
+    Raises ValueError for a network that errs more on samples of its own than a Gaussian field of their spectrum does.
     """
     edges = time_grid(edges)
     if whole_number("the steps of DDIM", substeps) < 1:
@@ -205,6 +223,8 @@ def rates_from_sampling(
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
     alphas, energies = schedule.alpha(fine)[::-1], StreamingMean()
     for x_t in batches(start):
+        if isinstance(model, Denoiser) and not energies.count:
+            refuse_foreign(model, x_t, alphas)
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)
     if not energies.count:

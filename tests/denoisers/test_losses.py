@@ -127,5 +127,5 @@ def test_a_pipeline_is_measured_through_its_network():
     # What an untrained network loses beyond all there is counts for nothing.
     assert (rates.rates * np.diff(times)).sum() <= (images**2).sum() / len(images) * (1 + 1e-12)
     noise = np.random.default_rng(2).standard_normal(images.shape)
-    sampled = rates_from_sampling(pipeline, noise, schedule, times, 1, "untrained")
-    assert np.all(np.isfinite(sampled.replicates))
+    with pytest.raises(ValueError, match="or it is not trained"):
+        rates_from_sampling(pipeline, noise, schedule, times, 1, "untrained")

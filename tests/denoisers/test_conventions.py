@@ -1,0 +1,168 @@
+"""Networks that are read in another convention than their own: what is refused, and that nothing else is."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reschrom import (
+    Denoiser,
+    GaussianField,
+    Schedule,
+    band_information,
+    guidance_from_sampling,
+    load_pipeline,
+    network_denoiser,
+    photos,
+    rates_from_losses,
+    rates_from_sampling,
+)
+
+PAGE = Path(__file__).parents[2] / "book" / "own-network.md"
+COSINE, LINEAR, FLOW = Schedule.cosine(), Schedule.linear(), Schedule.flow_matching()
+IMAGES = photos("photographs", 32, size=16, generator=np.random.default_rng(0))
+FIELD = GaussianField.fit(IMAGES)
+WHITE = np.random.default_rng(5).standard_normal((8, *IMAGES.shape[1:]))
+EDGES, LOG_SNR = np.linspace(0, 1, 21), np.linspace(-8, 8, 17)
+BLIND = r"err \d+\.\d times as much as the noised images, or images of zeros, do: its prediction, sign, clock"
+FOREIGN = r"on samples of its own the network errs \d+\.\d times as much as a Gaussian field of their spectrum does"
+
+Outputs = dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]]
+# Of the exact estimate x and noise e where the signal has the power a.
+OUTPUTS: Outputs = {
+    "epsilon": lambda x, e, a: e,
+    "x0": lambda x, e, a: x,
+    "v": lambda x, e, a: np.sqrt(a) * e - np.sqrt(1 - a) * x,
+    "flow": lambda x, e, a: e - x,
+}
+
+
+def network(
+    returns: str,
+    schedule: Schedule = COSINE,
+    clock: Callable[[float], float] = float,
+    sign: int = 1,
+    unit: bool = False,
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A network that knows the field exactly, in a convention of its own.
+
+    clock: from the time it is told to the time it knows.
+    unit: its images have values from 0 to 1, and not from -1 to 1.
+    """
+
+    def predict(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        t = clock(float(times[0]))
+        a = float(schedule.alpha(t))
+        x_t = x / np.hypot(t, 1 - t) if schedule is FLOW else x
+        if unit:  # noise of twice the size on images from -1 to 1
+            seen, power = 2 * x_t - np.sqrt(a), a + 4 * (1 - a)
+            estimate = (FIELD.denoise(seen / np.sqrt(power), a / power) + 1) / 2
+        else:
+            estimate = FIELD.denoise(x_t, a)
+        noise = (x_t - np.sqrt(a) * estimate) / np.sqrt(max(1 - a, 1e-12))
+        return sign * OUTPUTS[returns](estimate, noise, a)
+
+    return predict
+
+
+def told(fn: Any, prediction: str, schedule: Schedule = COSINE) -> Denoiser:
+    return Denoiser(fn, prediction, schedule, value_range=(-1, 1) if prediction == "epsilon" else None)
+
+
+MISTAKES = {
+    "the sign of the noise": told(network("epsilon", sign=-1), "epsilon"),
+    "the sign of a flow": told(network("flow", FLOW, sign=-1), "flow", FLOW),
+    "the noise told as the image": told(network("epsilon"), "x0"),
+    "the image told as the noise": told(network("x0"), "epsilon"),
+    "the velocity told as the noise": told(network("v"), "epsilon"),
+    "the noise told as the velocity": told(network("epsilon"), "v"),
+    "a flow from noise to image, as torchcfm has it: clock and sign": told(
+        network("flow", FLOW, lambda t: 1 - t, sign=-1), "flow", FLOW
+    ),
+    "the clock of a flow alone": told(network("flow", FLOW, lambda t: 1 - t), "flow", FLOW),
+    "times from 0 to 1 where it knows 0 to 1000": told(network("epsilon", clock=lambda t: t / 1000), "epsilon"),
+    "the cosine schedule told as the linear": told(network("epsilon", COSINE), "epsilon", LINEAR),
+    "the linear schedule told as the cosine": told(network("epsilon", LINEAR), "epsilon", COSINE),
+    "values from 0 to 1 told as -1 to 1": told(network("epsilon", unit=True), "epsilon"),
+}
+OWN = {
+    "noise": told(network("epsilon"), "epsilon"),
+    "image": told(network("x0"), "x0"),
+    "velocity": told(network("v"), "v"),
+    "flow": told(network("flow", FLOW), "flow", FLOW),
+    "the linear schedule": told(network("epsilon", LINEAR), "epsilon", LINEAR),
+}
+
+
+def refused(measure: Callable[..., Any], *given: Any, why: str) -> str:
+    """What the page says of a mistake: that it is refused, with this reason, or that it is measured."""
+    try:
+        measure(*given)
+    except ValueError as error:
+        return "refused" if re.search(why, str(error)) else str(error)
+    return "**measured**"
+
+
+@pytest.mark.lasting
+def test_the_page_says_which_mistakes_are_seen():
+    found = {}
+    for name, denoise in MISTAKES.items():
+        rng, schedule = np.random.default_rng(1), denoise.schedule
+        found[name] = [
+            refused(rates_from_losses, denoise, IMAGES, schedule, EDGES, rng, "x", why=BLIND),
+            refused(rates_from_sampling, denoise, WHITE, schedule, EDGES, 1, "x", why=FOREIGN),
+        ]
+        own = next(each for each in OWN.values() if each.prediction == denoise.prediction)
+        for pair in ((denoise, own), (own, denoise)):  # as either of the two
+            guided = refused(guidance_from_sampling, *pair, WHITE, schedule, EDGES, 2.0, "x", why=FOREIGN)
+            assert guided == found[name][1]
+            if found[name][0] == "refused":
+                assert refused(band_information, *pair, IMAGES, LOG_SNR, rng, why=BLIND) == "refused"
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    said = {name: [on_images, on_samples] for name, on_images, on_samples in rows if name in found}
+    assert said == found
+
+
+@pytest.mark.parametrize("denoise", [pytest.param(each, id=name) for name, each in OWN.items()])
+def test_a_network_in_its_own_convention_is_measured_as_the_exact_estimate_is(denoise):
+    def centroids(model: Any) -> np.ndarray:
+        rng, schedule = np.random.default_rng(1), denoise.schedule
+        by_losses = rates_from_losses(model, IMAGES, schedule, EDGES, rng, "own").centroids()
+        sampled = rates_from_sampling(model, WHITE, schedule, EDGES, 1, "own").centroids()
+        return np.stack([by_losses, sampled])[:, :-1]  # one number of an image hardly grows
+
+    # Estimates of a noise prediction are clipped, and those of a field are not.
+    assert np.abs(centroids(denoise) - centroids(FIELD.denoise)).max() < 0.01
+    band_information(denoise, denoise, IMAGES, LOG_SNR, np.random.default_rng(1))
+    guidance_from_sampling(denoise, denoise, WHITE, denoise.schedule, EDGES, 2.0, "own")
+    rates_from_sampling(denoise, WHITE, denoise.schedule, np.linspace(0, 1, 4), 1, "few steps")
+
+
+def test_a_network_that_errs_in_noise_is_measured():
+    exact = network("epsilon")
+
+    def worse(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        return exact(x, times) + float(times[0]) ** 8 * np.random.default_rng(3).standard_normal(x.shape)
+
+    rng, denoise = np.random.default_rng(1), told(worse, "epsilon")
+    assert rates_from_losses(denoise, IMAGES, COSINE, EDGES, rng, "errs").noise_error > 0.05
+    # In noise alone it may err more than images of zeros do.
+    rates_from_losses(denoise, IMAGES, COSINE, np.linspace(0.9, 1, 5), rng, "in noise")
+    rates_from_sampling(denoise, WHITE, COSINE, EDGES, 1, "errs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("pocket-lowres-16", "photographs"), ("pocket-lowres-32", "photographs"), ("pocket-lowres-32", "textures")],
+)
+def test_networks_of_fruit_are_measured_on_images_that_they_never_saw(name, kind):
+    pipeline = load_pipeline(f"data/models/{name}")
+    schedule, size = Schedule.from_diffusers(pipeline.scheduler), pipeline.unet.config.sample_size
+    images = photos(kind, 6, size=size, generator=np.random.default_rng(0))
+    denoise, edges = network_denoiser(pipeline), np.linspace(0, 999, 13)
+    rates_from_losses(denoise, images, schedule, edges, np.random.default_rng(1), name)
+    rates_from_sampling(denoise, np.random.default_rng(2).standard_normal(images.shape), schedule, edges, 1, name)
