@@ -14,6 +14,10 @@ from reschrom.theory.bands import band_energies, band_sizes, size_of
 
 Times = Float[np.ndarray, " times"]
 
+# By so much of its width images may leave the range of a network. And no darker than so much of it is the darkest pixel
+# of pictures, so that those which have none below the middle are in another range.
+_OUTSIDE, _DARKEST = 0.1, 0.02
+
 # Images can be told from noise where a Gaussian field errs by so much less than their noise does, and less than zeros.
 _SEEN = 0.8
 
@@ -25,11 +29,28 @@ _STEPS, _IMAGES, _LEAST = 16, 4, 150  # of such samples; and fewer numbers in al
 _LOG_SNR = np.array([-2.0, 0.0, 2.0, 4.0])
 
 
+def refuse_range(network: Denoiser, images: Images) -> None:
+    """Refuse images in another range of values than that to which a network's estimates are clipped."""
+    (low, high), least, greatest = network.value_range, images.min(), images.max()
+    width = high - low
+    if least < low - _OUTSIDE * width or greatest > high + _OUTSIDE * width:
+        raise ValueError(
+            f"estimates are clipped to the value_range of the network, ({low:g}, {high:g}); "
+            f"got images with values from {least:g} to {greatest:g}"
+        )
+    middle = low + width / 2
+    if np.isfinite(width) and middle <= least < middle + _DARKEST * width and greatest > least:
+        raise ValueError(
+            f"images of the network have values from {low:g} to {high:g}, and these from {least:g} to {greatest:g}: if "
+            f"they are pictures with values from {middle:g} to {high:g}, scale them"
+        )
+
+
 def refuse_blind(missed: Times, energies: Float[np.ndarray, " bands"], images: Images, alphas: Times) -> None:
     """Refuse a network whose estimates are no nearer to images than the noised images, or images of zeros, are.
 
     Asked at the times at which the images can be told from noise, in the geometric mean. On photographs that they were
-    not trained on, networks of 16 to 64 pixels had 0.15 to 0.45; two of fruit pass 1 on textures, which they do not know.
+    not trained on, networks of 16 to 64 pixels had 0.15 to 0.45; two of fruit pass 1 on textures, unknown to them.
 
     missed: mean squared error of the noise, of a whole image and not clipped, at each time.
     energies: of the images in every band.

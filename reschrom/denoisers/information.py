@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reschrom._arrays import Images
-from reschrom.denoisers.conventions import refuse_blind
+from reschrom.denoisers.conventions import refuse_blind, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Denoise, Times, estimate_of
 from reschrom.theory.bands import band_energies, size_of
@@ -76,6 +76,7 @@ def band_information(
         kept.append(np.stack([energy, whole - rest, energy - (whole - rest)], axis=1))
         missed.append([2 * each.sum(axis=1).mean() for each in (rest, whole)])
     if isinstance(conditional, Denoiser):
+        refuse_range(conditional, images)
         energies = band_energies(images).mean(axis=1)
         for each in np.transpose(missed):  # by the conditional prediction, and by the other
             refuse_blind(each, energies, images, alphas)

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, numpy_array, shape_told, whole_number
 from reschrom.denoisers._images import known_generator
-from reschrom.denoisers.conventions import refuse_blind, refuse_foreign
+from reschrom.denoisers.conventions import refuse_blind, refuse_foreign, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
@@ -28,9 +28,6 @@ from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
 from reschrom.theory.rates import never_rising, time_grid
 from reschrom.theory.schedules import Schedule
-
-# By so much of its width images may leave the range to which a network's estimates are clipped.
-_OUTSIDE = 0.1
 
 # So many times the energy of the images, estimates that are taken to be exact may lose or hold by chance.
 _MOST = 4.0
@@ -109,7 +106,8 @@ def _losses(
     losses, total, generator = StreamingMean(), np.zeros(1), known_generator(generator)
     missed = np.zeros(len(alphas))
     for batch in batches(images):
-        _within_range(denoise, batch)
+        if isinstance(denoise, Denoiser):
+            refuse_range(denoise, batch)
         noise = generator.standard_normal(batch.shape)
         kept = [band_energies(batch).T]
         for place, alpha in enumerate(alphas):
@@ -126,17 +124,6 @@ def _losses(
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
     return losses, total / losses.count, missed / losses.count
-
-
-def _within_range(denoise: Denoise, images: Images) -> None:
-    """Refuse images far outside of the range to which a network's estimates are clipped."""
-    low, high = getattr(denoise, "value_range", (-np.inf, np.inf))
-    least, greatest = images.min(), images.max()
-    if least < low - _OUTSIDE * (high - low) or greatest > high + _OUTSIDE * (high - low):
-        raise ValueError(
-            f"estimates are clipped to the value_range of the network, ({low:g}, {high:g}); "
-            f"got images with values from {least:g} to {greatest:g}"
-        )
 
 
 def rates_from_losses(

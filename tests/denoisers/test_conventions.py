@@ -141,6 +141,17 @@ def test_a_network_in_its_own_convention_is_measured_as_the_exact_estimate_is(de
     rates_from_sampling(denoise, WHITE, denoise.schedule, np.linspace(0, 1, 4), 1, "few steps")
 
 
+@pytest.mark.parametrize("scale", [lambda x: (x + 1) / 2, lambda x: 255 * (x + 1) / 2], ids=["0 to 1", "0 to 255"])
+def test_images_in_another_range_are_refused(scale):
+    rng, images = np.random.default_rng(1), scale(IMAGES)
+    for measure in (
+        lambda: rates_from_losses(OWN["noise"], images, COSINE, EDGES, rng, "scaled"),
+        lambda: band_information(OWN["noise"], OWN["noise"], images, LOG_SNR, rng),
+    ):
+        with pytest.raises(ValueError, match=r"got images with values from 0 to 25\d|scale them"):
+            measure()
+
+
 def test_a_network_that_errs_in_noise_is_measured():
     exact = network("epsilon")
 
