@@ -16,6 +16,12 @@ Array = Any
 Number = int | float
 Images = Float[np.ndarray, "images channels height width"]
 
+# Images of so many pixels along both sides, with so many numbers along their last axis, have their channels there.
+_CHANNELS, _SIDE = (1, 3, 4), 8
+# No picture or latent image in units of the noise is so bright anywhere and negative nowhere; and in files of pictures
+# the darkest pixel has no more than so much of the brightest one.
+_BRIGHTEST, _DARKEST = 16.0, 0.25
+
 
 def floating(value: Array) -> tuple[Array, Any]:
     """Return `value` as a floating array with its array namespace (NumPy for plain numbers).
@@ -147,6 +153,26 @@ def finite(what: str, *arrays: Array) -> None:
         xp = array_namespace(array)
         if not bool(xp.all(xp.isfinite(array))):
             raise ValueError(f"{what} must be finite; got NaN or infinity")
+
+
+def channels_first(*arrays: Array) -> None:
+    """Refuse images that have their channels last, as files and `output_type="np"` of pipelines have them."""
+    for x in arrays:
+        if x.ndim == 4 and x.shape[-1] in _CHANNELS and min(x.shape[1:3]) >= _SIDE:
+            raise ValueError(
+                f"images have the shape (N, C, H, W); got {shape_told(x)}, channels last: np.moveaxis(images, -1, 1)"
+            )
+
+
+def in_units(x: Array) -> None:
+    """Refuse images as files have them: channels last, or values from 0 to 255, beside which noise would be nothing."""
+    channels_first(x)
+    xp = array_namespace(x)
+    least, greatest = (float(xp.min(x)), float(xp.max(x))) if math.prod(x.shape) else (0.0, 0.0)
+    if 0 <= least < _DARKEST * greatest and greatest > _BRIGHTEST:
+        raise ValueError(
+            f"images have values from -1 to 1, or 0 to 1; got values from {least:g} to {greatest:g}: images / 127.5 - 1"
+        )
 
 
 def image_sides(x: Array, level: int = 0) -> tuple[int, int]:

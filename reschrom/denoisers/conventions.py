@@ -9,14 +9,14 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images
 from reschrom.denoisers.network import Denoiser
-from reschrom.denoisers.sampling import ddim
+from reschrom.denoisers.sampling import Denoise, ddim
 from reschrom.theory.bands import band_energies, band_sizes, size_of
 
 Times = Float[np.ndarray, " times"]
 
-# By so much of its width images may leave the range of a network. And no darker than so much of it is the darkest pixel
-# of pictures, so that those which have none below the middle are in another range.
-_OUTSIDE, _DARKEST = 0.1, 0.02
+# By so much of its width images may leave the range of a network. Where that is as wide below 0 as above, pictures have
+# dark pixels below 0; those whose darkest one has no more than so much of the brightest are in another range.
+_OUTSIDE, _DARKEST = 0.1, 0.05
 
 # Images can be told from noise where a Gaussian field errs by so much less than their noise does, and less than zeros.
 _SEEN = 0.8
@@ -29,20 +29,20 @@ _STEPS, _IMAGES, _LEAST = 16, 4, 150  # of such samples; and fewer numbers in al
 _LOG_SNR = np.array([-2.0, 0.0, 2.0, 4.0])
 
 
-def refuse_range(network: Denoiser, images: Images) -> None:
+def refuse_range(denoise: Denoise, images: Images) -> None:
     """Refuse images in another range of values than that to which a network's estimates are clipped."""
-    (low, high), least, greatest = network.value_range, images.min(), images.max()
+    low, high = getattr(denoise, "value_range", (-np.inf, np.inf))
+    least, greatest = images.min(), images.max()
     width = high - low
     if least < low - _OUTSIDE * width or greatest > high + _OUTSIDE * width:
         raise ValueError(
             f"estimates are clipped to the value_range of the network, ({low:g}, {high:g}); "
             f"got images with values from {least:g} to {greatest:g}"
         )
-    middle = low + width / 2
-    if np.isfinite(width) and middle <= least < middle + _DARKEST * width and greatest > least:
+    if np.isfinite(high) and low == -high and 0 <= least < _DARKEST * high and greatest > least:
         raise ValueError(
             f"images of the network have values from {low:g} to {high:g}, and these from {least:g} to {greatest:g}: if "
-            f"they are pictures with values from {middle:g} to {high:g}, scale them"
+            f"they are pictures with values from 0 to {high:g}, scale them"
         )
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from reschrom._arrays import Images, finite, numpy_array, one_signal_power, shape_told, signal_power, whole_number
+from reschrom._arrays import (
+    Images,
+    finite,
+    in_units,
+    numpy_array,
+    one_signal_power,
+    shape_told,
+    signal_power,
+    whole_number,
+)
 from reschrom._extras import naming_extra
 from reschrom.denoisers._images import LEAST_NOISE, known_generator, noise_power, noised_images
 from reschrom.theory.bands import Size, band_sizes, bands, cell_pixels, depth, from_bands, sides
@@ -181,6 +190,7 @@ class GaussianMixture:
         if whole_number("the number of classes", classes) < 1 or len(images) < 2 * classes:
             raise ValueError(f"each class needs two or more images; got {len(images)} images for {classes} classes")
         finite("images", images)
+        in_units(images)
         energies = np.stack([np.square(b).mean(axis=(-2, -1)) for b in bands(images - images.mean(axis=0))], axis=-1)
         # The log of a mean of n squares has the standard deviation sqrt(2 / n): so all bands scatter alike.
         scattered = np.sqrt(np.array(band_sizes(images.shape[-2:])) / 2) * np.log(energies + LEAST_NOISE)
@@ -310,6 +320,7 @@ def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels chan
     if images.ndim != 4 or len(images) < 2 or not images.shape[1]:
         raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(images)}")
     finite("images", images)
+    in_units(images)
     size = images.shape[-2:]
     pyramid = zip(bands(images - images.mean(axis=0)), band_sizes(size), strict=True)
     return np.stack(

@@ -15,7 +15,19 @@ import numpy as np
 from array_api_compat import array_namespace
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, finite, floating, image_sides, like, narrowed, real, shape_told, single, whole_level
+from reschrom._arrays import (
+    Array,
+    finite,
+    floating,
+    image_sides,
+    in_units,
+    like,
+    narrowed,
+    real,
+    shape_told,
+    single,
+    whole_level,
+)
 from reschrom.theory.cells import cells, halving
 
 # Pixels along one side of a square image, or its height and width.
@@ -207,6 +219,7 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
     if x.ndim != 4 or x.shape[0] < 2 or not x.shape[1]:
         raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(x)}")
     finite("images", x)
+    in_units(x)
     count, channels = x.shape[:2]
     wide = single(x)  # squares are soon too large for half precision
     with np.errstate(over="ignore", invalid="ignore"):

@@ -49,7 +49,7 @@ def schedule_of(scheduler: Any) -> Schedule:
             "straight path from image (sigma = 0) to noise (sigma = 1), or one of EDM, TrigFlow or Wuerstchen; "
             f"got {name}"
         )
-    return Schedule.from_alphas(numpy_array(table).astype(np.float64), name)
+    return Schedule._from_table(numpy_array(table).astype(np.float64), name)
 
 
 def settings_of(scheduler: Any) -> Any:

@@ -175,7 +175,7 @@ class Schedule:
         Raises
         ------
         ValueError
-            When the table does not fall, or leaves [0, 1].
+            When the table does not fall, or leaves [0, 1], or ends where there is more signal than noise.
 
         Examples
         --------
@@ -186,6 +186,16 @@ class Schedule:
         (-1.0, 2.0, 1.0)
         """
         alpha = numpy_array(alphas).astype(np.float64)
+        schedule = Schedule._from_table(alpha, name)
+        if alpha[-1] > 1 / 2:
+            raise ValueError(
+                f"the last signal power of a table is that of noise; got {alpha[-1]:.3g}: is it 1 - beta of each "
+                "timestep? Then its cumulative product is needed, np.cumprod"
+            )
+        return schedule
+
+    @staticmethod
+    def _from_table(alpha: Float[np.ndarray, " timesteps"], name: str) -> "Schedule":
         read = curves.table(alpha, name)
         return Schedule(name, -1.0 if alpha[0] < 1 else 0.0, len(alpha) - 1.0, *read)
 

@@ -136,9 +136,10 @@ def test_a_network_in_its_own_convention_is_measured_as_the_exact_estimate_is(de
 
     # Estimates of a noise prediction are clipped, and those of a field are not.
     assert np.abs(centroids(denoise) - centroids(FIELD.denoise)).max() < 0.01
-    band_information(denoise, denoise, IMAGES, LOG_SNR, np.random.default_rng(1))
-    guidance_from_sampling(denoise, denoise, WHITE, denoise.schedule, EDGES, 2.0, "own")
-    rates_from_sampling(denoise, WHITE, denoise.schedule, np.linspace(0, 1, 4), 1, "few steps")
+    assert band_information(denoise, denoise, IMAGES, LOG_SNR, np.random.default_rng(1)).by_guidance.total == 0
+    assert not guidance_from_sampling(denoise, denoise, WHITE, denoise.schedule, EDGES, 2.0, "own").rates.any()
+    few = rates_from_sampling(denoise, WHITE, denoise.schedule, np.linspace(0, 1, 4), 1, "few steps")
+    assert few.images == len(WHITE)
 
 
 @pytest.mark.parametrize("scale", [lambda x: (x + 1) / 2, lambda x: 255 * (x + 1) / 2], ids=["0 to 1", "0 to 255"])
@@ -148,7 +149,7 @@ def test_images_in_another_range_are_refused(scale):
         lambda: rates_from_losses(OWN["noise"], images, COSINE, EDGES, rng, "scaled"),
         lambda: band_information(OWN["noise"], OWN["noise"], images, LOG_SNR, rng),
     ):
-        with pytest.raises(ValueError, match=r"got images with values from 0 to 25\d|scale them"):
+        with pytest.raises(ValueError, match=r"to 25\d.*: images / 127\.5 - 1$|from 0 to 1, scale them$"):
             measure()
 
 
@@ -161,8 +162,9 @@ def test_a_network_that_errs_in_noise_is_measured():
     rng, denoise = np.random.default_rng(1), told(worse, "epsilon")
     assert rates_from_losses(denoise, IMAGES, COSINE, EDGES, rng, "errs").noise_error > 0.05
     # In noise alone it may err more than images of zeros do.
-    rates_from_losses(denoise, IMAGES, COSINE, np.linspace(0.9, 1, 5), rng, "in noise")
-    rates_from_sampling(denoise, WHITE, COSINE, EDGES, 1, "errs")
+    in_noise = rates_from_losses(denoise, IMAGES, COSINE, np.linspace(0.9, 1, 5), rng, "in noise")
+    assert in_noise.images == len(IMAGES)
+    assert rates_from_sampling(denoise, WHITE, COSINE, EDGES, 1, "errs").images == len(WHITE)
 
 
 @pytest.mark.slow
@@ -175,5 +177,9 @@ def test_networks_of_fruit_are_measured_on_images_that_they_never_saw(name, kind
     schedule, size = Schedule.from_diffusers(pipeline.scheduler), pipeline.unet.config.sample_size
     images = photos(kind, 6, size=size, generator=np.random.default_rng(0))
     denoise, edges = network_denoiser(pipeline), np.linspace(0, 999, 13)
-    rates_from_losses(denoise, images, schedule, edges, np.random.default_rng(1), name)
-    rates_from_sampling(denoise, np.random.default_rng(2).standard_normal(images.shape), schedule, edges, 1, name)
+    white = np.random.default_rng(2).standard_normal(images.shape)
+    for measured in (
+        rates_from_losses(denoise, images, schedule, edges, np.random.default_rng(1), name),
+        rates_from_sampling(denoise, white, schedule, edges, 1, name),
+    ):
+        assert measured.images == len(images)
