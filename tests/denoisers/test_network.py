@@ -456,11 +456,9 @@ SHIPPED = {
     "pocket-lowres-16": 16,
     "pocket-designed-16": 16,
     "pocket-lowres-32": 32,
-    "pocket-residual-32": 32,
     "pocket-direct-64": 64,
     "pocket-any-64": 64,
     "pocket-dvdp-64": 64,
-    "pocket-residual-64": 64,
     "pocket-t2i-64": 64,
     "pocket-sd-64": 64,
 }
@@ -469,11 +467,7 @@ SHIPPED = {
 @pytest.mark.lasting
 @pytest.mark.parametrize(
     ("name", "size"),
-    [
-        pytest.param(name, size, marks=SLOW * (name != "pocket-lowres-16"))
-        for name, size in SHIPPED.items()
-        if "residual" not in name
-    ],
+    [pytest.param(name, size, marks=SLOW * (name != "pocket-lowres-16")) for name, size in SHIPPED.items()],
 )
 def test_a_shipped_network_by_hand_has_the_centroids_of_its_pipeline(name, size):
     pipeline = load_pipeline(f"data/models/{name}")
