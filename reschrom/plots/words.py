@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reschrom.theory.chromatogram import Chromatogram
+from reschrom.theory.rates import never_rising
 
 # What is measured: what it is called, what the model does by it, and what a mean time of a band is the time of.
 _MEANING = {
@@ -29,6 +30,9 @@ _MEANING = {
 # Of what guidance adds up to, a share that one step should not have. In noise units a network that predicts the image
 # or a flow has an error of 1 / sigma near the image, so that the fewer the steps, the more of it is in the last.
 _MUCH = 0.25
+
+# Of how the energies of an estimate vary, a share that should not be fall.
+_FALLS = 0.5
 
 # Under this name a measurement holds the log of the number of all prompts of as many tokens.
 MOST_NATS = "nats of the prompt, at most"
@@ -93,7 +97,29 @@ def paragraph(chromatogram: Chromatogram, expected: Chromatogram | None = None) 
         theirs = expected.centroids()
         text += f" The paper's formula expects {expected.band_names[-1]} at {theirs[-1]:.0f} and "
         text += f"{expected.band_names[0]} at {theirs[0]:.0f}."
-    return " ".join(filter(None, [text, nats(chromatogram)]))
+    return " ".join(filter(None, [text, nats(chromatogram), fall(chromatogram)]))
+
+
+def fall(chromatogram: Chromatogram) -> str:
+    """Say where a growth is mostly what the estimate loses and not what it gains; "" where it is not, or is no growth.
+
+    A fit that never falls leaves out what the measured energies fall by. Of networks read rightly and without guidance
+    it left out 0 to 17 % of their variance in most runs, of the velocity taken for noise 98 to 100 %.
+    """
+    source = chromatogram.source
+    if source is None or source.precision is None:
+        return ""
+    energies, weights = source.energies.mean, source.precision
+    about_mean = energies - np.average(energies, axis=-1, weights=weights)[:, None]
+    varies = (weights * about_mean**2).sum()
+    left_out = (weights * (energies - never_rising(energies, weights)) ** 2).sum() / (varies if varies > 0 else 1.0)
+    if left_out <= _FALLS:
+        return ""
+    return (
+        f"Beware: {left_out:.0%} of the variance of the energies measured is fall, where those of a good estimate only "
+        "grow. That is due to strong guidance, too little training, or a scheduler whose prediction type is another "
+        "than the network's; these times mean little."
+    )
 
 
 def nats(chromatogram: Chromatogram) -> str:

@@ -12,11 +12,12 @@ import diffusers
 import numpy as np
 import pytest
 import tiny
+import torch
 
-from reschrom import Chromatogram, Chromatograph, Schedule, plots
+from reschrom import Chromatogram, Chromatograph, Schedule, load_pipeline, plots
 from reschrom.plots.chromatograms import scaled_shares
 from reschrom.plots.report import png
-from reschrom.plots.words import MOST_NATS, nats, paragraph, short, words
+from reschrom.plots.words import MOST_NATS, fall, nats, paragraph, short, words
 from reschrom.theory.intervals import StreamingMean
 from reschrom.theory.source import Source
 
@@ -228,3 +229,17 @@ def test_it_opens_from_disk_without_a_request_or_a_complaint(new_context, page, 
     assert (dark == "rgb(19, 17, 24)") == (scheme == "dark")
     assert complaints == []
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
+
+
+@pytest.mark.lasting
+@pytest.mark.parametrize(("kind", "told"), [("epsilon", False), ("v_prediction", True)])
+def test_a_growth_that_is_mostly_fall_is_told(kind, told):
+    pipeline = load_pipeline("data/models/pocket-lowres-16")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, prediction_type=kind)
+    with Chromatograph(pipeline) as meter:
+        pipeline(batch_size=2, num_inference_steps=8, generator=torch.Generator().manual_seed(0), output_type="np")
+    text = paragraph(meter.growth)
+    assert bool(re.search(r"Beware: \d+% of the variance of the energies measured is fall", text)) == told
+    assert not fall(meter.growth) or text.endswith(fall(meter.growth))
+    assert not fall(meter.changes)
