@@ -1,15 +1,16 @@
 """How much faster a text-to-image model draws with fewer pixels and less guidance, and what that costs.
 
-`python benchmarks/faster_prompts.py --data ZIP --classifier FILE --out JSON` draws samples of every caption plainly,
-with `CoarseFirst`, with `GuidanceSchedule` and with both, from the same noise, in turn. Multiply-adds leave
-the autoencoder out; seconds are those of the whole pipeline. Pictures are judged as in `guidance.py`.
+`python benchmarks/faster_prompts.py --classifier FILE --out JSON` draws samples of every caption plainly, with
+`CoarseFirst`, with `GuidanceSchedule` and with both, and plainly and with both in fewer steps, from the same noise, in
+turn. Multiply-adds leave the autoencoder out; seconds are those of the whole pipeline. Pictures are judged as in
+`guidance.py`.
 """
 
 import argparse
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,24 +27,29 @@ from reschrom.train.recipe import Recipe
 STEPS, AT_ONCE = 25, 36
 
 
-def draw(
-    pipeline: Any, prompts: list[str], first: int, blocks: list[Any], output: str = "np"
-) -> tuple[np.ndarray, float]:
+class Way(NamedTuple):
+    """A way to draw: in so many steps, in these `with` blocks."""
+
+    steps: int
+    blocks: tuple[Any, ...] = ()
+
+
+def draw(pipeline: Any, prompts: list[str], first: int, way: Way, output: str = "np") -> tuple[np.ndarray, float]:
     """Return what the pipeline puts out, and the seconds of this process."""
     noise, start = [torch.Generator().manual_seed(first + k) for k in range(len(prompts))], time.process_time()
     with contextlib.ExitStack() as stack, torch.inference_mode():
-        for block in blocks:
+        for block in way.blocks:
             stack.enter_context(block)
         images = pipeline(
-            prompts, guidance_scale=SCALE, num_inference_steps=STEPS, generator=noise, output_type=output
+            prompts, guidance_scale=SCALE, num_inference_steps=way.steps, generator=noise, output_type=output
         ).images
     return np.asarray(images), time.process_time() - start
 
 
-def multiply_adds(pipeline: Any, prompt: str, blocks: list[Any]) -> float:
+def multiply_adds(pipeline: Any, prompt: str, way: Way) -> float:
     """Return those of one picture, without the autoencoder."""
     with FlopCounterMode(display=False) as counter:
-        draw(pipeline, [prompt], 0, blocks, "latent")
+        draw(pipeline, [prompt], 0, way, "latent")
     return counter.get_total_flops() / 2
 
 
@@ -56,6 +62,7 @@ def main() -> None:
     parser.add_argument("--real", default="data/reference/pocket-sd-64-bands.safetensors", help="of real photographs")
     parser.add_argument("--classifier", type=Path, required=True, help="its weights")
     parser.add_argument("--tolerance", type=float, nargs="+", default=[0.02, 0.03], help="of CoarseFirst")
+    parser.add_argument("--fewer", type=int, default=15, help="steps, of the ways that take fewer")
     parser.add_argument("--until", type=float, default=0.45, help="time, as part of all, at which guidance ends")
     parser.add_argument("--each", type=int, default=4, help="samples of each caption")
     parser.add_argument("--out", default="", help="JSON file for what is measured")
@@ -67,25 +74,30 @@ def main() -> None:
     spectrum = statistics.load(given.statistics).pooled().spectrum
 
     early = GuidanceSchedule(pipeline, lambda t: float(t > given.until))
-    coarse = {
-        f"coarse first, {tolerance:g}": CoarseFirst(pipeline, spectrum, tolerance=tolerance, levels=1, steps=STEPS)
-        for tolerance in given.tolerance
-    }
-    compared: dict[str, list[Any]] = {PLAIN: [], f"guidance until {given.until:g} T": [early]}
+
+    def coarse_first(tolerance: float, steps: int) -> CoarseFirst:
+        return CoarseFirst(pipeline, spectrum, tolerance=tolerance, levels=1, steps=steps)
+
+    coarse = {f"coarse first, {tolerance:g}": coarse_first(tolerance, STEPS) for tolerance in given.tolerance}
+    compared = {PLAIN: Way(STEPS), f"guidance until {given.until:g} T": Way(STEPS, (early,))}
     for name, block in coarse.items():
-        compared |= {name: [block], f"{name}, and guidance": [early, block]}
+        compared |= {name: Way(STEPS, (block,)), f"{name}, and guidance": Way(STEPS, (early, block))}
+    compared[f"{given.fewer} steps"] = Way(given.fewer)
+    for tolerance in given.tolerance[:2]:
+        both = early, coarse_first(tolerance, given.fewer)
+        compared[f"{given.fewer} steps, {tolerance:g}, and guidance"] = Way(given.fewer, both)
     captions = np.tile(np.arange(len(recipe.captions)), given.each)
     pictures: dict[str, list[np.ndarray]] = {name: [] for name in compared}
     seconds: dict[str, list[float]] = {name: [] for name in compared}
     for start in range(0, len(captions), AT_ONCE):
         prompts = [recipe.captions[k] for k in captions[start : start + AT_ONCE]]
-        for name, blocks in compared.items():
-            made, took = draw(pipeline, prompts, start, blocks)
+        for name, way in compared.items():
+            made, took = draw(pipeline, prompts, start, way)
             pictures[name].append(np.round(255 * made).astype(np.uint8))
             seconds[name].append(took)
     drawn = {name: np.concatenate(each) for name, each in pictures.items()}
     found = judged(drawn, captions, classifier, real_images.load(given.real)["held out"])
-    costs = {name: multiply_adds(pipeline, recipe.captions[0], blocks) for name, blocks in compared.items()}
+    costs = {name: multiply_adds(pipeline, recipe.captions[0], way) for name, way in compared.items()}
     print(f"{'':32}{'fewer':>7}{'faster':>8}{'content':>9}{'style':>7}{'pairs':>8}{'distance':>10}")
     for name, each in found.items():
         faster = np.array(seconds[PLAIN]) / np.array(seconds[name])
