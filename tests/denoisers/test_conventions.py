@@ -86,7 +86,7 @@ MISTAKES = {
     "times from 0 to 1 where it knows 0 to 1000": told(network("epsilon", clock=lambda t: t / 1000), "epsilon"),
     "the cosine schedule told as the linear": told(network("epsilon", COSINE), "epsilon", LINEAR),
     "the linear schedule told as the cosine": told(network("epsilon", LINEAR), "epsilon", COSINE),
-    "values from 0 to 1 told as -1 to 1": told(network("epsilon", unit=True), "epsilon"),
+    "a network of values from 0 to 1, told as -1 to 1": told(network("epsilon", unit=True), "epsilon"),
 }
 OWN = {
     "noise": told(network("epsilon"), "epsilon"),
