@@ -155,18 +155,17 @@ def finite(what: str, *arrays: Array) -> None:
             raise ValueError(f"{what} must be finite; got NaN or infinity")
 
 
-def channels_first(*arrays: Array) -> None:
+def refuse_channels_last(x: Array) -> None:
     """Refuse images that have their channels last, as files and `output_type="np"` of pipelines have them."""
-    for x in arrays:
-        if x.ndim == 4 and x.shape[-1] in _CHANNELS and min(x.shape[1:3]) >= _SIDE:
-            raise ValueError(
-                f"images have the shape (N, C, H, W); got {shape_told(x)}, channels last: np.moveaxis(images, -1, 1)"
-            )
+    if x.ndim == 4 and x.shape[-1] in _CHANNELS and min(x.shape[1:3]) >= _SIDE:
+        raise ValueError(
+            f"images have the shape (N, C, H, W); got {shape_told(x)}, channels last: np.moveaxis(images, -1, 1)"
+        )
 
 
-def in_units(x: Array) -> None:
+def refuse_as_in_files(x: Array) -> None:
     """Refuse images as files have them: channels last, or values from 0 to 255, beside which noise would be nothing."""
-    channels_first(x)
+    refuse_channels_last(x)
     xp = array_namespace(x)
     least, greatest = (float(xp.min(x)), float(xp.max(x))) if math.prod(x.shape) else (0.0, 0.0)
     if 0 <= least < _DARKEST * greatest and greatest > _BRIGHTEST:

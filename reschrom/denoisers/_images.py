@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from reschrom._arrays import Images, finite, in_units, numpy_array, one_signal_power, shape_told, told
+from reschrom._arrays import Images, finite, numpy_array, one_signal_power, refuse_as_in_files, shape_told, told
 
 # At alpha = 1 each posterior is its limit, reached at a noise of standard deviation 1e-12.
 LEAST_NOISE = 1e-24
@@ -41,7 +41,7 @@ def halving_images(images: Images, least: int) -> Images:
             f"{shape_told(images)}"
         )
     finite("images", images)
-    in_units(images)
+    refuse_as_in_files(images)
     return images.astype(np.float64, copy=False)
 
 

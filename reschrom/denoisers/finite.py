@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, in_units, numpy_array, one_signal_power, shape_told, whole_number
+from reschrom._arrays import Images, numpy_array, one_signal_power, refuse_as_in_files, shape_told, whole_number
 from reschrom.denoisers._images import LEAST_NOISE, known_generator, noised_images
 
 
@@ -30,7 +30,7 @@ class FiniteDataset:
         images = numpy_array(images).astype(np.float64, copy=False)
         if images.ndim != 4 or not images.size or not np.all(np.isfinite(images)):
             raise ValueError(f"a dataset holds one or more finite images, shape (N, C, H, W); got {shape_told(images)}")
-        in_units(images)
+        refuse_as_in_files(images)
         self.images = images
         self._flat = self.images.reshape(len(images), -1)
         self._energies = np.square(self._flat).sum(axis=1)

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from reschrom._arrays import (
     Images,
     finite,
-    in_units,
     numpy_array,
     one_signal_power,
+    refuse_as_in_files,
     shape_told,
     signal_power,
     whole_number,
@@ -190,7 +190,7 @@ class GaussianMixture:
         if whole_number("the number of classes", classes) < 1 or len(images) < 2 * classes:
             raise ValueError(f"each class needs two or more images; got {len(images)} images for {classes} classes")
         finite("images", images)
-        in_units(images)
+        refuse_as_in_files(images)
         energies = np.stack([np.square(b).mean(axis=(-2, -1)) for b in bands(images - images.mean(axis=0))], axis=-1)
         # The log of a mean of n squares has the standard deviation sqrt(2 / n): so all bands scatter alike.
         scattered = np.sqrt(np.array(band_sizes(images.shape[-2:])) / 2) * np.log(energies + LEAST_NOISE)
@@ -320,7 +320,7 @@ def channel_covariance(images: Images) -> Float[np.ndarray, "bands channels chan
     if images.ndim != 4 or len(images) < 2 or not images.shape[1]:
         raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(images)}")
     finite("images", images)
-    in_units(images)
+    refuse_as_in_files(images)
     size = images.shape[-2:]
     pyramid = zip(bands(images - images.mean(axis=0)), band_sizes(size), strict=True)
     return np.stack(

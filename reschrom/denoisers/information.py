@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reschrom._arrays import Images, in_units
+from reschrom._arrays import Images, refuse_as_in_files
 from reschrom.denoisers.conventions import refuse_blind, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Denoise, Times, estimate_of
@@ -67,7 +67,7 @@ def band_information(
         raise ValueError(f"two or more images are needed, shape (N, C, H, W); got {images.shape}")
     if isinstance(conditional, Denoiser) != isinstance(unconditional, Denoiser):
         raise ValueError("what is compared are two networks or two exact denoisers; got one of each")
-    in_units(images)
+    refuse_as_in_files(images)
     noise, middles = generator.standard_normal(images.shape), (log_snr[1:] + log_snr[:-1]) / 2
     alphas, kept, missed = 1 / (1 + np.exp(-middles)), [], []
     for alpha in alphas:

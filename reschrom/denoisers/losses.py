@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, finite, in_units, numpy_array, shape_told, whole_number
+from reschrom._arrays import Images, finite, numpy_array, refuse_as_in_files, shape_told, whole_number
 from reschrom.denoisers._images import known_generator
 from reschrom.denoisers.conventions import refuse_blind, refuse_foreign, refuse_range
 from reschrom.denoisers.network import Denoiser
@@ -243,7 +243,7 @@ def batches(images: Images | Iterable[Images]) -> Iterator[Images]:
         if batch.ndim != 4 or not batch.size:
             raise ValueError(f"images come in batches of one or more, shape (N, C, H, W); got {shape_told(batch)}")
         finite("images", batch)
-        in_units(batch)
+        refuse_as_in_files(batch)
         if shape not in (None, batch.shape[1:]):
             raise ValueError(f"all images must have one shape; got {batch.shape[1:]} after {shape}")
         shape = batch.shape[1:]

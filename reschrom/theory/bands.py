@@ -20,10 +20,10 @@ from reschrom._arrays import (
     finite,
     floating,
     image_sides,
-    in_units,
     like,
     narrowed,
     real,
+    refuse_as_in_files,
     shape_told,
     single,
     whole_level,
@@ -219,7 +219,7 @@ def band_spectrum(x: Num[Array, "images channels height width"], levels: int | N
     if x.ndim != 4 or x.shape[0] < 2 or not x.shape[1]:
         raise ValueError(f"a spectrum needs two or more images, shape (N, C, H, W); got {shape_told(x)}")
     finite("images", x)
-    in_units(x)
+    refuse_as_in_files(x)
     count, channels = x.shape[:2]
     wide = single(x)  # squares are soon too large for half precision
     with np.errstate(over="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from reschrom._arrays import Images, channels_first, finite, numpy_array, one_number, real_number, shape_told
+from reschrom._arrays import Images, finite, numpy_array, one_number, real_number, refuse_channels_last, shape_told
 from reschrom.theory.bands import Size, band_names, bands, cell_pixels, size_of
 from reschrom.theory.chromatogram import Chromatogram
 from reschrom.theory.intervals import Interval, StreamingMean, interval_around
@@ -65,7 +65,7 @@ def survival(original: Images, edited: Float[np.ndarray, "_ _ _ _"], seed: int =
             f"{original.shape} and {shape_told(edited)}"
         )
     finite("the images before and after", original, edited)
-    channels_first(original)
+    refuse_channels_last(original)
     inner, norm = _products(edited - edited.mean(axis=0), original - original.mean(axis=0))
     differ = _varies(norm)
     if not np.all(differ):
@@ -106,7 +106,7 @@ def decided_share(switched: Images, first: Images, second: Images, seed: int = 0
             f"{switched.shape}, {first.shape} and {shape_told(second)}"
         )
     finite("the images of the prompts", switched, first, second)
-    channels_first(first)
+    refuse_channels_last(first)
     inner, norm = _products(switched - first, second - first)
     differ = _varies(norm)
     if not np.all(differ):

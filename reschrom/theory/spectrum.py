@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from reschrom._arrays import Array, finite, in_units, numpy_array, shape_told, whole_number
+from reschrom._arrays import Array, finite, numpy_array, refuse_as_in_files, shape_told, whole_number
 from reschrom._files import replacing, shipped
 from reschrom._reading import arrays_in, json_in, numbers, parsed, refusing, text, texts, whole
 from reschrom.theory.bands import Size, band_energies, band_names, band_sizes, depth, sides, size_of
@@ -325,7 +325,7 @@ def _checked(images: Array) -> np.ndarray:
     if images.ndim != 4 or not images.shape[1]:
         raise ValueError(f"a spectrum needs images of one size, shape (N, C, H, W); got {shape_told(images)}")
     finite("images", images)
-    in_units(images)
+    refuse_as_in_files(images)
     if images.size and max(images.max(), -images.min()) > _LARGEST:
         raise ValueError(f"a spectrum needs images whose squares are finite, values up to {_LARGEST:g}")
     return images

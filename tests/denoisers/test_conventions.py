@@ -10,15 +10,26 @@ import pytest
 
 from reschrom import (
     Denoiser,
+    FiniteDataset,
     GaussianField,
+    GaussianMixture,
+    NearestImage,
+    ScaleMixture,
     Schedule,
+    WindowMixture,
     band_information,
+    band_losses,
+    band_spectrum,
+    decided_share,
     guidance_from_sampling,
     load_pipeline,
+    measure_spectrum,
     network_denoiser,
     photos,
+    predicted_times,
     rates_from_losses,
     rates_from_sampling,
+    survival,
 )
 
 PAGE = Path(__file__).parents[2] / "book" / "own-network.md"
@@ -151,6 +162,59 @@ def test_images_in_another_range_are_refused(scale):
     ):
         with pytest.raises(ValueError, match=r"to 25\d.*: images / 127\.5 - 1$|from 0 to 1, scale them$"):
             measure()
+
+
+SCALED: dict[str, Callable[[np.ndarray], Any]] = {
+    "band_spectrum": band_spectrum,
+    "measure_spectrum": measure_spectrum,
+    "GaussianField.fit": GaussianField.fit,
+    "GaussianField.fit in colour": lambda x: GaussianField.fit(x, colour=True),
+    "GaussianMixture.fit": lambda x: GaussianMixture.fit(x, 2, np.random.default_rng(0)),
+    "FiniteDataset": FiniteDataset,
+    "WindowMixture": lambda x: WindowMixture(x, np.random.default_rng(0), 2, 200),
+    "NearestImage": lambda x: NearestImage(x, np.random.default_rng(0), 2, 200),
+    "ScaleMixture": ScaleMixture,
+    "predicted_times": lambda x: predicted_times(x, x, COSINE, np.random.default_rng(0)),
+    "band_losses": lambda x: band_losses(FIELD.denoise, x, COSINE, EDGES, np.random.default_rng(0)),
+    "band_information": lambda x: band_information(FIELD.denoise, FIELD.denoise, x, LOG_SNR, np.random.default_rng(0)),
+}
+LAID_OUT: dict[str, Callable[[np.ndarray], Any]] = {
+    "band_spectrum": band_spectrum,
+    "measure_spectrum": measure_spectrum,
+    "GaussianField.fit": GaussianField.fit,
+    "FiniteDataset": FiniteDataset,
+    "survival": lambda x: survival(x, x),
+    "decided_share": lambda x: decided_share(x, x, -x),
+    "band_information": SCALED["band_information"],
+}
+
+
+@pytest.mark.parametrize("given", [pytest.param(each, id=name) for name, each in SCALED.items()])
+def test_values_from_0_to_255_are_refused(given):
+    with pytest.raises(ValueError, match=r"got values from 0 to 25\d.*: images / 127\.5 - 1$"):
+        given(np.round(127.5 * (IMAGES + 1)))
+
+
+@pytest.mark.parametrize("given", [pytest.param(each, id=name) for name, each in LAID_OUT.items()])
+def test_channels_last_are_refused(given):
+    with pytest.raises(ValueError, match=r"got \(32, 16, 16, 3\), channels last: np\.moveaxis\(images, -1, 1\)$"):
+        given(np.moveaxis(IMAGES, 1, -1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
+@pytest.mark.parametrize("size", [4, (4, 3), (3, 8), (8, 2)])
+def test_images_of_the_model_are_none_of_a_file(size, scale):
+    height, width = (size, size) if isinstance(size, int) else size
+    images = scale * np.random.default_rng(0).standard_normal((3, 16, height, width))
+    assert np.all(np.isfinite(band_spectrum(images)))
+    assert np.all(np.isfinite(band_spectrum(np.abs(images) + 4 * scale)))  # no dark pixel
+
+
+def test_a_table_of_what_each_step_keeps_is_refused():
+    betas = np.linspace(1e-4, 0.02, 1000)
+    assert Schedule.from_alphas(np.cumprod(1 - betas)).end == 999
+    with pytest.raises(ValueError, match=r"got 0\.98: is it 1 - beta .* np\.cumprod$"):
+        Schedule.from_alphas(1 - betas)
 
 
 def test_a_network_that_errs_in_noise_is_measured():
