@@ -22,8 +22,8 @@ _OUTSIDE, _DARKEST = 0.1, 0.05
 _SEEN = 0.8
 
 # Networks that were measured err at most 0.7 times as much as a Gaussian field on samples of their own. A field itself
-# errs up to 1.2 times as much, where its samples are made in few steps. What draws no smoother than white noise is must
-# know more of it than a field does.
+# errs up to 1.2 times as much, where its samples are made in few steps. A network whose
+# samples are no smoother than white noise must know more of them than a field does.
 _OWN, _NOT_SMOOTH = 1.5, 0.8
 _STEPS, _IMAGES, _LEAST = 16, 4, 150  # of such samples; and fewer numbers in all tell nothing
 _LOG_SNR = np.array([-2.0, 0.0, 2.0, 4.0])
@@ -54,7 +54,7 @@ def refuse_blind(missed: Times, energies: Float[np.ndarray, " bands"], images: I
 
     missed: mean squared error of the noise, of a whole image and not clipped, at each time.
     energies: of the images in every band.
-    images: of their shape.
+    images: any of the same shape.
     """
     noisy = (alphas > 0) & (alphas < 1) & (missed > 0)
     noise = (1 - alphas[noisy]) / alphas[noisy]  # the variance on an image of unit intensity
@@ -76,13 +76,14 @@ def refuse_foreign(network: Denoiser, start: Images, alphas: Times) -> None:
 
     start: white noise, the state at the first of the `alphas`, which rise to those of images.
     """
-    if start[:_IMAGES].size < _LEAST or alphas[-1] < 1 / (1 + np.exp(-_LOG_SNR[-1])):
+    start, network = start[:_IMAGES], network.of_first(_IMAGES)
+    if start.size < _LEAST or alphas[-1] < 1 / (1 + np.exp(-_LOG_SNR[-1])):
         return
     noisiest, cleanest = np.arccos(np.sqrt(alphas[[0, -1]]))
     angles = np.linspace(noisiest, cleanest, _STEPS + 1)
-    *_, last = ddim(network, start[:_IMAGES], np.cos(angles) ** 2)
+    *_, last = ddim(network, start, np.cos(angles) ** 2)
     # A fixed seed: this is a test, and no measurement.
-    samples, white = last.estimate, np.random.default_rng(0).standard_normal(start[:_IMAGES].shape)
+    samples, white = last.estimate, np.random.default_rng(0).standard_normal(start.shape)
     levels, errors = 1 / (1 + np.exp(-_LOG_SNR)), []
     for alpha in levels:
         x_t = np.sqrt(alpha) * samples + np.sqrt(1 - alpha) * white

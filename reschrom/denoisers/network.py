@@ -1,5 +1,6 @@
 """A network of one's own as a denoiser: shown images and told times as in its training, its output made an estimate."""
 
+import copy
 import math
 import sys
 import warnings
@@ -187,6 +188,14 @@ class Denoiser:
         numbers = range(len(x_t))
         parts = [numbers[start : start + self._batch] for start in numbers[:: self._batch]]
         return np.concatenate([self._predicted(shown, time, part) for part in parts])
+
+    def of_first(self, count: int) -> "Denoiser":
+        """Return the network for the first images of a batch alone, where each image has a condition of its own."""
+        if self._condition is None or len(self._condition) == 1:
+            return self
+        few = copy.copy(self)
+        few._condition = self._condition[:count]
+        return few
 
     def estimate(self, output: Images, x_t: Images, alpha: float) -> Images:
         """Return the estimate of x_0 that an output of the network means, clipped to the range of the data."""

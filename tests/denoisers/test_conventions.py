@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from reschrom import (
     Denoiser,
@@ -215,6 +216,23 @@ def test_a_table_of_what_each_step_keeps_is_refused():
     assert Schedule.from_alphas(np.cumprod(1 - betas)).end == 999
     with pytest.raises(ValueError, match=r"got 0\.98: is it 1 - beta .* np\.cumprod$"):
         Schedule.from_alphas(1 - betas)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_each_image_may_have_a_condition_of_its_own(kind):
+    brighter = np.linspace(-0.2, 0.2, len(WHITE))
+    exact = network("x0")
+
+    def conditional(x: Any, times: Any, shift: Any) -> Any:
+        moved, times = np.asarray(shift)[:, None, None, None], np.asarray(times)
+        found = exact(np.asarray(x) - np.sqrt(COSINE.alpha(float(times[0]))) * moved, times) + moved
+        return torch.from_numpy(found) if kind == "torch" else found
+
+    labelled = Denoiser(conditional, "x0", COSINE, condition=brighter)
+    measured = rates_from_sampling(labelled, WHITE, COSINE, EDGES, 1, "labelled")
+    assert measured.images == len(WHITE)
+    guidance = guidance_from_sampling(labelled, told(exact, "x0"), WHITE, COSINE, EDGES, 2.0, "labelled")
+    assert guidance.images == len(WHITE)
 
 
 def test_a_network_that_errs_in_noise_is_measured():
