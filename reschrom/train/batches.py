@@ -31,8 +31,9 @@ def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
 
 
 class Batch(NamedTuple):
-    """What one step of a denoiser sees and shall predict; `weight` is that of `loss_weight`.
+    """What one step of a denoiser sees and shall predict.
 
+    `weights` are those of the squared error, a row for each resolution: first that of the pictures, then of halves.
     `nats` is the squared error of the noise where that of the prediction is 1, times how fast log SNR falls there, 1 in
     the mean over the schedule: so the mean over many batches is an integral over log SNR.
     `text` is tokens and their mask, those of the empty caption where a caption is left out. The places of these
@@ -43,7 +44,7 @@ class Batch(NamedTuple):
     timesteps: "torch.Tensor"
     text: tuple["torch.Tensor", ...]
     target: "torch.Tensor"
-    weight: "torch.Tensor"
+    weights: "torch.Tensor"
     nats: "torch.Tensor"
     uncaptioned: "torch.Tensor"
     left_out: tuple["torch.Tensor", ...]
@@ -84,11 +85,20 @@ class Batches:
             torch.from_numpy(times).to(device),
             tuple(tokens[shown].to(device) for tokens in self.text),
             torch.from_numpy(target).to(device),
-            torch.from_numpy(loss_weight(self.recipe, alpha)).to(device),
+            torch.from_numpy(self._weights(alpha, x_t.shape[-1])).to(device),
             torch.from_numpy(nats * alpha if velocity else nats).to(device),
             torch.from_numpy(uncaptioned).to(device),
             tuple(tokens[captions[uncaptioned]].to(device) for tokens in self.text),
         )
+
+    def _weights(self, alpha: np.ndarray, size: int) -> np.ndarray:
+        """Return the weights of the errors of one resolution after the other: that of each at the alpha it has there."""
+        weights = [loss_weight(self.recipe, alpha)]
+        if self.recipe.coarse:
+            halvings = [level for level in range(1, size.bit_length()) if size % 2**level == 0]
+            halved = [matched_alpha(alpha, level) for level in halvings]
+            weights += [self.recipe.coarse * loss_weight(self.recipe, alpha) for alpha in halved]
+        return np.stack(weights).astype(alpha.dtype)
 
     def _noised(
         self, step: int, process: int, device: "torch.device"

@@ -69,6 +69,7 @@ def autocast(recipe: Recipe, device: "torch.device") -> AbstractContextManager[A
 def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: Recipe) -> "torch.Tensor":
     """Return the loss of one step: that of an autoencoder, or the weighted squared error of what is predicted.
 
+    With `recipe.coarse` the errors of all coarser resolutions are added.
     With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it,
     every step of log SNR counting alike.
     """
@@ -80,7 +81,11 @@ def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: R
         return autoencoding_loss(returned, divergence, batch.pictures, recipe.texture)
     with autocast(recipe, batch.x_t.device):
         predicted = network(batch.x_t, batch.timesteps, *batch.text).float()
-    loss = ((predicted - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight).mean()
+    loss, error = predicted.new_zeros(()), predicted - batch.target
+    for level, weight in enumerate(batch.weights):
+        if level:  # twice the average of four, so that noise keeps its variance
+            error = 2 * torch.nn.functional.avg_pool2d(error, 2)
+        loss = loss + (error.square().mean(dim=(1, 2, 3)) * weight).mean()
     places = batch.uncaptioned
     if not recipe.consistency or not len(places):
         return loss

@@ -96,6 +96,10 @@ class Recipe:
     texture: of autoencoder: weight of how far the local spectra of what it returns are from those of the picture, in
         windows of 8 pixels, beside the error of its pixels. With 0 it returns blur instead of strokes in a wrong place.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
+    coarse: weight of the same loss of every coarser resolution, of t2i and image that predict noise. The error is
+        averaged over squares of 2x2, 4x4 ... pixels and taken in units of the noise that is left there; it has the
+        weight of the time that matches (Eq. 16). With 0 the colour of a whole picture is three numbers in thousands,
+        and learnt last.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
@@ -134,6 +138,7 @@ class Recipe:
     texture: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
+    coarse: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     schedule: Annotated[str, Field(min_length=1)] = "cosine"
     # Samples of a training run start at timestep 950, which must lie in the last stage.
     turning_points: tuple[Annotated[int, Field(ge=1, le=950)], ...] = (300, 611)
@@ -168,6 +173,7 @@ class Recipe:
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
             ("texture", self.kind == "autoencoder"),
+            ("coarse", self.kind in ("t2i", "image") and self.prediction == "noise"),
             ("prediction", self.kind in ("t2i", "image")),
             ("layers", self.kind != "autoencoder"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

@@ -90,7 +90,7 @@ def test_the_loop_weighs_the_loss_by_the_noise_that_the_network_sees(pictures):
     np.testing.assert_array_equal(seen.x_t.numpy(), drawn.x_t)
     np.testing.assert_array_equal(seen.timesteps.numpy(), drawn.times)
     np.testing.assert_array_equal(seen.target.numpy(), drawn.noise)
-    np.testing.assert_allclose(seen.weight.numpy(), loss_weight(STAGED, drawn.alpha))
+    np.testing.assert_allclose(seen.weights.numpy(), [loss_weight(STAGED, drawn.alpha)])
     assert seen.text == ()
 
 

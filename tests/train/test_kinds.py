@@ -10,8 +10,10 @@ import torch
 from tiny import TINY
 
 from reschrom.pipelines.load import load_pipeline
+from reschrom.theory.bands import downsample
+from reschrom.theory.matching import matched_alpha
 from reschrom.train import Recipe, train
-from reschrom.train.batches import Batches
+from reschrom.train.batches import Batches, loss_weight
 from reschrom.train.latents import PictureBatches, autoencoding_loss, encoded, local_spectra, read_autoencoder
 from reschrom.train.models import build
 from reschrom.train.objective import step_loss, trained_module
@@ -116,7 +118,7 @@ def test_consistency_is_the_squared_distance_of_the_networks_two_predictions():
     with torch.no_grad():
         plain = float(step_loss(network, seen, replace(CONSISTENT, consistency=0.0)))
         without = network(seen.x_t, seen.timesteps, *seen.text)
-        assert plain == float(((without - seen.target).square().mean(dim=(1, 2, 3)) * seen.weight).mean())
+        assert plain == float(((without - seen.target).square().mean(dim=(1, 2, 3)) * seen.weights[0]).mean())
         captions = list(zip(*caption_tokens(pipeline, CONSISTENT), strict=True))
         generator = np.random.default_rng([CONSISTENT.seed, 0, 0])
         drawn = generator.integers(6, size=4)  # the captions are what a step draws first
@@ -177,6 +179,30 @@ def test_noise_and_velocity_have_one_loss(consistency):
             plain = step_loss(Linear(alpha), seen, replace(recipe, consistency=0.0))
         losses.append(float(step_loss(Linear(alpha), seen, recipe) - (plain if consistency else 0)))
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("size", "levels"), [(16, 4), (12, 2)])
+def test_coarse_adds_the_loss_of_every_coarser_resolution_at_the_alpha_that_it_has_there(size, levels):
+    plain = replace(SMALL, size=size, batch=16)
+    recipe = replace(plain, coarse=0.3)
+    pipeline, network = build(recipe), Linear(None)
+    seen = Batches(pipeline, NOISE[:, :, :size, :size], recipe, 1).draw(0, 0, CPU)
+    alpha = pipeline.scheduler.alphas_cumprod.double()[seen.timesteps].numpy()
+    error = (network(seen.x_t, None, seen.text[0], None) - seen.target).double().numpy()
+    expected = 0.0
+    for level in range(1, levels + 1):
+        # Averages of so many independent numbers of variance 1, in units of their own deviation.
+        squares = (2**level * downsample(error, level)) ** 2
+        expected += 0.3 * (squares.mean(axis=(1, 2, 3)) * loss_weight(recipe, matched_alpha(alpha, level))).mean()
+    term = float(step_loss(network, seen, recipe) - step_loss(network, seen._replace(weights=seen.weights[:1]), plain))
+    assert term == pytest.approx(expected, rel=1e-3)
+    assert len(seen.weights) == 1 + levels
+
+
+def test_coarse_is_of_networks_that_predict_noise():
+    for changed in ({"prediction": "velocity"}, {"kind": "dvdp"}, {"kind": "residual"}, {"kind": "autoencoder"}):
+        with pytest.raises(ValueError, match=r"^coarse of a recipe of \w+ must be 0\.0; got 0\.5$"):
+            replace(SMALL, coarse=0.5, **changed)
 
 
 @pytest.mark.lasting
