@@ -1,5 +1,6 @@
 """What one training step sees and shall predict: noised pictures, their times and their target, by seed and step."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -92,12 +93,13 @@ class Batches:
         )
 
     def _weights(self, alpha: np.ndarray, size: int) -> np.ndarray:
-        """Return the weights of the errors of one resolution after the other: that of each at the alpha it has there."""
+        """Return the weights of the errors of every resolution, each at the alpha that it has there."""
         weights = [loss_weight(self.recipe, alpha)]
         if self.recipe.coarse:
-            halvings = [level for level in range(1, size.bit_length()) if size % 2**level == 0]
-            halved = [matched_alpha(alpha, level) for level in halvings]
-            weights += [self.recipe.coarse * loss_weight(self.recipe, alpha) for alpha in halved]
+            of_noise = replace(self.recipe, prediction="noise")
+            scale = alpha if self.recipe.prediction == "velocity" else 1.0
+            halved = [matched_alpha(alpha, level) for level in range(1, size.bit_length()) if size % 2**level == 0]
+            weights += [self.recipe.coarse * scale * loss_weight(of_noise, alpha) for alpha in halved]
         return np.stack(weights).astype(alpha.dtype)
 
     def _noised(

@@ -96,10 +96,9 @@ class Recipe:
     texture: of autoencoder: weight of how far the local spectra of what it returns are from those of the picture, in
         windows of 8 pixels, beside the error of its pixels. With 0 it returns blur instead of strokes in a wrong place.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
-    coarse: weight of the same loss of every coarser resolution, of t2i and image that predict noise. The error is
-        averaged over squares of 2x2, 4x4 ... pixels and taken in units of the noise that is left there; it has the
-        weight of the time that matches (Eq. 16). With 0 the colour of a whole picture is three numbers in thousands,
-        and learnt last.
+    coarse: weight of the same loss of every coarser resolution, of t2i and image. The error of the noise is averaged
+        over squares of 2x2, 4x4 ... pixels and taken in units of the noise that is left there; it has the weight of the
+        time that matches (Eq. 16). With 0 the colour of a whole picture is three numbers in thousands.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
@@ -173,7 +172,7 @@ class Recipe:
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
             ("texture", self.kind == "autoencoder"),
-            ("coarse", self.kind in ("t2i", "image") and self.prediction == "noise"),
+            ("coarse", self.kind in ("t2i", "image")),
             ("prediction", self.kind in ("t2i", "image")),
             ("layers", self.kind != "autoencoder"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

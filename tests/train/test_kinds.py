@@ -164,9 +164,9 @@ class Linear(torch.nn.Module):
         return (noise - (1 - alpha).sqrt() * x_t) / alpha.sqrt()
 
 
-@pytest.mark.parametrize("consistency", [0.0, 3.0])
-def test_noise_and_velocity_have_one_loss(consistency):
-    settings = {"consistency": consistency, "unconditional": 0.5, "alpha_floor": 0.0, "batch": 16}
+@pytest.mark.parametrize(("consistency", "coarse"), [(0.0, 0.0), (3.0, 0.0), (0.0, 0.5)])
+def test_noise_and_velocity_have_one_loss(consistency, coarse):
+    settings = {"consistency": consistency, "coarse": coarse, "unconditional": 0.5, "alpha_floor": 0.0, "batch": 16}
     of_noise = replace(SMALL, **settings)
     of_velocity = replace(of_noise, prediction="velocity")
     losses = []
@@ -199,8 +199,8 @@ def test_coarse_adds_the_loss_of_every_coarser_resolution_at_the_alpha_that_it_h
     assert len(seen.weights) == 1 + levels
 
 
-def test_coarse_is_of_networks_that_predict_noise():
-    for changed in ({"prediction": "velocity"}, {"kind": "dvdp"}, {"kind": "residual"}, {"kind": "autoencoder"}):
+def test_coarse_is_of_networks_whose_error_is_that_of_the_noise():
+    for changed in ({"kind": "dvdp"}, {"kind": "residual"}, {"kind": "autoencoder"}):
         with pytest.raises(ValueError, match=r"^coarse of a recipe of \w+ must be 0\.0; got 0\.5$"):
             replace(SMALL, coarse=0.5, **changed)
 
