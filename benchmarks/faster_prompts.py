@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default="data/models/pocket-sd-64", help="folder of the model")
     parser.add_argument("--config", default="data/pocket-sd-64.yaml", help="recipe of the model")
     parser.add_argument("--statistics", default="data/reference/pocket-sd-64-statistics.safetensors")
-    parser.add_argument("--real", default="data/reference/pocket-sd-64-bands.safetensors", help="of real photographs")
+    parser.add_argument("--real", default="data/reference/t2i-bands.safetensors", help="of real photographs")
     parser.add_argument("--classifier", type=Path, required=True, help="its weights")
     parser.add_argument("--tolerance", type=float, nargs="+", default=[0.02, 0.03], help="of CoarseFirst")
     parser.add_argument("--fewer", type=int, default=15, help="steps, of the ways that take fewer")

@@ -118,9 +118,9 @@ def _told(mean: np.ndarray, interval: Any, i: int) -> list[list[float]]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default="data/models/pocket-t2i-64", help="folder of the model")
-    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
-    parser.add_argument("--information", default="data/reference/pocket-t2i-64-information.safetensors")
+    parser.add_argument("--model", type=Path, default="data/models/pocket-if-64", help="folder of the model")
+    parser.add_argument("--config", default="data/pocket-if-64.yaml", help="recipe of the model")
+    parser.add_argument("--information", default="data/reference/pocket-if-64-information.safetensors")
     parser.add_argument("--real", default="data/reference/t2i-bands.safetensors", help="of real photographs")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
     parser.add_argument("--classifier", type=Path, required=True, help="its weights: read, or written if not there")

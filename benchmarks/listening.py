@@ -18,7 +18,7 @@ PAIRS, IMAGES, STEPS = 12, 8, 10
 def generate(pipeline, seed: int) -> torch.Tensor:
     """Sample one prompt with guidance."""
     return pipeline(
-        "a photo of a motorbike",
+        "a photo of a sailing ship",
         num_images_per_prompt=IMAGES,
         num_inference_steps=STEPS,
         guidance_scale=4.0,
@@ -41,7 +41,7 @@ def timed(pipeline, seed: int, listen: bool) -> tuple[float, torch.Tensor]:
 
 def main() -> None:
     """Measure and print."""
-    pipeline = load_pipeline(sys.argv[1] if len(sys.argv) > 1 else "data/models/pocket-t2i-64")
+    pipeline = load_pipeline(sys.argv[1] if len(sys.argv) > 1 else "data/models/pocket-if-64")
     pipeline.set_progress_bar_config(disable=True)
     timed(pipeline, 0, True)
     ratios = []

@@ -22,7 +22,7 @@ def generate(pipeline, seed: int, theta: float) -> float:
     side = SCALE * pipeline.unet.config.sample_size * getattr(pipeline, "vae_scale_factor", 1)
     with UpsampleGuidance(pipeline, SCALE, theta):
         pipeline(
-            "a photo of a motorbike",
+            "a photo of a sailing ship",
             height=side,
             width=side,
             num_images_per_prompt=IMAGES,
@@ -37,7 +37,7 @@ def generate(pipeline, seed: int, theta: float) -> float:
 def main() -> None:
     """Measure and print."""
     logging.set_verbosity_error()  # some pipelines name packages that could clean a prompt
-    pipeline = load_pipeline(sys.argv[1] if len(sys.argv) > 1 else "data/models/pocket-t2i-64")
+    pipeline = load_pipeline(sys.argv[1] if len(sys.argv) > 1 else "data/models/pocket-if-64")
     pipeline.set_progress_bar_config(disable=True)
     counted = []
     for theta in (0.0, 1.0):

@@ -19,7 +19,7 @@ with coarse:
 print("halved once from timestep {:.0f} on, twice from {:.0f}".format(*coarse.turning_points))
 print(f"the network sees {coarse.expected.pixels:.0%} of the pixels")
 
-captioned = load_pipeline("data/models/pocket-t2i-64")
+captioned = load_pipeline("data/models/pocket-if-64")
 with GuidanceSchedule(captioned, lambda t: float(t > 0.45)) as block:
     drawn(captioned, "a photo of a lemon", images=1, guidance_scale=3.0)
 print(f"{block.skipped} of {block.steps} steps without the unconditional prediction")

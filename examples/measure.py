@@ -4,7 +4,7 @@ import torch
 
 from reschrom import Chromatograph, load_pipeline
 
-pipeline = load_pipeline("data/models/pocket-t2i-64")  # or your folder, or an id on the hub
+pipeline = load_pipeline("data/models/pocket-if-64")  # or your folder, or an id on the hub
 with Chromatograph(pipeline) as meter:
     pipeline(
         "a photo of a sunflower",

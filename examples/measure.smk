@@ -1,7 +1,7 @@
 # Measure a model with many prompts as jobs of a cluster, one shard of the images each, and merge them into a report:
 #   snakemake -s examples/measure.smk --config model=ID prompts=prompts.txt shards=8 --cores 8
 # Give Snakemake the executor and profile of your cluster (profiles/slurm); a job that was stopped goes on.
-config = {"model": "data/models/pocket-t2i-64", "images": 4, "steps": 20, "shards": 4, "device": "cpu", **config}
+config = {"model": "data/models/pocket-if-64", "images": 4, "steps": 20, "shards": 4, "device": "cpu", **config}
 PARTS = [f"measured/part-{i}-of-{config['shards']}.npz" for i in range(1, int(config["shards"]) + 1)]
 
 

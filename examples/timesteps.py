@@ -5,7 +5,7 @@ import torch
 
 from reschrom import Chromatogram, Schedule, designed_timesteps, load_pipeline
 
-pipeline = load_pipeline("data/models/pocket-t2i-64")
+pipeline = load_pipeline("data/models/pocket-if-64")
 schedule = Schedule.from_diffusers(pipeline.scheduler)
 edges = np.arange(schedule.start, schedule.end + 1)
 
@@ -14,5 +14,5 @@ timesteps = designed_timesteps(predicted, schedule, steps=8)
 print("timesteps", timesteps)
 
 generator = torch.Generator().manual_seed(0)
-images = pipeline("a photo of a watch", timesteps=timesteps, generator=generator, output_type="pt").images
+images = pipeline("a photo of a starfish", timesteps=timesteps, generator=generator, output_type="pt").images
 print("drawn", tuple(images.shape))

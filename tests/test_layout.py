@@ -277,9 +277,8 @@ def test_every_papermill_command_names_a_record_and_its_parameters():
 def test_what_ships_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert (
-        Recipe.load("data/pocket-t2i-64.yaml").steps
-        == read_json("data/reference/pocket-t2i-64.json")["recipe"]["steps"]
+        Recipe.load("data/pocket-if-64.yaml").steps == read_json("data/reference/pocket-if-64.json")["recipe"]["steps"]
     )
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "pocket-t2i-64.yaml").write_text("contents: [a mug]\nsteps: 3\n")
-    assert Recipe.load("data/pocket-t2i-64.yaml").steps == 3
+    (tmp_path / "data" / "pocket-if-64.yaml").write_text("contents: [a mug]\nsteps: 3\n")
+    assert Recipe.load("data/pocket-if-64.yaml").steps == 3

@@ -100,8 +100,8 @@ def parser() -> Parser:
         commands,
         "timesteps",
         "choose timesteps that spend the steps where signal is generated, for timesteps= or sigmas= of a pipeline",
-        "reschrom timesteps --schedule data/models/pocket-t2i-64 --size 64 --spectrum spectrum.json --steps 27\n"
-        "  reschrom timesteps --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --steps 27",
+        "reschrom timesteps --schedule data/models/pocket-if-64 --size 64 --spectrum spectrum.json --steps 27\n"
+        "  reschrom timesteps --model data/models/pocket-if-64 --prompt 'a photo of a sailing ship' --steps 27",
     )
     timesteps.add_argument("--steps", type=at_least(1), required=True, help="how many timesteps to choose")
     timesteps.add_argument(
@@ -134,7 +134,7 @@ def parser() -> Parser:
         commands,
         "measure",
         "measure which resolution a diffusers pipeline generates at each step",
-        "reschrom measure --model data/models/pocket-t2i-64 --prompt 'a photo of a motorbike' --out report.html",
+        "reschrom measure --model data/models/pocket-if-64 --prompt 'a photo of a sailing ship' --out report.html",
     )
     measure.add_argument("--model", required=True, metavar="ID|FOLDER", help="a diffusers pipeline, on disk or hub")
     prompts = measure.add_mutually_exclusive_group()
@@ -207,7 +207,7 @@ def parser() -> Parser:
         commands,
         "switch",
         "tell at which step a written prompt changes, and draw it between the two pure ones, from the same noise",
-        "reschrom switch data/models/pocket-t2i-64 'a [photo:pencil sketch:16x16] of a lemon' --out picture.png",
+        "reschrom switch data/models/pocket-if-64 'a [photo:pencil sketch:16x16] of a lemon' --out picture.png",
     )
     switch.add_argument("model", metavar="MODEL", help="a diffusers pipeline, on disk or hub")
     switch.add_argument(
@@ -228,7 +228,7 @@ def parser() -> Parser:
 
     train = commands.add_parser("train", help="train a small model").add_subparsers(required=True, metavar="KIND")
     for kind, summary, name in (
-        ("t2i", "train a text-to-image model", "t2i-64"),
+        ("t2i", "train a text-to-image model", "if-64"),
         ("autoencoder", "train the autoencoder of a text-to-image model in latents", "vae-64"),
         ("image", "train a model of images without captions, or the lowest level of a cascade", "lowres-32"),
         ("residual", "train one level of a cascade to predict what averaging 2x2 pixels hides", "residual-64"),

@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.card", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the model; samples.png is expected beside the card")
-    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--config", default="data/pocket-if-64.yaml", help="recipe of the model")
     parser.add_argument("--evaluation", type=Path, help="JSON file of reschrom.companion.judging.evaluation")
     parser.add_argument("--log", required=True, type=Path, help="log.csv of the training run, beside its checkpoints")
     parser.add_argument("--hardware", required=True, help="what the model was trained on")

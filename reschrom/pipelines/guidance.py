@@ -83,11 +83,11 @@ class GuidanceSchedule:
     Examples
     --------
     >>> from reschrom import GuidanceSchedule, load_pipeline
-    >>> pipeline = load_pipeline("data/models/pocket-t2i-64")
+    >>> pipeline = load_pipeline("data/models/pocket-if-64")
     >>> with GuidanceSchedule(pipeline, lambda t: 0.2 < t < 0.8) as schedule:
-    ...     image = pipeline("a photo of a dress", num_inference_steps=5, guidance_scale=3.0).images[0]
+    ...     image = pipeline("a photo of a pear", num_inference_steps=10, guidance_scale=3.0).images[0]
     >>> image.size, schedule.steps, schedule.skipped
-    ((64, 64), 5, 1)
+    ((64, 64), 10, 2)
     """
 
     def __init__(self, pipeline: Any, weights: Weights) -> None:

@@ -29,7 +29,7 @@ def load_pipeline(
     Parameters
     ----------
     model_id : str or path
-        A folder is looked for here, then in the checkout of this package ("data/models/pocket-t2i-64").
+        A folder is looked for here, then in the checkout of this package ("data/models/pocket-if-64").
     device : str
         Where it shall run, as torch names it.
     dtype : torch dtype, optional

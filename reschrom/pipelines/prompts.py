@@ -59,9 +59,9 @@ class PromptSchedule:
     Examples
     --------
     >>> from reschrom import PromptSchedule, heaviside, load_pipeline
-    >>> pipeline, prompts = load_pipeline("data/models/pocket-t2i-64"), ["a photo of a dress", "an oil painting"]
+    >>> pipeline, prompts = load_pipeline("data/models/pocket-if-64"), ["a photo of a pear", "an oil painting"]
     >>> with PromptSchedule(pipeline, prompts, heaviside(0.8)):
-    ...     image = pipeline("a photo of a dress", num_inference_steps=2).images[0]
+    ...     image = pipeline("a photo of a pear", num_inference_steps=2).images[0]
     >>> image.size
     (64, 64)
     """
@@ -125,11 +125,11 @@ class PromptSchedule:
         Examples
         --------
         >>> from reschrom import PromptSchedule, load_pipeline
-        >>> pipeline, written = load_pipeline("data/models/pocket-t2i-64"), "[a photo:an oil painting:0.5] of a dress"
+        >>> pipeline, written = load_pipeline("data/models/pocket-if-64"), "[a photo:an oil painting:0.5] of a pear"
         >>> with PromptSchedule.parse(pipeline, written) as schedule:
         ...     image = pipeline(written, num_inference_steps=2).images[0]
         >>> schedule.prompts
-        ['a photo of a dress', 'an oil painting of a dress']
+        ['a photo of a pear', 'an oil painting of a pear']
         """
         resolutions = Resolutions(pipeline, chromatogram)
         read = WrittenPrompt(written, resolutions.switch_at)

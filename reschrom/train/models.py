@@ -34,6 +34,8 @@ def build(recipe: Recipe) -> Any:
         variance_type="fixed_small",
         clip_sample=True,
         prediction_type=_prediction_type(recipe),
+        # A network of the velocity knows what to say at the noisiest time, so its samples begin there.
+        timestep_spacing="trailing" if recipe.prediction == "velocity" else "leading",
     )
     if recipe.schedule != "cosine":
         betas = scheduler_for(_designed(recipe)).config.trained_betas

@@ -52,8 +52,11 @@ def test_a_model_that_reads_no_captions_is_measured_on_the_pictures_of_one(model
         networks.measure(pipeline, recipe, "photos", ["a cat"], times, 4)
 
 
-# Those of small networks, which are sent ahead and do not ship, are called scouts.
-SHIPPED = [path for path in sorted(DATA.glob("reference/*-losses.safetensors")) if not path.name.startswith("scout")]
+# Those of small networks, which are sent ahead, are called scouts. Neither they nor what a training began with ship.
+NOT_SHIPPED = ("scout", "pocket-if-64-start")
+SHIPPED = [
+    path for path in sorted(DATA.glob("reference/*-losses.safetensors")) if not path.name.startswith(NOT_SHIPPED)
+]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -64,16 +67,16 @@ def test_shipped_losses_are_of_the_weights_that_ship(path):
 
 
 def test_guidance_of_captions_is_of_the_weights_that_ship():
-    with safe_open(DATA / "reference" / "pocket-t2i-64-captions.safetensors", "numpy") as file:
+    with safe_open(DATA / "reference" / "pocket-if-64-captions.safetensors", "numpy") as file:
         about = json.loads(file.metadata()["about"])
-    weights = json.loads((DATA / "models" / "pocket-t2i-64" / "weights.json").read_text())
+    weights = json.loads((DATA / "models" / "pocket-if-64" / "weights.json").read_text())
     assert about["setting"]["weights"] == weights
 
 
 @pytest.mark.parametrize(
     ("small", "large"),
     [
-        ("scout-64", "pocket-t2i-64"),
+        ("scout-64", "pocket-if-64-start"),
         ("scout-fruit-64", "pocket-direct-64"),
         ("scout-fruit-32", "pocket-lowres-32"),
         ("scout-fruit-16", "pocket-lowres-16"),

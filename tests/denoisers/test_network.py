@@ -459,7 +459,7 @@ SHIPPED = {
     "pocket-direct-64": 64,
     "pocket-any-64": 64,
     "pocket-dvdp-64": 64,
-    "pocket-t2i-64": 64,
+    "pocket-if-64": 64,
     "pocket-sd-64": 64,
 }
 

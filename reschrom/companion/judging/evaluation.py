@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.judging.evaluation", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the model")
-    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--config", default="data/pocket-if-64.yaml", help="recipe of the model")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
     parser.add_argument("--pictures", help="the pictures.npy of the training run; they are made again without it")
     parser.add_argument("--classifier", type=Path, help="weights of the classifier: read, or written when not there")

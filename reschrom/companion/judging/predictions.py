@@ -18,17 +18,17 @@ from reschrom.theory.schedules import Schedule
 Bands = Float[np.ndarray, " bands"]
 # Of each model that ships: the kind of its pictures, the files of its losses, of the formulas and of a small network.
 _MODELS = {
-    "all pictures, 64x64": ("all pictures", "pocket-t2i-64", "pocket-t2i-64", "scout-64"),
+    "all pictures, 64x64": ("all pictures", "pocket-if-64-start", "pocket-if-64-start", "scout-64"),
     "fruit, 64x64": ("fruit", "pocket-direct-64", "pocket-direct-64", "scout-fruit-64"),
     "fruit, 32x32": ("fruit", "pocket-lowres-32", "pocket-lowres-32", "scout-fruit-32"),
     "fruit, 16x16": ("fruit", "pocket-lowres-16", "pocket-lowres-16", "scout-fruit-16"),
 }
 _CAPTIONS = {
-    "a photo of a pair of trousers": "pocket-t2i-64",
-    "a photo of a leopard": "pocket-t2i-64-caption",
-    "an oil painting of a sunflower": "pocket-t2i-64-caption",
-    "a pencil sketch of a watch": "pocket-t2i-64-caption",
-    "a photo of a pineapple": "pocket-t2i-64-caption",
+    "a photo of a pair of trousers": "pocket-if-64-start",
+    "a photo of a leopard": "pocket-if-64-start-caption",
+    "an oil painting of a sunflower": "pocket-if-64-start-caption",
+    "a pencil sketch of a watch": "pocket-if-64-start-caption",
+    "a photo of a pineapple": "pocket-if-64-start-caption",
 }
 
 

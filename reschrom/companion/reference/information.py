@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.information", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the model")
-    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--config", default="data/pocket-if-64.yaml", help="recipe of the model")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
     parser.add_argument("--statistics", required=True, help="safetensors file of the captions' training pictures")
     parser.add_argument("--each", type=int, default=2, help="pictures of each caption")

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.networks", description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the model")
-    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--config", default="data/pocket-if-64.yaml", help="recipe of the model")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
     parser.add_argument("--captions", nargs="+", default=[""], help="all pictures, without a caption, unless given")
     parser.add_argument("--times", type=int, default=25, help="times, evenly over the schedule of the model")

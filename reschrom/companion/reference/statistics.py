@@ -138,7 +138,7 @@ def _covariances(differences: np.ndarray) -> np.ndarray:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of this module's documentation."""
     parser = argparse.ArgumentParser(prog="python -m reschrom.companion.reference.statistics", description=__doc__)
-    parser.add_argument("--config", default="data/pocket-t2i-64.yaml", help="recipe of the model")
+    parser.add_argument("--config", default="data/pocket-if-64.yaml", help="recipe of the model")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
     parser.add_argument("--pictures", help="the pictures.npy of the training run; they are made again without it")
     parser.add_argument("--count", type=int, default=1000, help="pictures drawn for each caption")
