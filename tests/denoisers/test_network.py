@@ -446,7 +446,7 @@ def by_hand(pipeline: Any) -> Denoiser:
 
     return Denoiser(
         fn,
-        "epsilon",
+        {"epsilon": "epsilon", "v_prediction": "v"}[pipeline.scheduler.config.prediction_type],
         Schedule.from_diffusers(pipeline.scheduler),
         value_range=FREE if hasattr(pipeline, "vae") else (-1, 1),
     )

@@ -52,6 +52,7 @@ OUT_OF_RANGE = {
     "unconditional": (-0.1, 5),
     "consistency": (-0.1, 1e7),
     "texture": (-0.1, 1e7),
+    "coarse": (-0.1, 1e7),
     "snr_limit": (-1, 0, 1e13),
     "alpha_floor": (-1, 1.5),
     "schedule": ("",),
