@@ -99,7 +99,7 @@ class Batches:
             of_noise = replace(self.recipe, prediction="noise")
             scale = alpha if self.recipe.prediction == "velocity" else 1.0
             halved = [matched_alpha(alpha, level) for level in range(1, size.bit_length()) if size % 2**level == 0]
-            weights += [self.recipe.coarse * scale * loss_weight(of_noise, alpha) for alpha in halved]
+            weights += [self.recipe.coarse * scale * loss_weight(of_noise, each) for each in halved]
         return np.stack(weights).astype(alpha.dtype)
 
     def _noised(
