@@ -36,8 +36,8 @@ def guidance_from_sampling(
     schedule, edges: the time grid of the chromatogram, rising from image to noise.
     scale: of the guidance that the sampling follows; 1 samples with the conditional network alone.
     name: how plots and tables call it.
-    Raises ValueError for networks that predict different things, and for one that errs more on samples of its own than
-    a Gaussian field of their spectrum does.
+    Raises ValueError for networks that predict different things, and for one that is read in another convention than
+    its own, as far as its errors on samples of its own show it.
     """
     for network in (conditional, unconditional):
         if not isinstance(network, Denoiser):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reschrom._arrays import Images, refuse_as_in_files
-from reschrom.denoisers.conventions import refuse_blind, refuse_range
+from reschrom.denoisers.conventions import NoiseMoments, refuse_misread, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Denoise, Times, estimate_of
 from reschrom.theory.bands import band_energies, size_of
@@ -49,8 +49,8 @@ def band_information(
     Raises
     ------
     ValueError
-        For fewer than two images, for denoisers that predict different things, and for a network whose estimates are no
-        nearer to the images than the noised images, or images of zeros, are.
+        For fewer than two images, for denoisers that predict different things, and for a network that is read in
+        another convention than its own, as far as its errors on the images show it.
 
     Examples
     --------
@@ -69,18 +69,19 @@ def band_information(
         raise ValueError("what is compared are two networks or two exact denoisers; got one of each")
     refuse_as_in_files(images)
     noise, middles = generator.standard_normal(images.shape), (log_snr[1:] + log_snr[:-1]) / 2
-    alphas, kept, missed = 1 / (1 + np.exp(-middles)), [], []
+    alphas, kept = 1 / (1 + np.exp(-middles)), []
+    of_noise: list[tuple[NoiseMoments, NoiseMoments]] = []
     for alpha in alphas:
         x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
         term, error = _compared(conditional, unconditional, x_t, noise, alpha)
         energy, whole, rest = (band_energies(each).T / 2 for each in (term, error + term, error))
         kept.append(np.stack([energy, whole - rest, energy - (whole - rest)], axis=1))
-        missed.append([2 * each.sum(axis=1).mean() for each in (rest, whole)])
+        of_noise.append((NoiseMoments.of(noise, noise - error), NoiseMoments.of(noise, noise - error - term)))
     if isinstance(conditional, Denoiser):
         refuse_range(conditional, images)
         energies = band_energies(images).mean(axis=1)
-        for each in np.transpose(missed):  # by the conditional prediction, and by the other
-            refuse_blind(each, energies, images, alphas)
+        for each in zip(*of_noise, strict=True):  # by the conditional prediction, and by the other
+            refuse_misread(NoiseMoments.at_times(each), energies, images, len(images), alphas)
     rates = StreamingMean()
     rates.add(np.stack(kept, axis=-1), 0)
     size, replicates = size_of(*images.shape[-2:]), rates.replicates

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, numpy_array, refuse_as_in_files, shape_told, whole_number
 from reschrom.denoisers._images import known_generator
-from reschrom.denoisers.conventions import refuse_blind, refuse_foreign, refuse_range
+from reschrom.denoisers.conventions import NoiseMoments, refuse_foreign, refuse_misread, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
@@ -97,14 +97,14 @@ def band_losses(
 
 def _losses(
     denoise: Denoise, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
-) -> tuple[StreamingMean, np.ndarray, Times]:
+) -> tuple[StreamingMean, np.ndarray, NoiseMoments]:
     """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times).
 
-    Returns the means, the mean image, shape (1, C, H, W), and the mean squared error of the noise at every alpha, in
-    all and not clipped, where the denoiser is a network; 0 where it is none.
+    Returns the means, the mean image, shape (1, C, H, W), and how the noise is predicted at every alpha, where the
+    denoiser is a network; 0 where it is none.
     """
     losses, total, generator = StreamingMean(), np.zeros(1), known_generator(generator)
-    missed = np.zeros(len(alphas))
+    moments = np.zeros((3, len(alphas)))
     for batch in batches(images):
         refuse_range(denoise, batch)
         noise = generator.standard_normal(batch.shape)
@@ -114,7 +114,7 @@ def _losses(
             if isinstance(denoise, Denoiser) and alpha < 1:
                 output = denoise.output(x_t, alpha)
                 estimate = denoise.estimate(output, x_t, alpha)
-                missed[place] += np.square(noise - denoise.noise(output, x_t, alpha)).sum()
+                moments[:, place] += len(batch) * np.array(NoiseMoments.of(noise, denoise.noise(output, x_t, alpha)))
             else:
                 estimate = estimate_of(denoise, x_t, alpha)
             kept.append(band_energies(batch - estimate).T)
@@ -122,7 +122,7 @@ def _losses(
         total = total + batch.sum(axis=0, keepdims=True)
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
-    return losses, total / losses.count, missed / losses.count
+    return losses, total / losses.count, NoiseMoments(*moments / losses.count)
 
 
 def rates_from_losses(
@@ -150,8 +150,8 @@ def rates_from_losses(
     Raises
     ------
     ValueError
-        For a network whose estimates are no nearer to the images than the noised images, or images of zeros, are: that
-        is what a wrong prediction, sign or clock makes of them.
+        For a network that is read in another convention than its own (prediction, sign, clock, schedule), as far as its
+        errors on the images show it.
 
     Examples
     --------
@@ -165,13 +165,13 @@ def rates_from_losses(
     """
     edges = time_grid(edges)
     alphas = schedule.alpha(edges)
-    losses, mean, missed = _losses(model, images, alphas, generator)
+    losses, mean, moments = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
     noise_error = _noise_error(lost.sum(axis=0), float(total.sum() - band_energies(mean).sum()), alphas, mean.size)
     totals, again = np.split(losses.replicates, [1], axis=-1)
     if precision is not None:
-        refuse_blind(missed, total[:, 0], mean, alphas)
+        refuse_misread(moments, total[:, 0], mean, losses.count, alphas)
         # The share of what the images hold that their mean loses. A good estimate loses more only by chance.
         varies = 1 - band_energies(mean) / np.where(total > 0, total, 1)
         most = np.minimum(varies * losses.count / (losses.count - 1), 1)
@@ -201,7 +201,8 @@ def rates_from_sampling(
     start: white noise, the state at the last time of `edges`.
     substeps: DDIM steps for each step of the time grid. The error that finite steps make falls as 1 / substeps, and is
         not in the intervals, which cover chance alone.
-    Raises ValueError for a network that errs more on samples of its own than a Gaussian field of their spectrum does.
+    Raises ValueError for a network that is read in another convention than its own, as far as its errors on samples of
+    its own show it.
     """
     edges = time_grid(edges)
     if whole_number("the steps of DDIM", substeps) < 1:

@@ -21,6 +21,7 @@ from reschrom import (
     band_information,
     band_losses,
     band_spectrum,
+    ddim,
     decided_share,
     guidance_from_sampling,
     load_pipeline,
@@ -35,12 +36,15 @@ from reschrom import (
 
 PAGE = Path(__file__).parents[2] / "book" / "own-network.md"
 COSINE, LINEAR, FLOW = Schedule.cosine(), Schedule.linear(), Schedule.flow_matching()
+SCALED, SHIFTED = Schedule.scaled_linear(), Schedule.flow_matching(3.0)
 IMAGES = photos("photographs", 32, size=16, generator=np.random.default_rng(0))
 FIELD = GaussianField.fit(IMAGES)
 WHITE = np.random.default_rng(5).standard_normal((8, *IMAGES.shape[1:]))
-EDGES, LOG_SNR = np.linspace(0, 1, 21), np.linspace(-8, 8, 17)
+EDGES, LOG_SNR = np.linspace(0, 1, 21), np.linspace(-5, 8, 14)
 BLIND = r"err \d+\.\d times as much as the noised images, or images of zeros, do: its prediction, sign, clock"
 FOREIGN = r"on samples of its own the network errs \d+\.\d times as much as a Gaussian field of their spectrum does"
+NOISE = r"the noise is \d+\.\d\d times what the network predicts of it: its schedule, clock, prediction or range"
+BLIND, FOREIGN = f"{BLIND}|{NOISE}", f"{FOREIGN}|{NOISE}"
 
 Outputs = dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]]
 # Of the exact estimate x and noise e where the signal has the power a.
@@ -68,7 +72,7 @@ def network(
     def predict(x: np.ndarray, times: np.ndarray) -> np.ndarray:
         t = clock(float(times[0]))
         a = float(schedule.alpha(t))
-        x_t = x / np.hypot(t, 1 - t) if schedule is FLOW else x
+        x_t = x * (np.sqrt(a) + np.sqrt(1 - a)) if schedule.path == "straight" else x
         if unit:  # noise of twice the size on images from -1 to 1
             seen, power = 2 * x_t - np.sqrt(a), a + 4 * (1 - a)
             estimate = (FIELD.denoise(seen / np.sqrt(power), a / power) + 1) / 2
@@ -98,6 +102,10 @@ MISTAKES = {
     "times from 0 to 1 where it knows 0 to 1000": told(network("epsilon", clock=lambda t: t / 1000), "epsilon"),
     "the cosine schedule told as the linear": told(network("epsilon", COSINE), "epsilon", LINEAR),
     "the linear schedule told as the cosine": told(network("epsilon", LINEAR), "epsilon", COSINE),
+    "the linear schedule told as the scaled linear": told(network("epsilon", LINEAR), "epsilon", SCALED),
+    "the scaled linear schedule told as the linear": told(network("epsilon", SCALED), "epsilon", LINEAR),
+    "a flow told with the shift 3, which it has not": told(network("flow", FLOW), "flow", SHIFTED),
+    "a flow told without the shift 3 that it has": told(network("flow", SHIFTED), "flow", FLOW),
     "a network of values from 0 to 1, told as -1 to 1": told(network("epsilon", unit=True), "epsilon"),
 }
 OWN = {
@@ -106,6 +114,7 @@ OWN = {
     "velocity": told(network("v"), "v"),
     "flow": told(network("flow", FLOW), "flow", FLOW),
     "the linear schedule": told(network("epsilon", LINEAR), "epsilon", LINEAR),
+    "a shifted flow": told(network("flow", SHIFTED), "flow", SHIFTED),
 }
 
 
@@ -136,6 +145,59 @@ def test_the_page_says_which_mistakes_are_seen():
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     said = {name: [on_images, on_samples] for name, on_images, on_samples in rows if name in found}
     assert said == found
+
+
+def test_a_schedule_that_passes_hardly_moves_what_is_measured_on_images():
+    def noisier(by: float) -> Denoiser:
+        """The exact network, told a log SNR that is less than it takes it for."""
+
+        def predict(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+            alpha = 1 / (1 + np.exp(-COSINE.log_snr(float(times[0])) - by))
+            return (x - np.sqrt(alpha) * FIELD.denoise(x, alpha)) / np.sqrt(1 - alpha)
+
+        return told(predict, "epsilon")
+
+    def mean_times(by: float) -> np.ndarray:
+        measured = rates_from_losses(noisier(by), IMAGES, COSINE, EDGES, np.random.default_rng(1), "x")
+        return measured.centroids()[:-1]
+
+    exact = mean_times(0.0)
+    for by in (-0.3, 0.3):
+        assert np.abs(mean_times(by) - exact).max() < 0.03
+    for by in (-0.8, 0.8):
+        with pytest.raises(ValueError, match=NOISE):
+            mean_times(by)
+        assert refused(rates_from_sampling, noisier(by), WHITE, COSINE, EDGES, 1, "x", why=NOISE) == "refused"
+
+
+def test_the_range_of_a_network_changes_nothing_on_samples_of_its_own():
+    fn = network("epsilon", unit=True)
+    mistaken, right = (
+        rates_from_sampling(Denoiser(fn, "epsilon", COSINE, value_range=ends), WHITE, COSINE, EDGES, 1, "x")
+        for ends in ((-1, 1), (0, 1))
+    )
+    assert np.abs(mistaken.centroids() - right.centroids())[:-1].max() < 0.01
+
+
+def test_a_network_that_draws_in_one_step_is_refused():
+    """What it returns is a sample, and no mean: a distilled network, whose "estimates" show all bands at once."""
+
+    def sampler(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        alpha = float(COSINE.alpha(float(times[0])))
+        *_, last = ddim(FIELD.denoise, x, np.cos(np.linspace(np.arccos(np.sqrt(alpha)), 0.01, 20)) ** 2)
+        return last.estimate
+
+    with pytest.raises(ValueError, match=NOISE):
+        rates_from_losses(told(sampler, "x0"), IMAGES[:8], COSINE, EDGES, np.random.default_rng(1), "x")
+
+
+def test_a_start_by_any_common_seed_is_independent_of_the_noise_of_the_check():
+    """Else the noise of the check is in the samples, and an exact network seems to misjudge it."""
+    steep = GaussianField(0.1 * 3.0 ** np.arange(5), np.random.default_rng(6).standard_normal((1, 16, 16)), channels=1)
+    exact = Denoiser(lambda x, t: steep.denoise(x, float(COSINE.alpha(t[0]))), "x0", COSINE)
+    for seed in range(4):
+        start = np.random.default_rng(seed).standard_normal((3, 1, 16, 16))
+        assert rates_from_sampling(exact, start, COSINE, EDGES, 1, "exact").images == 3
 
 
 @pytest.mark.parametrize("denoise", [pytest.param(each, id=name) for name, each in OWN.items()])
@@ -242,7 +304,10 @@ def test_a_network_that_errs_in_noise_is_measured():
         return exact(x, times) + float(times[0]) ** 8 * np.random.default_rng(3).standard_normal(x.shape)
 
     rng, denoise = np.random.default_rng(1), told(worse, "epsilon")
-    assert rates_from_losses(denoise, IMAGES, COSINE, EDGES, rng, "errs").noise_error > 0.05
+    measured = rates_from_losses(denoise, IMAGES, COSINE, EDGES, rng, "errs")
+    assert measured.noise_error > 0.05
+    # What it loses beyond all there is counts for nothing.
+    assert (measured.rates * np.diff(EDGES)).sum() <= (IMAGES**2).sum() / len(IMAGES) * (1 + 1e-12)
     # In noise alone it may err more than images of zeros do.
     in_noise = rates_from_losses(denoise, IMAGES, COSINE, np.linspace(0.9, 1, 5), rng, "in noise")
     assert in_noise.images == len(IMAGES)
