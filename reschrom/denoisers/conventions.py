@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images
 from reschrom.denoisers.network import Denoiser
-from reschrom.denoisers.sampling import Denoise, ddim
+from reschrom.denoisers.sampling import Denoise, ddim, predicted_noise
 from reschrom.theory.bands import band_energies, band_sizes, size_of
 
 Times = Float[np.ndarray, " times"]
@@ -28,7 +28,8 @@ _SEEN = 0.8
 # errs up to 1.2 times as much, where its samples are made in few steps. A network whose
 # samples are no smoother than white noise must know more of them than a field does.
 _OWN, _NOT_SMOOTH = 1.5, 0.8
-_STEPS, _IMAGES, _LEAST = 16, 4, 150  # of such samples; and fewer numbers in all tell nothing
+_IMAGES, _LEAST = 4, 150  # of such samples; and fewer numbers in all tell nothing
+_STEPS, _REACH = 32, (-9.0, 11.0)  # in log SNR
 _LOG_SNR, _SEED = np.array([-2.0, 0.0, 2.0, 4.0]), (8, 27, 64, 125)
 
 # The noise, regressed on what a network predicts of it, has the slope 1 where the prediction is a mean of the noise.
@@ -91,7 +92,7 @@ def refuse_misread(
 def _refuse_noise_level(
     moments: NoiseMoments, energy: float, numbers: int, count: int, alphas: Times, most: float
 ) -> None:
-    """Refuse a network that is told another noise level than its images have: its schedule is another."""
+    """Refuse a denoiser that is told another noise level than its images have: its schedule is another."""
     with np.errstate(divide="ignore"):
         log_snr = np.log(alphas * energy / numbers) - np.log1p(-alphas)
     low, high = _SLOPE_SEEN
@@ -104,7 +105,7 @@ def _refuse_noise_level(
     worst = int(np.argmax(beyond))
     if beyond[worst] > most:
         raise ValueError(
-            f"at a signal power of {alphas[seen][worst]:.2g} the noise is {slope[worst]:.2f} times what the network "
+            f"at a signal power of {alphas[seen][worst]:.2g} the noise is {slope[worst]:.2f} times what the denoiser "
             "predicts of it: its schedule, clock, prediction or range of values is another, or it is distilled, not "
             "trained, or never saw such images"
         )
@@ -131,52 +132,65 @@ def _refuse_blind(missed: Times, energies: Float[np.ndarray, " bands"], images: 
         )
 
 
-def refuse_foreign(network: Denoiser, start: Images, alphas: Times) -> None:
-    """Refuse a network that does not know a few samples of its own.
+def refuse_foreign(denoise: Denoise, start: Images, alphas: Times) -> None:
+    """Refuse a denoiser that does not know samples of its own.
 
     On them it may err hardly more than a Gaussian field of their spectrum does, and must predict their noise as large
     as it is.
 
-    start: white noise, the state at the first of the `alphas`, which rise to those of images.
+    start: white noise, the state at the first of the `alphas`, which rise to those of images. Of a network a few are
+        drawn; of a bare function all, because it may know its images by number.
     """
-    start, network = start[:_IMAGES], network.of_first(_IMAGES)
+    network = isinstance(denoise, Denoiser)
+    if isinstance(denoise, Denoiser):
+        start, denoise = start[:_IMAGES], denoise.of_first(_IMAGES)
     if start.size < _LEAST or alphas[-1] < _signal_power(_LOG_SNR[-1]):
         return
-    noisiest, cleanest = np.arccos(np.sqrt(alphas[[0, -1]]))
-    angles = np.linspace(noisiest, cleanest, _STEPS + 1)
-    *_, last = ddim(network, start, np.cos(angles) ** 2)
+    *_, last = ddim(denoise, start, _even_in_log_snr(*alphas[[0, -1]]))
     # A fixed seed, because this is a test and no measurement, but none by which a user might draw the start.
     samples, white = last.estimate, np.random.default_rng(_SEED).standard_normal(start.shape)
     energies = band_energies(samples).mean(axis=1)
-    _refuse_unlike_field(_moments_at(_signal_power(_LOG_SNR), network, samples, white).missed, energies, samples)
+    missed = _moments_at(_signal_power(_LOG_SNR), denoise, samples, white).missed
+    _refuse_unlike_field(missed, energies, samples, network)
     power = float(np.square(samples).mean())
     if power > 0:
         levels = _signal_power(np.linspace(*_SLOPE_SEEN, 9) - np.log(power))
         levels = levels[(alphas[0] <= levels) & (levels <= alphas[-1])]  # a schedule reaches only so far
-        moments = _moments_at(levels, network, samples, white)
+        moments = _moments_at(levels, denoise, samples, white)
         _refuse_noise_level(moments, float(energies.sum()), samples[0].size, len(samples), levels, _SLOPE_OWN)
 
 
-def _refuse_unlike_field(missed: Times, energies: Float[np.ndarray, " bands"], samples: Images) -> None:
-    """Refuse a network that errs more on samples of its own than a Gaussian field of their spectrum does."""
+def _even_in_log_snr(first: float, last: float) -> Times:
+    """Return signal powers from one to another, so that data of any scale get steps where they are generated."""
+    low, high = (float(np.clip(each, *_signal_power(np.array(_REACH)))) for each in (first, last))
+    between = np.linspace(np.log(low / (1 - low)), np.log(high / (1 - high)), _STEPS + 1)[1:-1]
+    return np.array([first, *_signal_power(between), last])
+
+
+def _refuse_unlike_field(missed: Times, energies: Float[np.ndarray, " bands"], samples: Images, network: bool) -> None:
+    """Refuse a denoiser that errs more on samples of its own than a Gaussian field of their spectrum does."""
     noise = np.exp(-_LOG_SNR)
     with np.errstate(divide="ignore", invalid="ignore"):  # of samples that show nothing
         times_field = float(np.exp(np.log(noise * missed / _of_field(energies, samples, noise)).mean()))
     finest, *coarser = band_sizes(size_of(*samples.shape[-2:]))
     smooth = energies[0] / finest < energies[1:].sum() / max(sum(coarser), 1)
-    if times_field > (_OWN if smooth else _NOT_SMOOTH):
+    if times_field > (_OWN if smooth or not network else _NOT_SMOOTH):
         raise ValueError(
-            f"on samples of its own the network errs {times_field:.1f} times as much as a Gaussian field of their "
+            f"on samples of its own the denoiser errs {times_field:.1f} times as much as a Gaussian field of their "
             "spectrum does: its prediction, sign, clock, schedule or range of values is another, or it is not trained"
         )
 
 
-def _moments_at(levels: Times, network: Denoiser, images: Images, white: Images) -> NoiseMoments:
-    """Return how a network predicts white noise on images, at some signal powers."""
+def _moments_at(levels: Times, denoise: Denoise, images: Images, white: Images) -> NoiseMoments:
+    """Return how a denoiser predicts white noise on images, at some signal powers."""
     moments = []
     for alpha in levels:
         x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * white
-        moments.append(NoiseMoments.of(white, network.noise(network.output(x_t, alpha), x_t, alpha)))
+        if isinstance(denoise, Denoiser):
+            predicted = denoise.noise(denoise.output(x_t, alpha), x_t, alpha)
+        else:
+            predicted = predicted_noise(denoise, x_t, alpha)
+        moments.append(NoiseMoments.of(white, predicted))
     return NoiseMoments.at_times(moments)
 
 

@@ -201,7 +201,7 @@ def rates_from_sampling(
     start: white noise, the state at the last time of `edges`.
     substeps: DDIM steps for each step of the time grid. The error that finite steps make falls as 1 / substeps, and is
         not in the intervals, which cover chance alone.
-    Raises ValueError for a network that is read in another convention than its own, as far as its errors on samples of
+    Raises ValueError for a denoiser that is read in another convention than its own, as far as its errors on samples of
     its own show it.
     """
     edges = time_grid(edges)
@@ -210,7 +210,7 @@ def rates_from_sampling(
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
     alphas, energies = schedule.alpha(fine)[::-1], StreamingMean()
     for x_t in batches(start):
-        if isinstance(model, Denoiser) and not energies.count:
+        if not energies.count:
             refuse_foreign(model, x_t, alphas)
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)

@@ -42,8 +42,8 @@ FIELD = GaussianField.fit(IMAGES)
 WHITE = np.random.default_rng(5).standard_normal((8, *IMAGES.shape[1:]))
 EDGES, LOG_SNR = np.linspace(0, 1, 21), np.linspace(-5, 8, 14)
 BLIND = r"err \d+\.\d times as much as the noised images, or images of zeros, do: its prediction, sign, clock"
-FOREIGN = r"on samples of its own the network errs \d+\.\d times as much as a Gaussian field of their spectrum does"
-NOISE = r"the noise is \d+\.\d\d times what the network predicts of it: its schedule, clock, prediction or range"
+FOREIGN = r"on samples of its own the denoiser errs \d+\.\d times as much as a Gaussian field of their spectrum does"
+NOISE = r"the noise is \d+\.\d\d times what the denoiser predicts of it: its schedule, clock, prediction or range"
 BLIND, FOREIGN = f"{BLIND}|{NOISE}", f"{FOREIGN}|{NOISE}"
 
 Outputs = dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]]
@@ -198,6 +198,34 @@ def test_a_start_by_any_common_seed_is_independent_of_the_noise_of_the_check():
     for seed in range(4):
         start = np.random.default_rng(seed).standard_normal((3, 1, 16, 16))
         assert rates_from_sampling(exact, start, COSINE, EDGES, 1, "exact").images == 3
+
+
+BARE = {
+    "the linear schedule told as the cosine": NOISE,
+    "the linear schedule told as the scaled linear": NOISE,
+    "a flow told without the shift 3 that it has": NOISE,
+    "the noise told as the image": FOREIGN,
+    "the clock of a flow alone": FOREIGN,
+}
+
+
+@pytest.mark.parametrize("mistake", BARE)
+def test_a_bare_function_must_know_samples_of_its_own(mistake):
+    network = MISTAKES[mistake]
+    wide = Denoiser(network._fn, network.prediction, network.schedule, value_range=(-np.inf, np.inf))
+    edges = 0.999 * np.linspace(wide.schedule.start, wide.schedule.end, 21)
+    with pytest.raises(ValueError, match=BARE[mistake]):
+        rates_from_sampling(lambda x_t, alpha: wide(x_t, alpha), WHITE, wide.schedule, edges, 1, "bare")
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0, 20.0])
+def test_exact_denoisers_of_any_scale_know_their_samples(scale):
+    posteriors = [GaussianField(scale**2 * variance ** np.arange(5.0), channels=1) for variance in (0.5, 1.0, 4.0)]
+    for posterior in [*posteriors, FiniteDataset(scale * IMAGES[:8, :1])]:
+        exact = Denoiser(lambda x, t: posterior.denoise(x, float(COSINE.alpha(t[0]))), "x0", COSINE)  # noqa: B023
+        for model in (posterior.denoise, *[exact] * (posterior is posteriors[-1])):
+            measured = rates_from_sampling(model, WHITE[:, :1], COSINE, EDGES, 1, "exact")
+            assert measured.images == len(WHITE)
 
 
 @pytest.mark.parametrize("denoise", [pytest.param(each, id=name) for name, each in OWN.items()])
