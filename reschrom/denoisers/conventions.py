@@ -4,7 +4,6 @@ Read in another one, it would get a chromatogram that looks like any other, with
 errs, and how much it may err is known.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,18 +24,22 @@ _OUTSIDE, _DARKEST = 0.1, 0.05
 _SEEN = 0.8
 
 # Networks that were measured err at most 0.7 times as much as a Gaussian field on samples of their own. A field itself
-# errs up to 1.2 times as much, where its samples are made in few steps. A network whose
-# samples are no smoother than white noise must know more of them than a field does.
+# errs up to 1.1 times as much, where its samples are made in few steps. A network whose samples are no smoother than
+# white noise must know more of them than a field does.
 _OWN, _NOT_SMOOTH = 1.5, 0.8
-_IMAGES, _LEAST = 4, 150  # of such samples; and fewer numbers in all tell nothing
-_STEPS, _REACH = 32, (-9.0, 11.0)  # in log SNR
-_LOG_SNR, _SEED = np.array([-2.0, 0.0, 2.0, 4.0]), (8, 27, 64, 125)
+_STEPS, _REACH = 32, (-9.0, 11.0)  # of such samples, in log SNR
+
+# A few images tell, as many as have so many numbers; and a bare function is not asked about fewer.
+_IMAGES, _NUMBERS, _LEAST = 4, 768, 150
+# Where they are asked about: the log SNR of a number of the images, from noise to image.
+_LOG_SNR = np.linspace(-4.0, 4.0, 9)
+_SEED = (8, 27, 64, 125)  # this is a test and no measurement, but a user might draw the start by a common seed
 
 # The noise, regressed on what a network predicts of it, has the slope 1 where the prediction is a mean of the noise.
-# Where its time stands for another noise level, the slope is about the ratio of the two. Asked where the logarithm of
-# the SNR of a number of the images lies in this range, networks kept within so much of 0 in the logarithm of the slope,
-# from 50 training steps on: those that ship within 0.01 on samples of their own, 0.08 on images that they never saw.
-_SLOPE_SEEN, _SLOPE_OWN, _SLOPE_IMAGES = (-4.0, 0.0), 0.1, 0.12
+# Where its time stands for another noise level, the slope is about the ratio of the two. Asked where there is no more
+# signal than noise, networks kept within so much of 0 in the logarithm of the slope, from 50 training steps on: those
+# that ship within 0.01 on samples of their own, 0.08 on images that they never saw.
+_SLOPE_OWN, _SLOPE_IMAGES = 0.08, 0.12
 _CHANCE = 3.0  # standard errors
 
 
@@ -57,79 +60,31 @@ def refuse_range(denoise: Denoise, images: Images) -> None:
         )
 
 
-class NoiseMoments(NamedTuple):
-    """How a network predicts noise, at each time: sums over the numbers of an image, means over images; not clipped."""
+class _Asked(NamedTuple):
+    """How noise on a few images is predicted at some signal powers, and the images; sums over the numbers of an image.
 
+    Means over images, and nothing is clipped.
+    """
+
+    alphas: Times
     missed: Times  # the squared error
     product: Times  # of the noise and its prediction
     energy: Times  # of the prediction
+    images: Images
 
-    @classmethod
-    def of(cls, noise: Images, predicted: Images) -> "NoiseMoments":
-        """Return them for some images at one time."""
-        pairs = (noise - predicted, noise - predicted), (noise, predicted), (predicted, predicted)
-        return cls(*(np.asarray((one * other).sum() / len(noise)) for one, other in pairs))
-
-    @classmethod
-    def at_times(cls, each: Sequence["NoiseMoments"]) -> "NoiseMoments":
-        """Return those of single times together."""
-        return cls(*np.reshape(each, (-1, len(cls._fields))).T)
+    @property
+    def energies(self) -> Float[np.ndarray, " bands"]:
+        """Of the images in every band."""
+        return band_energies(self.images).mean(axis=1)
 
 
-def refuse_misread(
-    moments: NoiseMoments, energies: Float[np.ndarray, " bands"], images: Images, count: int, alphas: Times
-) -> None:
-    """Refuse a network that cannot be read in its own convention, by how it predicts the noise on images.
-
-    energies: of the images in every band.
-    images: any of the same shape.
-    count: how many were measured.
-    """
-    _refuse_blind(moments.missed, energies, images, alphas)
-    _refuse_noise_level(moments, float(energies.sum()), images[0].size, count, alphas, _SLOPE_IMAGES)
-
-
-def _refuse_noise_level(
-    moments: NoiseMoments, energy: float, numbers: int, count: int, alphas: Times, most: float
-) -> None:
-    """Refuse a denoiser that is told another noise level than its images have: its schedule is another."""
-    with np.errstate(divide="ignore"):
-        log_snr = np.log(alphas * energy / numbers) - np.log1p(-alphas)
-    low, high = _SLOPE_SEEN
-    seen = (low <= log_snr) & (log_snr <= high) & (moments.product > 0)
-    if not np.any(seen):
-        return
-    missed, product, told = (each[seen] for each in moments)
-    slope, error = product / told, np.sqrt(missed / told / (numbers * count))
-    beyond = np.abs(np.log(slope)) - _CHANCE * error / slope
-    worst = int(np.argmax(beyond))
-    if beyond[worst] > most:
-        raise ValueError(
-            f"at a signal power of {alphas[seen][worst]:.2g} the noise is {slope[worst]:.2f} times what the denoiser "
-            "predicts of it: its schedule, clock, prediction or range of values is another, or it is distilled, not "
-            "trained, or never saw such images"
-        )
-
-
-def _refuse_blind(missed: Times, energies: Float[np.ndarray, " bands"], images: Images, alphas: Times) -> None:
-    """Refuse a network whose estimates are no nearer to images than the noised images, or images of zeros, are.
-
-    Asked at the times at which the images can be told from noise, in the geometric mean. On photographs that they were
-    not trained on, networks of 16 to 64 pixels had 0.15 to 0.45; two of fruit pass 1 on textures, unknown to them.
-    """
-    noisy = (alphas > 0) & (alphas < 1) & (missed > 0)
-    noise = (1 - alphas[noisy]) / alphas[noisy]  # the variance on an image of unit intensity
-    of_noised, of_zeros = images[0].size * noise, energies.sum()
-    blind = np.minimum(of_noised, of_zeros)
-    seen = _of_field(energies, images, noise) < _SEEN * blind
-    if not np.any(seen & (of_noised < of_zeros)):  # in much noise a network may err more and be the best there is
-        return
-    times_blind = float(np.exp(np.log(noise * missed[noisy] / blind)[seen].mean()))
-    if times_blind > 1:
-        raise ValueError(
-            f"the network's estimates err {times_blind:.1f} times as much as the noised images, or images of zeros, "
-            "do: its prediction, sign, clock, schedule or range of values is another, or it never saw such images"
-        )
+def refuse_misread(network: Denoiser, images: Images) -> None:
+    """Refuse a network that cannot be read in its own convention, by how it predicts noise on a few of these images."""
+    numbers = range(min(len(images), _enough(images)))
+    asked = _asked(network.of_images(numbers), images[: len(numbers)], *_ends(network))
+    if asked is not None:
+        _refuse_blind(asked)
+        _refuse_noise_level(asked, _SLOPE_IMAGES)
 
 
 def refuse_foreign(denoise: Denoise, start: Images, alphas: Times) -> None:
@@ -138,26 +93,113 @@ def refuse_foreign(denoise: Denoise, start: Images, alphas: Times) -> None:
     On them it may err hardly more than a Gaussian field of their spectrum does, and must predict their noise as large
     as it is.
 
-    start: white noise, the state at the first of the `alphas`, which rise to those of images. Of a network a few are
-        drawn; of a bare function all, because it may know its images by number.
+    start: white noise. A network draws from other noise of its shape, over its whole schedule.
+    alphas: rising, of the run. A bare function draws from the start itself and as far as the run, because it may know
+        its images by number.
     """
     network = isinstance(denoise, Denoiser)
+    first, last = (float(each) for each in alphas[[0, -1]])
     if isinstance(denoise, Denoiser):
-        start, denoise = start[:_IMAGES], denoise.of_first(_IMAGES)
-    if start.size < _LEAST or alphas[-1] < _signal_power(_LOG_SNR[-1]):
+        count, (first, last) = _enough(start), _ends(denoise)
+        denoise = denoise.of_images([number % len(start) for number in range(count)])
+        start = np.random.default_rng((*_SEED, 1)).standard_normal((count, *start.shape[1:]))
+    elif start.size < _LEAST or last < _signal_power(_LOG_SNR[-1]):
         return
-    *_, last = ddim(denoise, start, _even_in_log_snr(*alphas[[0, -1]]))
-    # A fixed seed, because this is a test and no measurement, but none by which a user might draw the start.
-    samples, white = last.estimate, np.random.default_rng(_SEED).standard_normal(start.shape)
-    energies = band_energies(samples).mean(axis=1)
-    missed = _moments_at(_signal_power(_LOG_SNR), denoise, samples, white).missed
-    _refuse_unlike_field(missed, energies, samples, network)
-    power = float(np.square(samples).mean())
-    if power > 0:
-        levels = _signal_power(np.linspace(*_SLOPE_SEEN, 9) - np.log(power))
-        levels = levels[(alphas[0] <= levels) & (levels <= alphas[-1])]  # a schedule reaches only so far
-        moments = _moments_at(levels, denoise, samples, white)
-        _refuse_noise_level(moments, float(energies.sum()), samples[0].size, len(samples), levels, _SLOPE_OWN)
+    *_, end = ddim(denoise, start, _even_in_log_snr(first, last))
+    asked = _asked(denoise, end.estimate, first, last)
+    if asked is not None:
+        _refuse_unlike_field(asked, network)
+        _refuse_noise_level(asked, _SLOPE_OWN)
+
+
+def refuse_more_batches(denoise: Denoise) -> None:
+    """Refuse a second batch of images where the conditions are those of the first."""
+    if isinstance(denoise, Denoiser) and denoise.is_told_each:
+        raise ValueError("a network with a condition for each image is measured on one batch, of these images")
+
+
+def _enough(images: Images) -> int:
+    return max(_IMAGES, -(-_NUMBERS // images[0].size))
+
+
+def _ends(network: Denoiser) -> tuple[float, float]:
+    """Return the least and the greatest signal power that a network is asked about, as far as its schedule reaches."""
+    schedule, (least, greatest) = network.schedule, _signal_power(np.array(_REACH))
+    return max(float(schedule.alpha(schedule.end)), least), min(float(schedule.alpha(schedule.start)), greatest)
+
+
+def _asked(denoise: Denoise, images: Images, first: float, last: float) -> _Asked | None:
+    """Ask about noise on images, at signal powers from one to another; None where the images or these show nothing."""
+    power = float(np.square(images).mean())
+    levels = _signal_power(_LOG_SNR - np.log(power)) if power > 0 else np.zeros(0)
+    levels = levels[(first <= levels) & (levels <= last)]
+    if not len(levels):
+        return None
+    white, sums = np.random.default_rng(_SEED).standard_normal(images.shape), []
+    for alpha in levels:
+        x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * white
+        if isinstance(denoise, Denoiser):
+            predicted = denoise.noise(denoise.output(x_t, alpha), x_t, alpha)
+        else:
+            predicted = predicted_noise(denoise, x_t, alpha)
+        pairs = (white - predicted, white - predicted), (white, predicted), (predicted, predicted)
+        sums.append([(one * other).sum() for one, other in pairs])
+    missed, product, energy = np.array(sums).T / len(images)
+    return _Asked(levels, missed, product, energy, images)
+
+
+def _refuse_noise_level(asked: _Asked, most: float) -> None:
+    """Refuse a denoiser that is told another noise level than its images have: its schedule is another."""
+    images = asked.images
+    noisy = asked.alphas * np.square(images).mean() <= (1 - asked.alphas) * (1 + 1e-9)
+    if not np.any(noisy):
+        return
+    slope = asked.product[noisy] / asked.energy[noisy]
+    error = np.sqrt(asked.missed[noisy] / asked.energy[noisy] / images.size)
+    with np.errstate(divide="ignore"):
+        beyond = np.where(slope > 0, np.abs(np.log(np.abs(slope))), np.inf) - _CHANCE * error / np.abs(slope)
+    worst = int(np.argmax(beyond))
+    if beyond[worst] > most:
+        raise ValueError(
+            f"at a signal power of {asked.alphas[noisy][worst]:.2g} the noise is {slope[worst]:.2f} times what the "
+            "denoiser predicts of it: its schedule, clock, prediction, sign or range of values is another, or it is "
+            "distilled, not trained, or never saw such images"
+        )
+
+
+def _refuse_blind(asked: _Asked) -> None:
+    """Refuse a network whose estimates are no nearer to images than the noised images, or images of zeros, are.
+
+    Asked where the images can be told from noise, in the geometric mean. On photographs that they were not trained on,
+    networks of 16 to 64 pixels had 0.15 to 0.45; two of fruit pass 1 on textures, unknown to them.
+    """
+    noise = (1 - asked.alphas) / asked.alphas  # the variance on an image of unit intensity
+    of_noised, of_zeros = asked.images[0].size * noise, asked.energies.sum()
+    blind = np.minimum(of_noised, of_zeros)
+    seen = _of_field(asked, noise) < _SEEN * blind
+    if not np.any(seen):
+        return
+    with np.errstate(divide="ignore"):  # of a network that errs by nothing
+        times_blind = float(np.exp(np.log(noise * asked.missed / blind)[seen].mean()))
+    if times_blind > 1:
+        raise ValueError(
+            f"the network's estimates err {_many(times_blind)} times as much as the noised images, or images of zeros, "
+            "do: its prediction, sign, clock, schedule or range of values is another, or it never saw such images"
+        )
+
+
+def _refuse_unlike_field(asked: _Asked, network: bool) -> None:
+    """Refuse a denoiser that errs more on samples of its own than a Gaussian field of their spectrum does."""
+    noise, energies = (1 - asked.alphas) / asked.alphas, asked.energies
+    with np.errstate(divide="ignore"):  # of a denoiser that errs by nothing
+        times_field = float(np.exp(np.log(noise * asked.missed / _of_field(asked, noise)).mean()))
+    finest, *coarser = band_sizes(size_of(*asked.images.shape[-2:]))
+    smooth = energies[0] / finest < energies[1:].sum() / max(sum(coarser), 1)
+    if times_field > (_OWN if smooth or not network else _NOT_SMOOTH):
+        raise ValueError(
+            f"on samples of its own the denoiser errs {_many(times_field)} times as much as a Gaussian field of their "
+            "spectrum does: its prediction, sign, clock, schedule or range of values is another, or it is not trained"
+        )
 
 
 def _even_in_log_snr(first: float, last: float) -> Times:
@@ -167,39 +209,17 @@ def _even_in_log_snr(first: float, last: float) -> Times:
     return np.array([first, *_signal_power(between), last])
 
 
-def _refuse_unlike_field(missed: Times, energies: Float[np.ndarray, " bands"], samples: Images, network: bool) -> None:
-    """Refuse a denoiser that errs more on samples of its own than a Gaussian field of their spectrum does."""
-    noise = np.exp(-_LOG_SNR)
-    with np.errstate(divide="ignore", invalid="ignore"):  # of samples that show nothing
-        times_field = float(np.exp(np.log(noise * missed / _of_field(energies, samples, noise)).mean()))
-    finest, *coarser = band_sizes(size_of(*samples.shape[-2:]))
-    smooth = energies[0] / finest < energies[1:].sum() / max(sum(coarser), 1)
-    if times_field > (_OWN if smooth or not network else _NOT_SMOOTH):
-        raise ValueError(
-            f"on samples of its own the denoiser errs {times_field:.1f} times as much as a Gaussian field of their "
-            "spectrum does: its prediction, sign, clock, schedule or range of values is another, or it is not trained"
-        )
-
-
-def _moments_at(levels: Times, denoise: Denoise, images: Images, white: Images) -> NoiseMoments:
-    """Return how a denoiser predicts white noise on images, at some signal powers."""
-    moments = []
-    for alpha in levels:
-        x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * white
-        if isinstance(denoise, Denoiser):
-            predicted = denoise.noise(denoise.output(x_t, alpha), x_t, alpha)
-        else:
-            predicted = predicted_noise(denoise, x_t, alpha)
-        moments.append(NoiseMoments.of(white, predicted))
-    return NoiseMoments.at_times(moments)
-
-
 def _signal_power(log_snr: Times) -> Times:
     return np.asarray(1 / (1 + np.exp(-log_snr)))
 
 
-def _of_field(energies: Float[np.ndarray, " bands"], images: Images, noise: Times) -> Times:
+def _many(times: float) -> str:
+    return f"{times:.1f}" if times < 1000 else "over 1000"
+
+
+def _of_field(asked: _Asked, noise: Times) -> Times:
     """Return what a Gaussian field of the band energies of images loses of one, at each variance of the noise."""
+    images = asked.images
     numbers = images.shape[1] * np.array(band_sizes(size_of(*images.shape[-2:])))[:, None]
-    variances = energies[:, None] / numbers
+    variances = asked.energies[:, None] / numbers
     return np.asarray((numbers * variances * noise / (variances + noise)).sum(axis=0))

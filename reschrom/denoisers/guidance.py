@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from reschrom._arrays import Images, Number, real_number, told
-from reschrom.denoisers.conventions import refuse_foreign
+from reschrom.denoisers.conventions import refuse_foreign, refuse_more_batches
 from reschrom.denoisers.losses import batches
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Times, ddim
@@ -50,9 +50,11 @@ def guidance_from_sampling(
         )
     alphas, energies = schedule.alpha(edges)[:0:-1], StreamingMean()
     for x_t in batches(start):
-        if not energies.count:
-            for network in (conditional, unconditional):
-                refuse_foreign(network, x_t, schedule.alpha(edges)[::-1])
+        for network in (conditional, unconditional):
+            if energies.count:
+                refuse_more_batches(network)
+            else:
+                refuse_foreign(network, x_t, alphas)
         kept: list[np.ndarray] = []
 
         def guided(x_t: Images, alpha: float, kept: list[np.ndarray] = kept) -> Images:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reschrom._arrays import Images, refuse_as_in_files
-from reschrom.denoisers.conventions import NoiseMoments, refuse_misread, refuse_range
+from reschrom.denoisers.conventions import refuse_misread, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Denoise, Times, estimate_of
 from reschrom.theory.bands import band_energies, size_of
@@ -68,20 +68,22 @@ def band_information(
     if isinstance(conditional, Denoiser) != isinstance(unconditional, Denoiser):
         raise ValueError("what is compared are two networks or two exact denoisers; got one of each")
     refuse_as_in_files(images)
+    if isinstance(conditional, Denoiser) and isinstance(unconditional, Denoiser):
+        if conditional.prediction != unconditional.prediction:
+            raise ValueError(
+                "guidance is a difference of two predictions of one kind; "
+                f"got {conditional.prediction} and {unconditional.prediction}"
+            )
+        for network in (conditional, unconditional):
+            refuse_range(network, images)
+            refuse_misread(network, images)
     noise, middles = generator.standard_normal(images.shape), (log_snr[1:] + log_snr[:-1]) / 2
     alphas, kept = 1 / (1 + np.exp(-middles)), []
-    of_noise: list[tuple[NoiseMoments, NoiseMoments]] = []
     for alpha in alphas:
         x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
         term, error = _compared(conditional, unconditional, x_t, noise, alpha)
         energy, whole, rest = (band_energies(each).T / 2 for each in (term, error + term, error))
         kept.append(np.stack([energy, whole - rest, energy - (whole - rest)], axis=1))
-        of_noise.append((NoiseMoments.of(noise, noise - error), NoiseMoments.of(noise, noise - error - term)))
-    if isinstance(conditional, Denoiser):
-        refuse_range(conditional, images)
-        energies = band_energies(images).mean(axis=1)
-        for each in zip(*of_noise, strict=True):  # by the conditional prediction, and by the other
-            refuse_misread(NoiseMoments.at_times(each), energies, images, len(images), alphas)
     rates = StreamingMean()
     rates.add(np.stack(kept, axis=-1), 0)
     size, replicates = size_of(*images.shape[-2:]), rates.replicates
@@ -95,11 +97,6 @@ def _compared(
     """Return the guidance term, and the noise less the conditional prediction of it."""
     per_estimate = -np.sqrt(alpha / (1 - alpha))
     if isinstance(conditional, Denoiser) and isinstance(unconditional, Denoiser):
-        if conditional.prediction != unconditional.prediction:
-            raise ValueError(
-                "guidance is a difference of two predictions of one kind; "
-                f"got {conditional.prediction} and {unconditional.prediction}"
-            )
         given, per_output = conditional.output(x_t, alpha), conditional.noise_per_output(alpha)
         return per_output * (given - unconditional.output(x_t, alpha)), noise - conditional.noise(given, x_t, alpha)
     given = estimate_of(conditional, x_t, alpha)

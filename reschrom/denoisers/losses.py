@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, numpy_array, refuse_as_in_files, shape_told, whole_number
 from reschrom.denoisers._images import known_generator
-from reschrom.denoisers.conventions import NoiseMoments, refuse_foreign, refuse_misread, refuse_range
+from reschrom.denoisers.conventions import refuse_foreign, refuse_misread, refuse_more_batches, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import WRAP, Denoise, Times, ddim, estimate_of
 from reschrom.theory.bands import Size, band_energies, size_of
@@ -91,38 +91,32 @@ def band_losses(
     times = numpy_array(times)
     if times.ndim != 1 or not len(times):
         raise ValueError(f"a loss is measured at one or more times, shape (times,); got {times.shape}")
-    losses, _, _ = _losses(model, images, schedule.alpha(times), generator)
+    losses, _ = _losses(model, images, schedule.alpha(times), generator)
     return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:], losses.count)
 
 
 def _losses(
     denoise: Denoise, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
-) -> tuple[StreamingMean, np.ndarray, NoiseMoments]:
+) -> tuple[StreamingMean, np.ndarray]:
     """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times).
 
-    Returns the means, the mean image, shape (1, C, H, W), and how the noise is predicted at every alpha, where the
-    denoiser is a network; 0 where it is none.
+    Returns the means, and the mean image, shape (1, C, H, W).
     """
     losses, total, generator = StreamingMean(), np.zeros(1), known_generator(generator)
-    moments = np.zeros((3, len(alphas)))
     for batch in batches(images):
+        if losses.count:
+            refuse_more_batches(denoise)
         refuse_range(denoise, batch)
         noise = generator.standard_normal(batch.shape)
         kept = [band_energies(batch).T]
-        for place, alpha in enumerate(alphas):
-            x_t = np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise
-            if isinstance(denoise, Denoiser) and alpha < 1:
-                output = denoise.output(x_t, alpha)
-                estimate = denoise.estimate(output, x_t, alpha)
-                moments[:, place] += len(batch) * np.array(NoiseMoments.of(noise, denoise.noise(output, x_t, alpha)))
-            else:
-                estimate = estimate_of(denoise, x_t, alpha)
+        for alpha in alphas:
+            estimate = estimate_of(denoise, np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise, alpha)
             kept.append(band_energies(batch - estimate).T)
         losses.add(np.stack(kept, axis=-1), losses.count)
         total = total + batch.sum(axis=0, keepdims=True)
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
-    return losses, total / losses.count, NoiseMoments(*moments / losses.count)
+    return losses, total / losses.count
 
 
 def rates_from_losses(
@@ -165,13 +159,13 @@ def rates_from_losses(
     """
     edges = time_grid(edges)
     alphas = schedule.alpha(edges)
-    losses, mean, moments = _losses(model, images, alphas, generator)
+    images = _after_a_look(model, images) if isinstance(model, Denoiser) else images
+    losses, mean = _losses(model, images, alphas, generator)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
     noise_error = _noise_error(lost.sum(axis=0), float(total.sum() - band_energies(mean).sum()), alphas, mean.size)
     totals, again = np.split(losses.replicates, [1], axis=-1)
     if precision is not None:
-        refuse_misread(moments, total[:, 0], mean, losses.count, alphas)
         # The share of what the images hold that their mean loses. A good estimate loses more only by chance.
         varies = 1 - band_energies(mean) / np.where(total > 0, total, 1)
         most = np.minimum(varies * losses.count / (losses.count - 1), 1)
@@ -180,6 +174,15 @@ def rates_from_losses(
         _refuse_inexact(lost.sum(axis=0) / total.sum(), alphas, "lose")
     measured = _from_signal(-lost, -again, losses.count, edges, size_of(*mean.shape[-2:]), name, precision)
     return replace(measured, noise_error=noise_error)
+
+
+def _after_a_look(network: Denoiser, images: Images | Iterable[Images]) -> Iterator[Images]:
+    """Yield batches of images, the first after it has shown that the network is read in its own convention."""
+    for number, batch in enumerate(batches(images)):
+        if not number:
+            refuse_range(network, batch)
+            refuse_misread(network, batch)
+        yield batch
 
 
 def _noise_error(lost: Times, variance: float, alphas: Times, numbers: int) -> float:
@@ -210,7 +213,9 @@ def rates_from_sampling(
     fine = np.interp(np.arange(substeps * (len(edges) - 1) + 1) / substeps, np.arange(len(edges)), edges)
     alphas, energies = schedule.alpha(fine)[::-1], StreamingMean()
     for x_t in batches(start):
-        if not energies.count:
+        if energies.count:
+            refuse_more_batches(model)
+        else:
             refuse_foreign(model, x_t, alphas)
         kept = [band_energies(step.estimate).T for step in islice(ddim(model, x_t, alphas), 0, None, substeps)]
         energies.add(np.stack(kept[::-1], axis=-1), energies.count)

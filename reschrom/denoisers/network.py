@@ -1,10 +1,12 @@
 """A network of one's own as a denoiser: shown images and told times as in its training, its output made an estimate."""
 
 import copy
+import inspect
 import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -53,8 +55,14 @@ _SHOWN: dict[str, Callable[[float, float], float]] = {
 # Noise predicted from less signal than this is divided by so much: it would be divided by zero.
 _LEAST_SIGNAL = 1e-12
 
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+
 # By so much of its largest value a prediction may depend on the images beside its own, as it does in half precision.
 _UNSTEADY = 0.05
+
+# A prediction that changes by less of its largest value between these log SNRs, from noise to image, may be told its
+# time in another unit.
+_HEARD, _APART, _UNIT = 0.02, (-4.0, 4.0), 1000
 
 
 def estimate_precision(alpha: Float[np.ndarray, " times"], prediction_type: str) -> Float[np.ndarray, " times"]:
@@ -81,13 +89,15 @@ class Denoiser:
         `fn(x, t)`, or with a condition `fn(x, t, condition)`, which returns the prediction for images x, shape
         (N, C, H, W), at times t, shape (N,): an array, or an output of diffusers. A module of torch is given tensors of
         its own device and precision; another function NumPy arrays in float64, or, where it cannot work on these,
-        tensors on the CPU in float32.
+        tensors on the CPU in float32. Modules, and those that a function names, are in evaluation mode while they
+        predict.
     prediction : {"epsilon", "x0", "v", "flow"}
         What it returns: the noise; the image; the velocity sqrt(alpha) noise - sqrt(1 - alpha) x_0; or noise - x_0, the
         velocity of a flow. The names of diffusers do too: sample, v_prediction, flow_prediction.
     schedule : Schedule
         Its time is what the network is told, and its path what it is shown. A scheduler of diffusers is read by
-        `Schedule.from_diffusers`.
+        `Schedule.from_diffusers`. Where a network rounds its time to a whole timestep, as a table of embeddings makes
+        it, the prediction at a time between two is interpolated from theirs.
     value_range : (float, float), optional
         The least and greatest value that images have, to which estimates are clipped. A network that predicts the noise
         needs it, because its estimate from much noise would lie far outside: (-1, 1) or (0, 1) for pixels, and
@@ -105,7 +115,7 @@ class Denoiser:
         For what is no network, and what is no prediction.
     ValueError
         For settings out of range, and, at the first call, where a prediction has another shape than the images, is not
-        finite, or depends on the other images of its batch, as in training mode.
+        finite, depends on the other images of its batch, or hardly on the time that it is told.
 
     Examples
     --------
@@ -166,6 +176,7 @@ class Denoiser:
             condition = condition if condition.shape else condition.reshape(1)
         self._condition = condition
         self._call: Any = None  # with arrays or with tensors, as the first images tell
+        self._rounds = False  # its time to a whole timestep
 
     def __call__(self, x_t: Images, alpha: float) -> Images:
         """Return the estimate of x_0 in noised images, shape (N, C, H, W), of signal power alpha, in float64."""
@@ -180,21 +191,33 @@ class Denoiser:
         time = float(self.schedule.network_time(self.schedule.time(alpha)))
         if self._condition is not None and len(self._condition) not in (1, len(x_t)):
             raise ValueError(
-                "one condition (a label, a prompt) for all images or one for each is needed; "
+                "one condition (a label, a prompt) for all images or one for each image of a batch is needed; "
                 f"got {len(self._condition)} for {len(x_t)} images"
             )
         if self._call is None:
             self._get_to_know(shown, time)
-        numbers = range(len(x_t))
+        if not self._rounds or time.is_integer():
+            return self._predicted_in_parts(shown, time)
+        before, after = math.floor(time), math.ceil(time)
+        outputs = (self._predicted_in_parts(shown, float(each)) for each in (before, after))
+        return next(outputs) * (after - time) + next(outputs) * (time - before)
+
+    def _predicted_in_parts(self, shown: np.ndarray, time: float) -> Images:
+        numbers = range(len(shown))
         parts = [numbers[start : start + self._batch] for start in numbers[:: self._batch]]
         return np.concatenate([self._predicted(shown, time, part) for part in parts])
 
-    def of_first(self, count: int) -> "Denoiser":
-        """Return the network for the first images of a batch alone, where each image has a condition of its own."""
-        if self._condition is None or len(self._condition) == 1:
+    @property
+    def is_told_each(self) -> bool:
+        """Whether each image of a batch has a condition of its own."""
+        return self._condition is not None and len(self._condition) > 1
+
+    def of_images(self, numbers: Sequence[int]) -> "Denoiser":
+        """Return the network for these images of a batch alone, where each image has a condition of its own."""
+        if not self.is_told_each:
             return self
         few = copy.copy(self)
-        few._condition = self._condition[:count]
+        few._condition = self._condition[list(numbers)]
         return few
 
     def estimate(self, output: Images, x_t: Images, alpha: float) -> Images:
@@ -226,7 +249,7 @@ class Denoiser:
         return x_t
 
     def _get_to_know(self, shown: np.ndarray, time: float) -> None:
-        """Find out how the network is called, and check once that it predicts image by image."""
+        """Find out how the network is called, and check once that it predicts image by image and hears its time."""
         few = [0], [0, len(shown) - 1]
         self._call = self._working_call([self._arguments(shown, time, numbers) for numbers in few])
         alone, beside = (self._predicted(shown, time, numbers)[0] for numbers in few)
@@ -235,6 +258,36 @@ class Denoiser:
             raise ValueError(
                 "the prediction for an image must not change from call to call, or with the images beside it; this one "
                 "does: is the network in training mode? Then call its eval()"
+            )
+        self._refuse_other_unit(shown)
+        middle = math.floor((self.schedule.start + self.schedule.end) / 2) if math.isfinite(self.schedule.end) else 0
+        if middle:
+            early, late, later = (self._predicted(shown, middle + part, [0]) for part in (0.1, 0.4, 1.0))
+            self._rounds = np.array_equal(early, late) and not np.array_equal(late, later)
+
+    def _refuse_other_unit(self, shown: np.ndarray) -> None:
+        """Refuse a network that hardly hears times from 0 to 1, and hears those from 0 to 1000."""
+        if self.schedule.end > 1:
+            return
+        least = float(self.schedule.log_snr(self.schedule.end))
+        times = [float(self.schedule.time_at(max(each, least))) for each in _APART]
+
+        def change(unit: float) -> float:
+            noise, image = (self._predicted(shown, unit * time, [0]) for time in times)
+            return float(np.abs(noise - image).max() / max(np.abs(noise).max(), np.abs(image).max()))
+
+        with np.errstate(invalid="ignore"):  # of zeros
+            if not change(1) < _HEARD:
+                return
+            try:
+                heard = change(_UNIT) > 10 * _HEARD
+            except Exception:  # whatever a function raises at times beyond its clock
+                return
+        if heard:
+            self._call = None
+            raise ValueError(
+                f"the network hardly hears a time from 0 to 1, and it hears one from 0 to {_UNIT}: write "
+                f"lambda x, t: net(x, {_UNIT} * t)"
             )
 
     def _working_call(self, given: list[list[Any]]) -> Callable[..., Any]:
@@ -249,7 +302,8 @@ class Denoiser:
         failures = []
         for call in ways:
             try:
-                with warnings.catch_warnings(action="ignore"):  # of an array where a tensor is expected
+                # Warnings are of an array where a tensor is expected.
+                with warnings.catch_warnings(action="ignore"), _evaluating(self._fn):
                     for arguments in given:
                         call(*arguments)
                 return call
@@ -288,8 +342,28 @@ class Denoiser:
             )
 
     def _predicted(self, shown: np.ndarray, time: float, numbers: Sequence[int]) -> np.ndarray:
-        output = self._call(*self._arguments(shown, time, numbers))
+        with _evaluating(self._fn):
+            output = self._call(*self._arguments(shown, time, numbers))
         return _prediction_in(output, (len(numbers), *shown.shape[1:]), time)
+
+
+@contextmanager
+def _evaluating(fn: Any) -> Iterator[None]:
+    """Keep the modules of torch in a network, itself or those that a function names, from training, dropout and all."""
+    try:
+        named = () if hasattr(fn, "named_parameters") else inspect.getclosurevars(fn)[:2]
+    except TypeError:  # no function written in Python
+        named = ()
+    candidates = [fn, *(each for names in named for each in names.values())]
+    networks = [each for each in candidates if hasattr(each, "named_parameters") and not isinstance(each, type)]
+    training = [module for each in networks for module in each.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _prediction_in(output: Any, shape: tuple[int, ...], time: float) -> np.ndarray:
@@ -298,6 +372,8 @@ def _prediction_in(output: Any, shape: tuple[int, ...], time: float) -> np.ndarr
     if hasattr(found, "detach"):  # a tensor of torch
         found = found.detach().cpu()
         found = found.double().numpy() if found.is_floating_point() else found.numpy()
+    elif hasattr(found, "__array__") and str(getattr(found, "dtype", "")) in _FLOATS:  # of JAX and its like
+        found = np.asarray(found).astype(np.float64)
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
         kind = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else type(output).__name__
         raise TypeError(f"fn must return one array or tensor of real numbers, its prediction alone; got {kind}")

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from reschrom._arrays import Images, finite, numpy_array, shape_told, signal_power, told
 from reschrom.denoisers._images import noise_power
+from reschrom.denoisers.network import Denoiser
 
 Denoise = Callable[[np.ndarray, float], np.ndarray]
 Times = Float[np.ndarray, " times"]
@@ -78,6 +79,8 @@ def ddim(denoise: Denoise, x_t: Images, alphas: Times) -> Iterator[Step]:
 
 def estimate_of(denoise: Denoise, x_t: Images, alpha: float) -> Images:
     """Return what a denoiser estimates, after checking that it is no network in a convention of its own."""
+    if isinstance(denoise, Denoiser):
+        return denoise(x_t, alpha)
     second = _second_argument(denoise)
     if hasattr(denoise, "named_parameters") or second in _TIMES:  # a module of torch, or told a time
         takes = f", which takes {second!r}" if second in _TIMES else ""

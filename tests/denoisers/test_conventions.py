@@ -43,8 +43,9 @@ WHITE = np.random.default_rng(5).standard_normal((8, *IMAGES.shape[1:]))
 EDGES, LOG_SNR = np.linspace(0, 1, 21), np.linspace(-5, 8, 14)
 BLIND = r"err \d+\.\d times as much as the noised images, or images of zeros, do: its prediction, sign, clock"
 FOREIGN = r"on samples of its own the denoiser errs \d+\.\d times as much as a Gaussian field of their spectrum does"
-NOISE = r"the noise is \d+\.\d\d times what the denoiser predicts of it: its schedule, clock, prediction or range"
-BLIND, FOREIGN = f"{BLIND}|{NOISE}", f"{FOREIGN}|{NOISE}"
+NOISE = r"the noise is \d+\.\d\d times what the denoiser predicts of it: its schedule, clock, prediction, sign or range"
+UNIT = "the network hardly hears a time from 0 to 1, and it hears one from 0 to 1000: write"
+BLIND, FOREIGN = f"{BLIND}|{NOISE}|{UNIT}", f"{FOREIGN}|{NOISE}|{UNIT}"
 
 Outputs = dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]]
 # Of the exact estimate x and noise e where the signal has the power a.
@@ -107,6 +108,18 @@ MISTAKES = {
     "a flow told with the shift 3, which it has not": told(network("flow", FLOW), "flow", SHIFTED),
     "a flow told without the shift 3 that it has": told(network("flow", SHIFTED), "flow", FLOW),
     "a network of values from 0 to 1, told as -1 to 1": told(network("epsilon", unit=True), "epsilon"),
+    "of the image: the cosine schedule told as the linear": told(network("x0"), "x0", LINEAR),
+    "of the image: the linear schedule told as the cosine": told(network("x0", LINEAR), "x0"),
+    "of the velocity: the linear schedule told as the cosine": told(network("v", LINEAR), "v"),
+} | {
+    f"of {name}: times from 0 to 1 where it knows 0 to 1000": told(
+        network(returns, schedule, lambda t: t / 1000), returns, schedule
+    )
+    for name, returns, schedule in (
+        ("the image", "x0", COSINE),
+        ("the velocity", "v", COSINE),
+        ("a flow", "flow", FLOW),
+    )
 }
 OWN = {
     "noise": told(network("epsilon"), "epsilon"),
@@ -216,6 +229,43 @@ def test_a_bare_function_must_know_samples_of_its_own(mistake):
     edges = 0.999 * np.linspace(wide.schedule.start, wide.schedule.end, 21)
     with pytest.raises(ValueError, match=BARE[mistake]):
         rates_from_sampling(lambda x_t, alpha: wide(x_t, alpha), WHITE, wide.schedule, edges, 1, "bare")
+
+
+@pytest.mark.parametrize("first", [0.0, 0.3, 0.6])
+def test_the_grid_of_the_user_hides_no_mistake(first):
+    edges = np.linspace(first, 1, 11)
+    for name in ("the sign of the noise", "the sign of a flow", "the linear schedule told as the cosine"):
+        wrong = MISTAKES[name]
+        assert refused(rates_from_sampling, wrong, WHITE[:1], wrong.schedule, edges, 1, "x", why=FOREIGN) == "refused"
+        rng = np.random.default_rng(1)
+        assert refused(rates_from_losses, wrong, IMAGES, wrong.schedule, edges, rng, "x", why=BLIND) == "refused"
+
+
+@pytest.mark.parametrize("batches", [[1, 7], [2, 2, 2, 2]])
+def test_small_batches_hide_no_mistake(batches):
+    exact = GaussianField([1.0, 2.0, 8.0, 30.0], channels=1)
+    white = np.split(np.random.default_rng(0).standard_normal((8, 1, 8, 8)), np.cumsum(batches)[:-1])
+
+    def velocity(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        t = float(times[0])
+        return (x - exact.denoise(x / np.hypot(t, 1 - t), float(FLOW.alpha(t)))) / max(t, 1e-6)
+
+    assert rates_from_sampling(Denoiser(velocity, "flow", FLOW), white, FLOW, EDGES, 1, "x").images == 8
+    turned = Denoiser(lambda x, t: -velocity(x, t), "flow", FLOW)
+    assert refused(rates_from_sampling, turned, white, FLOW, EDGES, 1, "x", why=FOREIGN) == "refused"
+
+
+def test_conditions_of_each_image_belong_to_one_batch():
+    labelled = Denoiser(lambda x, t, _: network("x0")(x, t), "x0", COSINE, condition=np.arange(4))
+    halves = np.split(WHITE, 2)
+    measures = (
+        lambda: rates_from_sampling(labelled, halves, COSINE, EDGES, 1, "x"),
+        lambda: rates_from_losses(labelled, np.split(IMAGES[:8], 2), COSINE, EDGES, np.random.default_rng(0), "x"),
+        lambda: guidance_from_sampling(labelled, OWN["image"], halves, COSINE, EDGES, 1.0, "x"),
+    )
+    for measure in measures:
+        with pytest.raises(ValueError, match="a condition for each image is measured on one batch"):
+            measure()
 
 
 @pytest.mark.parametrize("scale", [0.05, 1.0, 20.0])

@@ -264,7 +264,7 @@ def test_labels_are_a_condition_of_all_images_or_of_each():
         np.testing.assert_allclose(each[labels == label], one[labels == label], rtol=0, atol=1e-12)
     two = Denoiser(network, "flow", FLOW, condition=labels[:2])(x_t[:2], 0.3)
     np.testing.assert_allclose(two, each[:2], rtol=0, atol=1e-12)
-    with pytest.raises(ValueError, match="for all images or one for each is needed; got 5 for 3 images"):
+    with pytest.raises(ValueError, match="one for each image of a batch is needed; got 5 for 3 images"):
         Denoiser(network, "flow", FLOW, condition=labels)(x_t[:3], 0.3)
 
 
@@ -628,3 +628,70 @@ def test_without_torch_a_network_is_called_with_arrays_alone(monkeypatch):
 
 def raised() -> None:
     raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("kind", ["module", "function"])
+def test_dropout_is_off_while_a_network_predicts_and_on_afterwards(kind):
+    class Dropping(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout, self.frozen = torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(1).eval()
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            assert not self.training
+            assert not self.frozen.training
+            return self.dropout(x) * t[0]
+
+    dropping = Dropping()
+    assert dropping.train().training
+    dropping.frozen.eval()
+    fn = dropping if kind == "module" else lambda x, t: dropping(torch.as_tensor(x), t)
+    denoise = Denoiser(fn, "x0", COSINE)
+    x_t = np.ones((2, 1, 4, 4))
+    np.testing.assert_allclose(denoise(x_t, 0.5), float(COSINE.time(0.5)) * x_t, rtol=1e-6)
+    assert dropping.training
+    assert dropping.dropout.training
+    assert not dropping.frozen.training
+
+
+@pytest.mark.parametrize("rounded", [round, int], ids=["round", "cut off"])
+def test_a_network_of_whole_timesteps_is_interpolated_between_them(rounded):
+    posterior, asked = field(), []
+
+    def by_table(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        asked.append(float(times[0]))
+        alpha = float(DDPM.alpha(float(rounded(times[0]))))
+        return (x - np.sqrt(alpha) * posterior.denoise(x, alpha)) / np.sqrt(1 - alpha)
+
+    denoise = Denoiser(by_table, "epsilon", DDPM, value_range=FREE)
+    x_t = np.random.default_rng(0).standard_normal((2, 1, 16, 16))
+    denoise(x_t, 0.5)
+    for time in (100.3, 499.5, 800.7):
+        alpha = float(DDPM.alpha(time))
+        asked.clear()
+        np.testing.assert_allclose(denoise(x_t, alpha), posterior.denoise(x_t, alpha), rtol=0, atol=1e-4)
+        assert asked == [math.floor(time), math.ceil(time)]
+    asked.clear()
+    denoise(x_t, float(DDPM.alpha(300.0)))
+    assert len(asked) <= 2
+
+
+def test_arrays_of_other_libraries_are_taken():
+    class Foreign:
+        """An array as JAX returns it."""
+
+        def __init__(self, values: np.ndarray) -> None:
+            self._values, self.dtype = values, values.dtype
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            return self._values
+
+    denoise = Denoiser(lambda x, t: Foreign(np.float32(0.5) * x.astype(np.float32)), "x0", COSINE)
+    np.testing.assert_array_equal(denoise(np.ones((1, 1, 4, 4)), 0.5), 0.5 * np.ones((1, 1, 4, 4)))
+
+
+def test_a_mistake_of_a_network_is_told_as_it_is():
+    denoise = Denoiser(lambda x, t: x[:, :1], "x0", COSINE)
+    with pytest.raises(ValueError, match="a prediction of the shape of its images") as refused:
+        predicted_noise(denoise, np.ones((1, 3, 4, 4)), 0.5)
+    assert "Wrap a network of your own" not in str(refused.value)

@@ -54,6 +54,19 @@ def F(x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
     return (exploding(x * length, sigma) - data**2 / length * x) * length / (sigma * data)
 
 
+def s(t: Any) -> Any:
+    return 0.9 * np.exp(-3 * t)
+
+
+def sigma(t: Any) -> Any:
+    return 0.01 + 3 * np.power(t, 1.5)
+
+
+def score(x: np.ndarray, t: float) -> np.ndarray:
+    size = np.hypot(s(t), sigma(t))
+    return (s(t) * PICTURES.denoise(x / size, (s(t) / size) ** 2) - x) / sigma(t) ** 2
+
+
 class Wrapped(torch.nn.Module):
     """What k-diffusion makes of a network that predicts noise: its estimate of x_0 in x_0 + sigma noise."""
 
@@ -73,6 +86,9 @@ def page() -> dict[str, Any]:
         "net": net,
         "velocity": velocity,
         "F": F,
+        "s": s,
+        "sigma": sigma,
+        "score": score,
         "wrapped": Wrapped(),
         "pipeline": pipeline,
         "unet": pipeline.unet,
@@ -86,8 +102,8 @@ def page() -> dict[str, Any]:
 
 
 def test_each_network_of_the_page_takes_five_lines():
-    assert len(BLOCKS) == 9
-    assert all(len([line for line in block.splitlines() if line.strip()]) <= 5 for block in BLOCKS[1:6])
+    assert len(BLOCKS) == 10
+    assert all(len([line for line in block.splitlines() if line.strip()]) <= 5 for block in BLOCKS[1:7])
 
 
 @pytest.mark.parametrize(
@@ -96,6 +112,7 @@ def test_each_network_of_the_page_takes_five_lines():
         ("ddpm", PICTURES.denoise),
         ("edm", PICTURES.denoise),
         ("k_diffusion", PICTURES.denoise),
+        ("own", PICTURES.denoise),
         ("flow", CLASSES[3].denoise),
         ("unconditional", CLASSES[10].denoise),
     ],
@@ -115,7 +132,7 @@ def test_what_the_page_measures_is_within_the_intervals_of_the_posterior(page):
     exact: dict[str, Any] = {**page, "ddpm": PICTURES.denoise}
     for known, measured in (("on_data", page["on_data"]), ("generated", page["generated"])):
         assert isinstance(measured, Chromatogram)
-        exec(BLOCKS[6].partition("\nprint")[0].replace("ddpm.schedule", "schedule"), exact)
+        exec(BLOCKS[7].partition("\nprint")[0].replace("ddpm.schedule", "schedule"), exact)
         lower, upper = exact[known].centroid_interval(0.95)
         seen = np.isfinite(lower)  # one brightness among 24 images is too little to have an interval when generated
         assert seen[:-1].all()
