@@ -125,7 +125,7 @@ def test_a_pipeline_that_reads_prompts_is_its_network_with_the_prompt_encoded(bu
     each = network_denoiser(pipeline, ["cat", "", "cat"], batch=2)
     mixed = np.where([[[[True]]], [[[False]]], [[[True]]]], expected, empty)
     np.testing.assert_allclose(each(images, alpha), mixed, rtol=0, atol=1e-4)
-    with pytest.raises(ValueError, match="one for each is needed; got 3 for 2 images"):
+    with pytest.raises(ValueError, match="one for each image of a batch is needed; got 3 for 2 images"):
         each(images[:2], alpha)
 
 
