@@ -300,7 +300,7 @@ MISTAKES = {
 
 FIELD = GaussianField([1.0, 4.0, 16.0, 64.0], channels=1)
 PICTURES = FIELD.sample(4, np.random.default_rng(0))
-NOISE = np.random.default_rng(0).standard_normal(PICTURES.shape)
+START = np.random.default_rng(0).standard_normal(PICTURES.shape)
 TIMES = np.linspace(0, 1, 4)
 TABLE = Schedule.from_alphas(np.cumprod(1 - np.linspace(1e-4, 0.02, 1000)))
 PROCESS = AttenuatedProcess(COSINE, (0.3, 0.6))
@@ -658,7 +658,7 @@ MISTAKES |= {
     "no noise to sample from": (sampled(iter([])), ValueError, r"starts from one or more images of noise; got none"),
     "empty noise": (sampled(PICTURES[:0]), ValueError, r"batches of one or more, .* got \(0, 1, 8, 8\)"),
     "noise NaN": (sampled(PICTURES * NAN), ValueError, r"images must be finite"),
-    "noise of two sizes": (sampled([NOISE, NOISE[..., :4]]), ValueError, r"must have one shape"),
+    "noise of two sizes": (sampled([START, START[..., :4]]), ValueError, r"must have one shape"),
     "no substeps": (sampled(PICTURES, 0), ValueError, r"one or more steps of DDIM; got 0"),
     "substeps in parts": (sampled(PICTURES, 1.5), TypeError, r"steps of DDIM must be a whole number; got 1\.5"),
     "substeps a truth": (sampled(PICTURES, True), TypeError, r"must be a whole number; got True"),
