@@ -96,8 +96,8 @@ class Denoiser:
         velocity of a flow. The names of diffusers do too: sample, v_prediction, flow_prediction.
     schedule : Schedule
         Its time is what the network is told, and its path what it is shown. A scheduler of diffusers is read by
-        `Schedule.from_diffusers`. Where a network rounds its time to a whole timestep, as a table of embeddings makes
-        it, the prediction at a time between two is interpolated from theirs.
+        `Schedule.from_diffusers`. Where a network rounds its time to a whole timestep or takes no other, as with a
+        table of embeddings, the prediction at a time between two is interpolated from theirs.
     value_range : (float, float), optional
         The least and greatest value that images have, to which estimates are clipped. A network that predicts the noise
         needs it, because its estimate from much noise would lie far outside: (-1, 1) or (0, 1) for pixels, and
@@ -250,9 +250,12 @@ class Denoiser:
 
     def _get_to_know(self, shown: np.ndarray, time: float) -> None:
         """Find out how the network is called, and check once that it predicts image by image and hears its time."""
-        few = [0], [0, len(shown) - 1]
-        self._call = self._working_call([self._arguments(shown, time, numbers) for numbers in few])
-        alone, beside = (self._predicted(shown, time, numbers)[0] for numbers in few)
+        one, two = [0], [0, len(shown) - 1]
+        counted = self.schedule.path != "exploding" and math.isfinite(self.schedule.end)
+        middle = math.floor((self.schedule.start + self.schedule.end) / 2) if counted else 0
+        time = float(max(round(time), 1)) if middle else time  # which a network of whole timesteps takes, too
+        self._call = self._working_call([self._arguments(shown, time, numbers) for numbers in (one, two)])
+        alone, beside = (self._predicted(shown, time, numbers)[0] for numbers in (one, two))
         if np.abs(alone - beside).max() > _UNSTEADY * np.abs(alone).max():
             self._call = None
             raise ValueError(
@@ -260,10 +263,12 @@ class Denoiser:
                 "does: is the network in training mode? Then call its eval()"
             )
         self._refuse_other_unit(shown)
-        middle = math.floor((self.schedule.start + self.schedule.end) / 2) if math.isfinite(self.schedule.end) else 0
         if middle:
-            early, late, later = (self._predicted(shown, middle + part, [0]) for part in (0.1, 0.4, 1.0))
-            self._rounds = np.array_equal(early, late) and not np.array_equal(late, later)
+            try:
+                early, late, later = (self._predicted(shown, middle + part, one) for part in (0.1, 0.4, 1.0))
+                self._rounds = np.array_equal(early, late) and not np.array_equal(late, later)
+            except Exception:  # whatever a function raises where it needs a whole timestep
+                self._rounds = True
 
     def _refuse_other_unit(self, shown: np.ndarray) -> None:
         """Refuse a network that hardly hears times from 0 to 1, and hears those from 0 to 1000."""
