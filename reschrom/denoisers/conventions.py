@@ -103,7 +103,7 @@ def refuse_foreign(denoise: Denoise, start: Images, alphas: Times) -> None:
         count, (first, last) = _enough(start), _ends(denoise)
         denoise = denoise.of_images([number % len(start) for number in range(count)])
         start = np.random.default_rng((*_SEED, 1)).standard_normal((count, *start.shape[1:]))
-    elif start.size < _LEAST or last < _signal_power(_LOG_SNR[-1]):
+    elif start.size < _LEAST or last < _signal_power(_LOG_SNR)[-1]:
         return
     *_, end = ddim(denoise, start, _even_in_log_snr(first, last))
     asked = _asked(denoise, end.estimate, first, last)

@@ -277,7 +277,7 @@ class Denoiser:
         least = float(self.schedule.log_snr(self.schedule.end))
         times = [float(self.schedule.time_at(max(each, least))) for each in _APART]
 
-        def change(unit: float) -> float:
+        def change(unit: int) -> float:
             noise, image = (self._predicted(shown, unit * time, [0]) for time in times)
             return float(np.abs(noise - image).max() / max(np.abs(noise).max(), np.abs(image).max()))
 

@@ -126,7 +126,7 @@ def test_more_pictures_than_are_held_out_are_refused(latent, each):
 
 def test_two_trainings_are_compared_that_differ_in_consistency_alone(latent, tmp_path):
     recipe, _, _ = latent
-    recipe = replace(recipe, steps=25, warmup=2, ema=0.5, learning_rate=3e-3, unconditional=0.5, precision="no")
+    recipe = replace(recipe, steps=75, warmup=2, ema=0.5, learning_rate=3e-3, unconditional=0.5, precision="no")
     found = consistency.compare(replace(recipe, consistency=3.0), "photos", tmp_path, np.linspace(-3, 3, 4), 1)
     assert list(found) == ["0", "3"]
     assert found["0"] != found["3"]

@@ -250,9 +250,9 @@ def test_small_batches_hide_no_mistake(batches):
         t = float(times[0])
         return (x - exact.denoise(x / np.hypot(t, 1 - t), float(FLOW.alpha(t)))) / max(t, 1e-6)
 
-    assert rates_from_sampling(Denoiser(velocity, "flow", FLOW), white, FLOW, EDGES, 1, "x").images == 8
+    assert rates_from_sampling(Denoiser(velocity, "flow", FLOW), iter(white), FLOW, EDGES, 1, "x").images == 8
     turned = Denoiser(lambda x, t: -velocity(x, t), "flow", FLOW)
-    assert refused(rates_from_sampling, turned, white, FLOW, EDGES, 1, "x", why=FOREIGN) == "refused"
+    assert refused(rates_from_sampling, turned, iter(white), FLOW, EDGES, 1, "x", why=FOREIGN) == "refused"
 
 
 def test_conditions_of_each_image_belong_to_one_batch():
