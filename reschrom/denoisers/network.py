@@ -1,12 +1,10 @@
 """A network of one's own as a denoiser: shown images and told times as in its training, its output made an estimate."""
 
 import copy
-import inspect
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from reschrom._arrays import (
     told,
     whole_number,
 )
+from reschrom.denoisers._calls import evaluating, prediction_in
 from reschrom.theory.schedules import Schedule
 
 # What a network predicts, by the names of diffusers; the first four are shorter, and mean the same.
@@ -54,8 +53,6 @@ _SHOWN: dict[str, Callable[[float, float], float]] = {
 
 # Noise predicted from less signal than this is divided by so much: it would be divided by zero.
 _LEAST_SIGNAL = 1e-12
-
-_FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 # By so much of its largest value a prediction may depend on the images beside its own, as it does in half precision.
 _UNSTEADY = 0.05
@@ -308,7 +305,7 @@ class Denoiser:
         for call in ways:
             try:
                 # Warnings are of an array where a tensor is expected.
-                with warnings.catch_warnings(action="ignore"), _evaluating(self._fn):
+                with warnings.catch_warnings(action="ignore"), evaluating(self._fn):
                     for arguments in given:
                         call(*arguments)
                 return call
@@ -347,49 +344,9 @@ class Denoiser:
             )
 
     def _predicted(self, shown: np.ndarray, time: float, numbers: Sequence[int]) -> np.ndarray:
-        with _evaluating(self._fn):
+        with evaluating(self._fn):
             output = self._call(*self._arguments(shown, time, numbers))
-        return _prediction_in(output, (len(numbers), *shown.shape[1:]), time)
-
-
-@contextmanager
-def _evaluating(fn: Any) -> Iterator[None]:
-    """Keep the modules of torch in a network, itself or those that a function names, from training, dropout and all."""
-    try:
-        named = () if hasattr(fn, "named_parameters") else inspect.getclosurevars(fn)[:2]
-    except TypeError:  # no function written in Python
-        named = ()
-    candidates = [fn, *(each for names in named for each in names.values())]
-    networks = [each for each in candidates if hasattr(each, "named_parameters") and not isinstance(each, type)]
-    training = [module for each in networks for module in each.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _prediction_in(output: Any, shape: tuple[int, ...], time: float) -> np.ndarray:
-    """Return the prediction in what a network returned, without a learned variance, which may follow it."""
-    found = output[0] if isinstance(output, (tuple, list)) and len(output) == 1 else getattr(output, "sample", output)
-    if hasattr(found, "detach"):  # a tensor of torch
-        found = found.detach().cpu()
-        found = found.double().numpy() if found.is_floating_point() else found.numpy()
-    elif hasattr(found, "__array__") and str(getattr(found, "dtype", "")) in _FLOATS:  # of JAX and its like
-        found = np.asarray(found).astype(np.float64)
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
-        kind = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else type(output).__name__
-        raise TypeError(f"fn must return one array or tensor of real numbers, its prediction alone; got {kind}")
-    if found.shape == (shape[0], 2 * shape[1], *shape[2:]):
-        found = found[:, : shape[1]]
-    if found.shape != shape:
-        hint = "; what differs from image to image is the condition" if found.shape[:1] != shape[:1] else ""
-        raise ValueError(f"fn must return a prediction of the shape of its images, {shape}; got {found.shape}{hint}")
-    if not np.all(np.isfinite(found)):
-        raise ValueError(f"fn must return finite numbers; got NaN or infinity at its time {time:g}")
-    return found.astype(np.float64)
+        return prediction_in(output, (len(numbers), *shown.shape[1:]), time)
 
 
 def _amplitudes(alpha: float) -> tuple[float, float]:
