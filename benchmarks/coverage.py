@@ -1,4 +1,4 @@
-"""How often the 95 % intervals cover the truth: `python benchmarks/coverage.py --repetitions 500`, some minutes.
+"""How often the 95 % intervals cover the truth: `python benchmarks/coverage.py --out JSON`, some minutes.
 
 Each repetition draws other images of a known distribution, measures it as a user does, and looks whether the interval
 holds what it should: closed forms for the losses of fields, and otherwise the same measurement of very many images.
@@ -8,10 +8,12 @@ Printed for every band: the least and the greatest share of repetitions over the
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from reschrom import GaussianField, GaussianMixture, Schedule, band_losses, rates_from_losses, rates_from_sampling
+from reschrom._files import write_json
 from reschrom.denoisers._images import Posterior
 from reschrom.theory.intervals import Interval, interval_around
 from reschrom.theory.shares import survival
@@ -60,26 +62,37 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=500)
-    repetitions = parser.parse_args().repetitions
+    parser.add_argument("--out", default="", help="JSON file for what is measured")
+    given = parser.parse_args()
+    found: dict[str, Any] = {name: defaultdict(dict) for name in MODELS}
     print("| distribution | quantity | images | each band, finest first | all at once |")
     print("| --- | --- | --- | --- | --- |")
     for name, model in MODELS.items():
-        truth = {key: found[0] for key, found in measured(model, MANY, np.random.default_rng(0))}
+        truth = {key: known for key, (known, _, _) in measured(model, MANY, np.random.default_rng(0))}
         if isinstance(model, GaussianField):
             truth["loss"] = model.losses(SCHEDULE.alpha(TIMES))
         for images in IMAGES:
             each, whole = defaultdict(list), defaultdict(list)
-            for repetition in range(repetitions):
-                for key, found in measured(model, images, np.random.default_rng([1, images, repetition])):
-                    each[key].append(covers(found[1], truth[key]))
-                    if found[2] is not None:
-                        whole[key].append(covers(found[2], truth[key]).all())
+            for repetition in range(given.repetitions):
+                for key, (_, interval, at_once) in measured(
+                    model, images, np.random.default_rng([1, images, repetition])
+                ):
+                    each[key].append(covers(interval, truth[key]))
+                    if at_once is not None:
+                        whole[key].append(covers(at_once, truth[key]).all())
             for key, covered in each.items():
                 by_band = np.mean(covered, axis=0).reshape(len(truth[key]), -1)
-                ends = (sorted({f"{end:.3f}" for end in (band.min(), band.max())}) for band in by_band)
-                told = ", ".join(" to ".join(end) for end in ends)
-                at_once = f"{np.mean(whole[key]):.3f}" if key in whole else ""
-                print(f"| {name} | {key} | {images} | {told} | {at_once} |", flush=True)
+                ends = [[float(band.min()), float(band.max())] for band in by_band]
+                together = float(np.mean(whole[key])) if key in whole else None
+                found[name][key][str(images)] = {"bands": ends, "all at once": together}
+                told = ", ".join(" to ".join(sorted({f"{end:.3f}" for end in band})) for band in ends)
+                print(
+                    f"| {name} | {key} | {images} | {told} | {'' if together is None else f'{together:.3f}'} |",
+                    flush=True,
+                )
+    if given.out:
+        about = {"made by": "python benchmarks/coverage.py", "level": 0.95, "repetitions": given.repetitions}
+        write_json(given.out, {**about, "covered": found})
 
 
 if __name__ == "__main__":

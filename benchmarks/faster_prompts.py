@@ -1,8 +1,8 @@
 """How much faster a text-to-image model draws with fewer pixels and less guidance, and what that costs.
 
 `python benchmarks/faster_prompts.py --classifier FILE --out JSON` draws samples of every caption plainly, with
-`CoarseFirst`, with `GuidanceSchedule` and with both, and plainly and with both in fewer steps, from the same noise, in
-turn. Multiply-adds leave the autoencoder out; seconds are those of the whole pipeline. Pictures are judged as in
+`CoarseFirst`, with `GuidanceSchedule` and with both, and the same in fewer steps, from the same noise, in turn.
+Multiply-adds leave the autoencoder out; seconds are those of the whole pipeline. Pictures are judged as in
 `guidance.py`.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--real", default="data/reference/t2i-bands.safetensors", help="of real photographs")
     parser.add_argument("--classifier", type=Path, required=True, help="its weights")
     parser.add_argument("--tolerance", type=float, nargs="+", default=[0.02, 0.03], help="of CoarseFirst")
-    parser.add_argument("--fewer", type=int, default=15, help="steps, of the ways that take fewer")
+    parser.add_argument("--fewer", type=int, nargs="+", default=[15, 10], help="steps, of the ways that take fewer")
     parser.add_argument("--until", type=float, default=0.45, help="time, as part of all, at which guidance ends")
     parser.add_argument("--each", type=int, default=4, help="samples of each caption")
     parser.add_argument("--out", default="", help="JSON file for what is measured")
@@ -82,15 +82,17 @@ def main() -> None:
     compared = {PLAIN: Way(STEPS), f"guidance until {given.until:g} T": Way(STEPS, (early,))}
     for name, block in coarse.items():
         compared |= {name: Way(STEPS, (block,)), f"{name}, and guidance": Way(STEPS, (early, block))}
-    compared[f"{given.fewer} steps"] = Way(given.fewer)
-    for tolerance in given.tolerance[:2]:
-        both = early, coarse_first(tolerance, given.fewer)
-        compared[f"{given.fewer} steps, {tolerance:g}, and guidance"] = Way(given.fewer, both)
+    for steps in given.fewer:
+        compared |= {f"{steps} steps": Way(steps), f"{steps} steps, and guidance": Way(steps, (early,))}
+        for tolerance in given.tolerance[:2]:
+            both = early, coarse_first(tolerance, steps)
+            compared[f"{steps} steps, {tolerance:g}, and guidance"] = Way(steps, both)
     captions = np.tile(np.arange(len(recipe.captions)), given.each)
     pictures: dict[str, list[np.ndarray]] = {name: [] for name in compared}
     seconds: dict[str, list[float]] = {name: [] for name in compared}
     for start in range(0, len(captions), AT_ONCE):
         prompts = [recipe.captions[k] for k in captions[start : start + AT_ONCE]]
+        print(f"{start} of {len(captions)} pictures", flush=True)
         for name, way in compared.items():
             made, took = draw(pipeline, prompts, start, way)
             pictures[name].append(np.round(255 * made).astype(np.uint8))

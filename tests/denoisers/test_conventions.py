@@ -336,6 +336,26 @@ def test_values_from_0_to_255_are_refused(given):
         given(np.round(127.5 * (IMAGES + 1)))
 
 
+@pytest.mark.parametrize(
+    ("files", "half"),
+    [(127.5 * (IMAGES + 1) + 0.3, "127.5"), (np.round(32767.5 * (IMAGES + 1)), "32767.5")],
+    ids=["resized", "16 bits"],
+)
+def test_files_of_other_depths_are_refused(files, half):
+    with pytest.raises(ValueError, match=rf"got values from 0(\.3)? to \d+\.?\d*: images / {half} - 1$"):
+        band_spectrum(files)
+
+
+@pytest.mark.parametrize("brightest", [40.0, 100.0, 5e3])
+def test_measurements_that_are_never_negative_are_no_files(brightest):
+    """A flux has a unit of its own, and its noise too; a linear denoiser loses what the second moments tell."""
+    flux, schedule = brightest * (IMAGES + 1) / 2, Schedule.edm(brightest)
+    field, levels = GaussianField.fit(flux), brightest * np.array([0.01, 0.1, 1.0])
+    losses = band_losses(field.denoise, flux, schedule, levels, np.random.default_rng(2))
+    # The noise of 32 images leaves a tenth of a band of 96 numbers to chance.
+    np.testing.assert_allclose(losses.mean, field.losses(schedule.alpha(levels)), rtol=0.25)
+
+
 @pytest.mark.parametrize("given", [pytest.param(each, id=name) for name, each in LAID_OUT.items()])
 def test_channels_last_are_refused(given):
     with pytest.raises(ValueError, match=r"got \(32, 16, 16, 3\), channels last: np\.moveaxis\(images, -1, 1\)$"):

@@ -1,10 +1,12 @@
 """The bootstrap over images: the same numbers however images are batched, and the spread that statistics demands."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reschrom._files import read_json
 from reschrom.theory.intervals import REPLICATES, StreamingMean, interval_around, joined, weights
 
 
@@ -116,6 +118,26 @@ def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers
     lower, upper = interval_around(mean.mean, mean.replicates, images=images)
     # 2000 of them know it to 0.005. Of single squares, 16 show too little of their tail: 0.898.
     assert least < np.mean((lower <= numbers) & (numbers <= upper)) < 0.98
+
+
+def test_the_page_says_how_often_intervals_were_right():
+    checkout = Path(__file__).parents[2]
+    covered = read_json(checkout / "data/reference/coverage.json")["covered"]
+    kinds = {"field, 3 channels": "one kind, three channels", "field, 1 channel": "one kind, one channel"}
+    kinds["mixture, 1 channel"] = "two kinds, one channel"
+    quantities = {"losses": ["loss"], "rates": ["growth", "loss rates"]}
+    for name, part in {"shares": "shares", "mean times": "centroids"}.items():
+        quantities[name] = [f"{key}, {part}" for key in quantities["rates"]]
+
+    def cell(of, keys, images):
+        ends = [end for key in keys for band in of[key][images]["bands"] for end in band if end < 1]
+        return f"{min(ends):.2f} to {max(ends):.2f}"
+
+    page = (checkout / "book/measure.md").read_text(encoding="utf-8")
+    for name, kind in kinds.items():
+        for quantity, keys in quantities.items():
+            cells = [cell(covered[name], keys, images) for images in ("16", "40", "100")]
+            assert f"| {kind} | {quantity} | {' | '.join(cells)} |" in page
 
 
 @pytest.mark.lasting
