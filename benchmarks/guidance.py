@@ -84,24 +84,23 @@ def judged(pictures: dict[str, np.ndarray], captions: np.ndarray, classifier: Cl
         said = classifier.name(each)
         right[name] = np.stack([said.contents == captions % contents, said.styles == captions // contents], axis=1)
         images = np.moveaxis(each[photograph], -1, 1) / 127.5 - 1
-        distances[name] = band_distances(images, real.quantiles, groups=captions[photograph])
-    # A caption is what is independent, so its samples count as one.
-    by_caption = np.stack([right[name] for name in names], axis=1).astype(float)
-    by_caption = np.stack([by_caption[captions == k].mean(axis=0) for k in np.unique(captions)])
+        distances[name] = band_distances(images, real.quantiles)
+    # Every caption that the model knows is drawn as often, so captions are no sample of others: pictures are.
+    of_picture = np.stack([right[name] for name in names], axis=1).astype(float)
     found = StreamingMean()
-    found.add(by_caption - by_caption[:, :1], 0)
-    accuracy = interval_around(found.mean, found.replicates, simultaneous=True, images=len(by_caption))
-    # Where no caption shows a difference, replicates show none either; so many captions may have missed as much.
-    least = 1 - (0.05 / found.mean[1:].size) ** (1 / len(by_caption))
+    found.add(of_picture - of_picture[:, :1], 0)
+    accuracy = interval_around(found.mean, found.replicates, simultaneous=True, images=len(captions))
+    # Where no picture shows a difference, replicates show none either; so many pictures may have missed as much.
+    least = 1 - (0.05 / found.mean[1:].size) ** (1 / len(captions))
     reach = np.where(np.arange(len(names)) > 0, least, 0.0)[:, None]
     accuracy = Interval(np.minimum(accuracy.lower, found.mean - reach), np.maximum(accuracy.upper, found.mean + reach))
     plain = distances[PLAIN]
     apart = np.stack([distances[name].distance - plain.distance for name in names])
     again = np.stack([distances[name].replicates - plain.replicates for name in names], axis=1)
-    distance = interval_around(apart, again, simultaneous=True, images=contents)
+    distance = interval_around(apart, again, simultaneous=True, images=int(photograph.sum()))
     return {
         name: {
-            "content, style": by_caption[:, i].mean(axis=0).tolist(),
+            "content, style": of_picture[:, i].mean(axis=0).tolist(),
             "less plain": _told(found.mean[i], accuracy, i),
             "distance": distances[name].distance.tolist(),
             "distance less plain": _told(apart[i], distance, i),

@@ -1,5 +1,6 @@
-"""Figures of guidance that acts only at some times: when the prompt speaks, and what silence costs."""
+"""Figures of drawing for less: when the prompt speaks, and what silence and other savings cost."""
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,9 +16,8 @@ Ends = tuple[float, float]
 
 
 class Worth(NamedTuple):
-    """What a schedule of guidance costs, and by how much its samples differ from plain guidance.
+    """What a way to draw costs, and by how much its samples differ from plain ones.
 
-    cost: predictions per image and step.
     less: quantity -> mean difference, and the ends of its interval.
     """
 
@@ -51,25 +51,26 @@ def told_times(
 
 
 @styled
-def worth(schedules: Mapping[str, Worth], title: str) -> Figure:
-    """Draw what schedules of guidance lose against what they cost, one panel above the other for each quantity.
+def worth(ways: Mapping[str, Worth], costs: str, title: str) -> Figure:
+    """Draw what ways to draw lose against what they cost, one panel above the other for each quantity.
 
-    schedules: name -> its worth; above zero is better, and so is the left.
+    ways: name -> its worth; above zero is better, and so is the left.
+    costs: what is counted as their cost.
     """
-    quantities = list(next(iter(schedules.values())).less)
+    quantities = list(next(iter(ways.values())).less)
     figure = Figure(figsize=(_NARROW, 2.1 * len(quantities) + 1.5))
     panels = figure.subplots(len(quantities), 1, sharex=True, squeeze=False)[:, 0]
-    marks = dict(zip(schedules, "osD^vP*X", strict=False))
+    marks = dict(zip(ways, itertools.cycle("osD^vP*X"), strict=False))
     for axes, quantity in zip(panels, quantities, strict=True):
         axes.axhline(0, color="#888888", linewidth=1)
-        for name, each in schedules.items():
+        for name, each in ways.items():
             mean, low, high = each.less[quantity]
             ends = [[mean - low], [high - mean]]
             ink = INK["gaussian"] if low <= 0 <= high else INK["paper"]
             axes.errorbar(each.cost, mean, ends, color=ink, marker=marks[name], markersize=6, capsize=3, label=name)
         axes.set_ylabel(quantity)
         axes.grid(True)
-    panels[-1].set_xlabel("predictions per image and step   (left is cheaper)")
+    panels[-1].set_xlabel(f"{costs}   (left is cheaper)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")

@@ -16,7 +16,7 @@ def costs():
         "plain": figures.Worth(2.0, {"content": (0.0, 0.0, 0.0), "style": (0.0, 0.0, 0.0)}),
         "less": figures.Worth(1.5, {"content": (-0.1, -0.3, 0.1), "style": (-0.2, -0.3, -0.1)}),
     }
-    return figures.worth(schedules, "Worth")
+    return figures.worth(schedules, "predictions", "Worth")
 
 
 @pytest.mark.lasting
