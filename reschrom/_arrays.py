@@ -18,9 +18,9 @@ Images = Float[np.ndarray, "images channels height width"]
 
 # Images of so many pixels along both sides, with so many numbers along their last axis, have their channels there.
 _CHANNELS, _SIDE = (1, 3, 4), 8
-# No picture in units of the noise is so bright anywhere and negative nowhere; and in files of pictures the darkest pixel
-# has no more than so much of the brightest one. Measurements, such as a flux, can be so bright, too. Files hold whole
-# values, or what resizing leaves of 0 to 255.
+# No picture in units of the noise is so bright anywhere and negative nowhere; and in files of pictures the darkest
+# pixel has no more than so much of the brightest one. Measurements, such as a flux, can be so bright, too, but files
+# hold whole values, or what resizing leaves of 0 to 255.
 _BRIGHTEST, _DARKEST = 16.0, 0.25
 
 
@@ -165,7 +165,7 @@ def refuse_channels_last(x: Array) -> None:
 
 
 def refuse_as_in_files(x: Array) -> None:
-    """Refuse images as files have them: channels last, or values from 0 to 255 or 65535, beside which noise is nothing."""
+    """Refuse images as files have them: channels last, or values up to 255 or 65535, beside which noise is nothing."""
     refuse_channels_last(x)
     xp = array_namespace(x)
     least, greatest = (float(xp.min(x)), float(xp.max(x))) if math.prod(x.shape) else (0.0, 0.0)
