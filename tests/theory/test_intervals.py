@@ -123,8 +123,8 @@ def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers
 def test_the_page_says_how_often_intervals_were_right():
     checkout = Path(__file__).parents[2]
     covered = read_json(checkout / "data/reference/coverage.json")["covered"]
-    kinds = {"field, 3 channels": "one kind, three channels", "field, 1 channel": "one kind, one channel"}
-    kinds["mixture, 1 channel"] = "two kinds, one channel"
+    kinds = {"field, 3 channels": "three channels", "field, 1 channel": "one channel"}
+    kinds["mixture, 1 channel"] = "two kinds"
     quantities = {"losses": ["loss"], "rates": ["growth", "loss rates"]}
     for name, part in {"shares": "shares", "mean times": "centroids"}.items():
         quantities[name] = [f"{key}, {part}" for key in quantities["rates"]]
