@@ -1,6 +1,7 @@
 """How a network of one's own is called: never while it trains, and what it returns read as a prediction."""
 
 import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,21 @@ def evaluating(fn: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def with_tensors(fn: Any, x: np.ndarray, t: np.ndarray, *condition: Any) -> Any:
+    """Return what a network of torch returns for tensors of its own device and precision."""
+    torch = sys.modules["torch"]
+    weights = fn.parameters() if isinstance(fn, torch.nn.Module) else ()
+    like: Any = next((each for each in weights if each.is_floating_point()), torch.zeros(()))
+    # A model of diffusers knows its own; a `dtype` alone may be that of its inner layers.
+    if isinstance(getattr(fn, "device", None), torch.device) and hasattr(fn, "dtype"):
+        like = fn
+    images = torch.tensor(x, dtype=like.dtype, device=like.device)
+    times = torch.tensor(t, dtype=torch.float32, device=like.device)
+    told = [torch.as_tensor(each, device=like.device) for each in condition]
+    with torch.no_grad():
+        return fn(images, times, *(each.to(like.dtype) if each.is_floating_point() else each for each in told))
 
 
 def prediction_in(output: Any, shape: tuple[int, ...], time: float) -> np.ndarray:

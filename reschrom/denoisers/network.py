@@ -5,6 +5,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from reschrom._arrays import (
     told,
     whole_number,
 )
-from reschrom.denoisers._calls import evaluating, prediction_in
+from reschrom.denoisers._calls import evaluating, prediction_in, with_tensors
 from reschrom.theory.schedules import Schedule
 
 # What a network predicts, by the names of diffusers; the first four are shorter, and mean the same.
@@ -298,9 +299,9 @@ class Denoiser:
         given: arguments of calls that must work, from one image to more.
         """
         torch = sys.modules.get("torch")  # a network of torch exists only where torch is loaded
-        ways = [self._with_arrays] if torch is None else [self._with_arrays, self._with_tensors]
+        ways = [self._fn] if torch is None else [self._fn, partial(with_tensors, self._fn)]
         if torch is not None and isinstance(self._fn, torch.nn.Module):
-            ways = [self._with_tensors]
+            ways = ways[1:]
         failures = []
         for call in ways:
             try:
@@ -324,24 +325,6 @@ class Denoiser:
         if self._condition is not None:
             arguments.append(self._condition[numbers if len(self._condition) > 1 else [0] * len(numbers)])
         return arguments
-
-    def _with_arrays(self, *arguments: Any) -> Any:
-        return self._fn(*arguments)
-
-    def _with_tensors(self, x: np.ndarray, t: np.ndarray, *condition: Any) -> Any:
-        torch = sys.modules["torch"]
-        weights = self._fn.parameters() if isinstance(self._fn, torch.nn.Module) else ()
-        like: Any = next((each for each in weights if each.is_floating_point()), torch.zeros(()))
-        # A model of diffusers knows its own; a `dtype` alone may be that of its inner layers.
-        if isinstance(getattr(self._fn, "device", None), torch.device) and hasattr(self._fn, "dtype"):
-            like = self._fn
-        images = torch.tensor(x, dtype=like.dtype, device=like.device)
-        times = torch.tensor(t, dtype=torch.float32, device=like.device)
-        told = [torch.as_tensor(each, device=like.device) for each in condition]
-        with torch.no_grad():
-            return self._fn(
-                images, times, *(each.to(like.dtype) if each.is_floating_point() else each for each in told)
-            )
 
     def _predicted(self, shown: np.ndarray, time: float, numbers: Sequence[int]) -> np.ndarray:
         with evaluating(self._fn):

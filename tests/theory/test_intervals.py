@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reschrom import GaussianField, GaussianMixture, Schedule, band_energies
 from reschrom._files import read_json
 from reschrom.theory.intervals import REPLICATES, StreamingMean, interval_around, joined, weights
 
@@ -138,6 +139,17 @@ def test_the_page_says_how_often_intervals_were_right():
         for quantity, keys in quantities.items():
             cells = [cell(covered[name], keys, images) for images in ("16", "40", "100")]
             assert f"| {kind} | {quantity} | {' | '.join(cells)} |" in page
+
+
+def test_the_page_says_how_few_images_have_most_of_a_loss():
+    """Of the mixture of `benchmarks/coverage.py`, near the noise: a twentieth has half of the loss of the 1x1 band."""
+    classes = [GaussianField([1.0, 4.0, 16.0], -4.0, 1), GaussianField([0.3, 1.0, 2.0], 2.0, 1)]
+    model, rng = GaussianMixture(classes, [0.3, 0.7]), np.random.default_rng(0)
+    alpha = float(Schedule.cosine().alpha(0.85))
+    images = model.sample(10_000, rng)
+    x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * rng.standard_normal(images.shape)
+    lost = np.sort(band_energies(model.denoise(x_t, alpha) - images)[-1])[::-1]
+    assert 0.47 < lost[: len(lost) // 20].sum() / lost.sum() < 0.57
 
 
 @pytest.mark.lasting
