@@ -24,15 +24,25 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from timing import arguments
 from torch.utils.flop_counter import FlopCounterMode
 
-from reschrom import CascadedUNet, CoarseFirst, Schedule, band_energies, load_pipeline, matched_alpha, upsample
+from reschrom import (
+    CascadedUNet,
+    CoarseFirst,
+    Schedule,
+    band_changes,
+    band_spectrum,
+    load_pipeline,
+    matched_alpha,
+    upsample,
+)
 from reschrom._files import write_json
 from reschrom.companion.judging.distances import BandDistances, band_distances
 from reschrom.companion.reference import real_images
 from reschrom.theory.bands import band_names, downsample
-from reschrom.theory.intervals import interval_around, weights
+from reschrom.theory.intervals import interval_around
 
 IMAGES, STEPS, SIDE, SEED = 48, 25, 64, 0
 TOLERANCES = (0.01, 0.02, 0.05)
+TRIAL, OTHERS = slice(0, 16), slice(16, None)  # images that tell of the others
 REAL = "data/reference/fruit-bands.safetensors"
 Draw = Callable[[int], np.ndarray]
 
@@ -111,19 +121,6 @@ def ways(folder: Path) -> tuple[dict[str, Draw], dict[str, tuple[str, CoarseFirs
     return drawn, blocks
 
 
-def changes(found: np.ndarray, plain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the change of every band's standard deviation, with an interval of all bands at once, images paired.
-
-    About the mean image of each way, whose own error is a 1 / IMAGES of the variance in both.
-    """
-    energies = [band_energies(each - each.mean(axis=0)) for each in (found, plain)]
-    drawn = weights(SEED, 0, len(found))
-    centre = np.sqrt(energies[0].mean(axis=1) / energies[1].mean(axis=1)) - 1
-    replicates = np.sqrt((drawn @ energies[0].T) / (drawn @ energies[1].T)) - 1
-    low, high = interval_around(centre, replicates, simultaneous=True, images=len(found))
-    return centre, low, high
-
-
 def main() -> None:
     """Draw, measure and print."""
     given = arguments(__doc__)
@@ -155,12 +152,17 @@ def main() -> None:
     print("\nchange of the standard deviation of a band, in percent: predicted, measured, and its interval")
     for name, (plain, block) in blocks.items():
         predicted = np.array([*block.expected.errors.values()])
-        centre, low, high = changes(images[name], images[plain])
+        pair = images[name], images[plain]
+        trial, others = (band_changes(*(each[part] for each in pair)) for part in (TRIAL, OTHERS))
+        change, (low, high) = band_changes(*pair)
         measured[name]["turning points"] = block.turning_points
-        measured[name] |= {"predicted": predicted.tolist(), "changed": [each.tolist() for each in (centre, low, high)]}
+        measured[name] |= {"predicted": predicted.tolist(), "changed": [each.tolist() for each in (change, low, high)]}
+        measured[name] |= {"trial": trial.change.tolist(), "others": others.change.tolist()}
+        measured[name]["deviation"] = np.sqrt(band_spectrum(images[plain])).tolist()  # of a coefficient
         print(f"{name}, turning points {', '.join(f'{t:.0f}' for t in block.turning_points)}, "
               f"{block.expected.pixels:.2f} of the pixels")  # fmt: skip
-        for label, values in zip(("±", "", "from", "to"), (predicted, centre, low, high), strict=True):
+        rows = {"±": predicted, "": change, "from": low, "to": high, "a trial": trial.change, "others": others.change}
+        for label, values in rows.items():
             print(f"{label:>14}" + "".join(f"{100 * value:8.1f}" for value in values))
     if given.out:
         about = f"{IMAGES} images, {STEPS} steps, tolerances {TOLERANCES}"

@@ -66,7 +66,9 @@ from .theory.chromatogram import Chromatogram as Chromatogram
 from .theory.chromatography import chromatography as chromatography
 from .theory.chromatography import generated_signal as generated_signal
 from .theory.chromatography import wiener_gain as wiener_gain
+from .theory.comparison import BandChanges as BandChanges
 from .theory.comparison import Comparison as Comparison
+from .theory.comparison import band_changes as band_changes
 from .theory.information import GuidanceInterval as GuidanceInterval
 from .theory.information import Information as Information
 from .theory.information import guidance_interval as guidance_interval

@@ -30,6 +30,7 @@ from reschrom import (
     Schedule,
     WindowMixture,
     attenuation_within,
+    band_changes,
     band_energies,
     band_losses,
     band_names,
@@ -153,6 +154,38 @@ MISTAKES = {
     ),
     "no bands": (lambda: from_bands([]), ValueError, r"one or more bands; got none"),
     # spectra
+    "changes of NaN": (lambda: band_changes(NOISE, NOISE * NAN), ValueError, r"images must be finite; got NaN"),
+    "changes of one image": (
+        lambda: band_changes(NOISE[:1], NOISE[:1]),
+        ValueError,
+        r"two or more images of one shape .*; got \(1, 1, 16, 16\) and \(1, 1, 16, 16\)",
+    ),
+    "changes of other images": (
+        lambda: band_changes(NOISE, NOISE[:2]),
+        ValueError,
+        r"one shape .* and \(2, 1, 16, 16\)",
+    ),
+    "changes of images without channels": (
+        lambda: band_changes(NOISE[:, 0], NOISE[:, 0]),
+        ValueError,
+        r"images of one channel are images\[:, None\]",
+    ),
+    "changes of images that are all alike": (
+        lambda: band_changes(NOISE, np.zeros_like(NOISE)),
+        ValueError,
+        r"all alike in the band 16x16",
+    ),
+    "changes of images as files": (
+        lambda: band_changes(np.moveaxis(NOISE, 1, -1), np.moveaxis(NOISE, 1, -1)),
+        ValueError,
+        r"channels last",
+    ),
+    "changes of the largest numbers": (
+        lambda: band_changes(NOISE, NOISE * 1e200),
+        ValueError,
+        r"the squares of images must be finite",
+    ),
+    "changes of words": (lambda: band_changes(NOISE, np.full((2, 1, 2, 2), "a")), TypeError, r"got one of <U1"),
     "spectrum of NaN": (lambda: band_spectrum(IMAGE * NAN), ValueError, r"images must be finite; got NaN"),
     "spectrum of two axes": (lambda: chromatography(0.5, 1, RATES), ValueError, r"2 positive variances.* got 2 axes"),
     "spectrum of one image": (lambda: band_spectrum(IMAGE[:1]), ValueError, r"two or more .* got \(1, 3, 8, 8\)"),
