@@ -81,10 +81,9 @@ class CoarseFirst:
     for the places of tokens, which are those of the smaller image.
 
     What is expected is exact for DDIM (or ancestral sampling, where the scheduler draws fresh noise) with exact
-    denoisers of a stationary Gaussian field of that spectrum: `handover`. A network loses more of the finest band,
-    whose detail it would paint before the turning point already; how much, a few images drawn in both ways tell:
-    `band_changes`. It should have learned images of the smaller size, and from the same noise it draws other images
-    than at full size.
+    denoisers of a stationary Gaussian field of that spectrum: `handover`. A network would paint detail before the
+    turning point already and loses more of it; `band_changes` tells how much from a few images. It should have learned
+    images of the smaller size, and from the same noise it draws other images than at full size.
 
     Parameters
     ----------
