@@ -2,10 +2,10 @@
 
 DDIM begins in pure noise and takes the list; its error is the distance from the solution of many steps, of every band
 relative to the band in that solution, and a root mean square over bands. The exact posteriors are a Gaussian field, a
-mixture of one field for each photograph, and a finite set of pieces. Lists see other pieces of the same distribution
-alone: their spectrum, or the losses on them. The pieces of a network are images that it drew. Intervals are those of
-differences to the list of equal error from the spectrum, paired by noise and simultaneous over all lists and numbers of
-steps of one model.
+mixture of one field for each photograph, and a finite set of pieces. Lists see pieces of the same distribution alone:
+their spectrum, or the losses on them. The pieces of a network are images that it drew from other noise. Intervals are
+those of differences to the list of equal error from the spectrum, paired by noise and simultaneous over all lists and
+numbers of steps of one model.
 
 Entropic time (arXiv 2504.13612, section 5) is even in the information of x_t about x_0, by I-MMSE the integral of
 mmse SNR / 2 over log SNR. Rescaled, it is even in the integral of sigma times that rate. Spectral, this integral is
@@ -66,7 +66,7 @@ OURS = "equal error, spectrum"
 POSTERIORS = ("Gaussian field", "mixture of photographs", "finite set")
 WHOLE = np.arange(-1.0, 1000.0)  # the timesteps, and the image
 NETWORKS = {"pocket-lowres-32": (3, 32, 32), "pocket-sd-64": (4, 16, 16)}  # and what they draw, in latents the second
-# What LD3 makes do with where every step back through a network takes long.
+# LD3 learns less through a network, where every step of its gradient takes long.
 FEW = {"batch": 4, "rounds": 50}
 Lists = dict[str, Callable[[int], list[int]]]
 Tensors = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # a denoiser that gradients pass
