@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from reschrom import GaussianField, GaussianMixture, Schedule, band_losses, rates_from_losses, rates_from_sampling
+from reschrom import (
+    Chromatogram,
+    GaussianField,
+    GaussianMixture,
+    Schedule,
+    band_losses,
+    rates_from_losses,
+    rates_from_sampling,
+)
+from reschrom._arrays import Images
 from reschrom._files import write_json
 from reschrom.denoisers._images import Posterior
 from reschrom.theory.intervals import Interval, interval_around
@@ -20,7 +29,8 @@ from reschrom.theory.shares import survival
 
 SCHEDULE = Schedule.cosine()
 TIMES, EDGES, EDITED = np.array([0.3, 0.6, 0.85]), np.linspace(0.05, 0.95, 7), 0.6
-IMAGES, MANY = (16, 40, 100), 40_000
+IMAGES, MANY, NOISES = (16, 40, 100), 40_000, 8
+MORE = f", {NOISES} noises"  # of what is measured with so many noises to an image
 CLASSES = [GaussianField([1.0, 4.0, 16.0], -4.0, 1), GaussianField([0.3, 1.0, 2.0], 2.0, 1)]
 # Of one channel, the 1x1 band is one number in each image: an energy can hardly have a longer tail.
 MODELS: dict[str, Posterior] = {
@@ -35,22 +45,36 @@ Measured = tuple[np.ndarray, Interval, Interval | None]
 def measured(model: Posterior, images: int, generator: np.random.Generator) -> Iterator[tuple[str, Measured]]:
     """Yield what is measured of some images, by name: shape (bands,) or (bands, times)."""
     x = model.sample(images, generator)
-    loss = band_losses(model.denoise, x, SCHEDULE, TIMES, generator)
-    yield "loss", (loss.mean, loss.interval(), loss.interval(simultaneous=True))
+    yield from of_losses(model, x, generator, 1)
     start = generator.standard_normal(x.shape)
-    for name, each in {
-        "growth": rates_from_sampling(model.denoise, start, SCHEDULE, EDGES, 2, "growth"),
-        "loss rates": rates_from_losses(model.denoise, x, SCHEDULE, EDGES, generator, "loss rates"),
-    }.items():
-        given = (each.rates, each.replicates)
-        both = (interval_around(*given, simultaneous=at_once, images=images) for at_once in (False, True))
-        yield name, (each.rates, *both)
-        yield f"{name}, shares", (each.shares, each.interval(), each.interval(simultaneous=True))
-        yield f"{name}, centroids", (each.centroids(), each.centroid_interval(), None)
+    growth = rates_from_sampling(model.denoise, start, SCHEDULE, EDGES, 2, "growth")
+    yield from of_rates("growth", growth, images)
     alpha = float(SCHEDULE.alpha(EDITED))
     x_t = np.sqrt(alpha) * x + np.sqrt(1 - alpha) * generator.standard_normal(x.shape)
     kept = survival(x, model.denoise(x_t, alpha))
     yield "survival", (kept.share, kept.interval(), None)
+    if images < MANY:  # more noises bring a measurement nearer to the same truth
+        for key, each in of_losses(model, x, generator, NOISES):
+            yield key + MORE, each
+
+
+def of_losses(
+    model: Posterior, x: Images, generator: np.random.Generator, noises: int
+) -> Iterator[tuple[str, Measured]]:
+    """Yield the losses on images, and the rates that follow from them."""
+    loss = band_losses(model.denoise, x, SCHEDULE, TIMES, generator, noises)
+    yield "loss", (loss.mean, loss.interval(), loss.interval(simultaneous=True))
+    rates = rates_from_losses(model.denoise, x, SCHEDULE, EDGES, generator, "loss rates", noises)
+    yield from of_rates("loss rates", rates, len(x))
+
+
+def of_rates(name: str, each: Chromatogram, images: int) -> Iterator[tuple[str, Measured]]:
+    """Yield rates, shares and centroids."""
+    given = (each.rates, each.replicates)
+    both = (interval_around(*given, simultaneous=at_once, images=images) for at_once in (False, True))
+    yield name, (each.rates, *both)
+    yield f"{name}, shares", (each.shares, each.interval(), each.interval(simultaneous=True))
+    yield f"{name}, centroids", (each.centroids(), each.centroid_interval(), None)
 
 
 def covers(interval: Interval, truth: np.ndarray) -> np.ndarray:
@@ -77,11 +101,12 @@ def main() -> None:
                 for key, (_, interval, at_once) in measured(
                     model, images, np.random.default_rng([1, images, repetition])
                 ):
-                    each[key].append(covers(interval, truth[key]))
+                    each[key].append(covers(interval, truth[key.removesuffix(MORE)]))
                     if at_once is not None:
-                        whole[key].append(covers(at_once, truth[key]).all())
+                        whole[key].append(covers(at_once, truth[key.removesuffix(MORE)]).all())
             for key, covered in each.items():
-                by_band = np.mean(covered, axis=0).reshape(len(truth[key]), -1)
+                by_band = np.mean(covered, axis=0)
+                by_band = by_band.reshape(len(by_band), -1)
                 ends = [[float(band.min()), float(band.max())] for band in by_band]
                 together = float(np.mean(whole[key])) if key in whole else None
                 found[name][key][str(images)] = {"bands": ends, "all at once": together}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reschrom._arrays import Images, refuse_as_in_files
+from reschrom._arrays import Images, refuse_as_in_files, whole_number
 from reschrom.denoisers.conventions import refuse_misread, refuse_range
 from reschrom.denoisers.network import Denoiser
 from reschrom.denoisers.sampling import Denoise, Times, estimate_of
@@ -28,7 +28,12 @@ class BandInformation(NamedTuple):
 
 
 def band_information(
-    conditional: Denoise, unconditional: Denoise, images: Images, log_snr: Times, generator: np.random.Generator
+    conditional: Denoise,
+    unconditional: Denoise,
+    images: Images,
+    log_snr: Times,
+    generator: np.random.Generator,
+    noises: int = 1,
 ) -> BandInformation:
     """Measure how many nats noised images tell of their condition, per unit of log SNR and band.
 
@@ -41,10 +46,11 @@ def band_information(
         Two or more, of that condition; or each of its own condition, as the conditional denoiser knows them in order.
         Then the total is the mutual information, which is never more than the entropy of the conditions.
     log_snr : array, shape (steps + 1,)
-        The edges of the steps, rising from noise to image. Each image has one noise, and is noised in the middle of
-        every step.
+        The edges of the steps, rising from noise to image. Images are noised in the middle of every step.
     generator : numpy Generator
         Of the noise.
+    noises : int
+        How many noises each image gets, as for `band_losses`; its nats are their mean.
 
     Raises
     ------
@@ -77,15 +83,18 @@ def band_information(
         for network in (conditional, unconditional):
             refuse_range(network, images)
             refuse_misread(network, images)
-    noise, middles = generator.standard_normal(images.shape), (log_snr[1:] + log_snr[:-1]) / 2
-    alphas, kept = 1 / (1 + np.exp(-middles)), []
-    for alpha in alphas:
-        x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
-        term, error = _compared(conditional, unconditional, x_t, noise, alpha)
-        energy, whole, rest = (band_energies(each).T / 2 for each in (term, error + term, error))
-        kept.append(np.stack([energy, whole - rest, energy - (whole - rest)], axis=1))
+    whole_number("the number of noises", noises, least=1)
+    middles = (log_snr[1:] + log_snr[:-1]) / 2
+    alphas = 1 / (1 + np.exp(-middles))
+    nats = np.zeros((len(images), 3, len(band_energies(images)), len(alphas)))
+    for noise in np.moveaxis(generator.standard_normal((len(images), noises, *images.shape[1:])), 1, 0):
+        for step, alpha in enumerate(alphas):
+            x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise
+            term, error = _compared(conditional, unconditional, x_t, noise, alpha)
+            energy, whole, rest = (band_energies(each).T / 2 for each in (term, error + term, error))
+            nats[..., step] += np.stack([energy, whole - rest, energy - (whole - rest)], axis=1) / noises
     rates = StreamingMean()
-    rates.add(np.stack(kept, axis=-1), 0)
+    rates.add(nats, 0)
     size, replicates = size_of(*images.shape[-2:]), rates.replicates
     told = (Information(rates.mean[i], log_snr, size, replicates[:, i], rates.count) for i in range(3))
     return BandInformation(*told)

@@ -56,7 +56,12 @@ class BandLosses(NamedTuple):
 
 
 def band_losses(
-    model: Denoise, images: Images | Iterable[Images], schedule: Schedule, times: Times, generator: np.random.Generator
+    model: Denoise,
+    images: Images | Iterable[Images],
+    schedule: Schedule,
+    times: Times,
+    generator: np.random.Generator,
+    noises: int = 1,
 ) -> BandLosses:
     """Measure the denoising loss of every band, `E||b_m (x_0 - estimate)||^2`, by noising images with Eq. (1).
 
@@ -65,14 +70,17 @@ def band_losses(
     model : callable or pipeline
         Any estimate of x_0 given x_t and alpha; with E[x_0 | x_t] the loss is the band-resolved mmse.
     images : array, shape (N, C, H, W), or iterable of such batches
-        At least two, else ValueError, drawn from the distribution whose loss is wanted. Each gets one noise, the same
-        at every time, so that the loss is a smooth function of time.
+        At least two, else ValueError, drawn from the distribution whose loss is wanted.
     schedule : Schedule
         Its time is that of `times`.
     times : array, shape (times,)
         In any order.
     generator : numpy Generator
         Of the noise.
+    noises : int
+        How many noises each image gets, one or more, else ValueError; its losses are their mean. A noise is the same at
+        every time, so that the loss is a smooth function of time. Of few images several make the intervals narrower,
+        and more often right.
 
     Returns
     -------
@@ -91,28 +99,31 @@ def band_losses(
     times = numpy_array(times)
     if times.ndim != 1 or not len(times):
         raise ValueError(f"a loss is measured at one or more times, shape (times,); got {times.shape}")
-    losses, _ = _losses(model, images, schedule.alpha(times), generator)
+    losses, _ = _losses(model, images, schedule.alpha(times), generator, noises)
     return BandLosses(losses.mean[..., 1:], losses.standard_error[..., 1:], losses.replicates[..., 1:], losses.count)
 
 
 def _losses(
-    denoise: Denoise, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator
+    denoise: Denoise, images: Images | Iterable[Images], alphas: Times, generator: np.random.Generator, noises: int
 ) -> tuple[StreamingMean, np.ndarray]:
     """Measure the energy that the images hold in every band, then its loss at every alpha, shape (bands, 1 + times).
 
     Returns the means, and the mean image, shape (1, C, H, W).
     """
     losses, total, generator = StreamingMean(), np.zeros(1), known_generator(generator)
+    whole_number("the number of noises", noises, least=1)
     for batch in batches(images):
         if losses.count:
             refuse_more_batches(denoise)
         refuse_range(denoise, batch)
-        noise = generator.standard_normal(batch.shape)
-        kept = [band_energies(batch).T]
-        for alpha in alphas:
-            estimate = estimate_of(denoise, np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise, alpha)
-            kept.append(band_energies(batch - estimate).T)
-        losses.add(np.stack(kept, axis=-1), losses.count)
+        lost = np.zeros((len(batch), len(band_energies(batch)), len(alphas)))
+        # Image by image, so that batches draw what the whole does.
+        drawn = generator.standard_normal((len(batch), noises, *batch.shape[1:]))
+        for noise in np.moveaxis(drawn, 1, 0):
+            for step, alpha in enumerate(alphas):
+                estimate = estimate_of(denoise, np.sqrt(alpha) * batch + np.sqrt(1 - alpha) * noise, alpha)
+                lost[..., step] += band_energies(batch - estimate).T / noises
+        losses.add(np.concatenate([band_energies(batch).T[..., None], lost], axis=-1), losses.count)
         total = total + batch.sum(axis=0, keepdims=True)
     if losses.count < 2:
         raise ValueError(f"a loss and its error need two or more images; got {losses.count}")
@@ -126,6 +137,7 @@ def rates_from_losses(
     edges: Times,
     generator: np.random.Generator,
     name: str,
+    noises: int = 1,
 ) -> Chromatogram:
     """Measure generation rates from the denoising loss on images, `-d mmse_m / dt`; no image is generated.
 
@@ -134,7 +146,7 @@ def rates_from_losses(
 
     Parameters
     ----------
-    model, images, schedule, generator
+    model, images, schedule, generator, noises
         As for `band_losses`.
     edges : array, shape (steps + 1,)
         The time grid of the chromatogram, rising from image to noise, else ValueError.
@@ -160,7 +172,7 @@ def rates_from_losses(
     edges = time_grid(edges)
     alphas = schedule.alpha(edges)
     images = _after_a_look(model, images) if isinstance(model, Denoiser) else images
-    losses, mean = _losses(model, images, alphas, generator)
+    losses, mean = _losses(model, images, alphas, generator, noises)
     precision = _precision_of(model, alphas)
     total, lost = np.split(losses.mean, [1], axis=-1)
     noise_error = _noise_error(lost.sum(axis=0), float(total.sum() - band_energies(mean).sum()), alphas, mean.size)

@@ -6,7 +6,7 @@ from scipy.special import logsumexp
 
 from reschrom import Denoiser, GaussianField, GaussianMixture, Schedule, bands
 from reschrom.denoisers.information import band_information
-from reschrom.theory.bands import band_sizes
+from reschrom.theory.bands import band_energies, band_sizes
 
 LOG_SNR = np.linspace(-12, 10, 89)
 
@@ -147,3 +147,22 @@ def test_what_cannot_be_compared_is_refused():
         band_information(noise, field.denoise, images, LOG_SNR, rng)
     with pytest.raises(ValueError, match="of one kind; got epsilon and sample"):
         band_information(noise, image, images, LOG_SNR, rng)
+
+
+def test_of_several_noises_the_nats_of_each_image_are_the_mean():
+    """The mean over the noises of each image, apart from the package; one noise is what it was before."""
+    rng, log_snr = np.random.default_rng(0), LOG_SNR[::8]
+    mixture = captions(4.0, rng)
+    field = mixture.fields[0]
+    images = field.sample(6, rng)
+    told = band_information(field.denoise, mixture.denoise, images, log_snr, np.random.default_rng(1), noises=3)
+    noise, expected = np.random.default_rng(1).standard_normal((6, 3, *images.shape[1:])), np.zeros((3, 11))
+    for step, alpha in enumerate(1 / (1 + np.exp(-(log_snr[1:] + log_snr[:-1]) / 2))):
+        for k in range(3):
+            x_t = np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise[:, k]
+            term = np.sqrt(alpha / (1 - alpha)) * (field.denoise(x_t, alpha) - mixture.denoise(x_t, alpha))
+            expected[:, step] += band_energies(term).mean(axis=1) / 2 / 3
+    np.testing.assert_allclose(told.by_guidance.rates, expected, rtol=1e-12, atol=1e-14)
+    assert told.by_guidance.images == 6
+    with pytest.raises(ValueError, match="the number of noises must be 1 or more; got 0"):
+        band_information(field.denoise, mixture.denoise, images, log_snr, rng, 0)

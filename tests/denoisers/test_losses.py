@@ -10,6 +10,7 @@ import tiny
 from reschrom import (
     Chromatogram,
     GaussianField,
+    GaussianMixture,
     Schedule,
     band_losses,
     rates_from_losses,
@@ -18,6 +19,7 @@ from reschrom import (
 )
 from reschrom.denoisers.losses import never_rising
 from reschrom.pipelines.adapter import network_denoiser
+from reschrom.theory.bands import band_energies
 
 FIELD, COSINE = GaussianField([0.1, 3.0, 40.0]), Schedule.cosine()
 EDGES = np.linspace(0, 1, 17)
@@ -128,3 +130,36 @@ def test_a_pipeline_is_measured_through_its_network():
     noise = np.random.default_rng(2).standard_normal(images.shape)
     with pytest.raises(ValueError, match="or it is not trained"):
         rates_from_sampling(pipeline, noise, schedule, times, 1, "untrained")
+
+
+def test_of_several_noises_the_losses_of_each_image_are_the_mean():
+    """The same noises, one after the other, give the same losses apart; batches draw what the whole draws."""
+    images, schedule, alphas = FIELD.sample(5, np.random.default_rng(0)), COSINE, COSINE.alpha(EDGES[1:])
+    together = band_losses(FIELD.denoise, images, schedule, EDGES[1:], np.random.default_rng(1), noises=3)
+    expected = np.zeros((5, 3, len(alphas)))
+    for noise in np.random.default_rng(1).standard_normal((5, 3, *images.shape[1:])).swapaxes(0, 1):
+        for step, alpha in enumerate(alphas):
+            missed = images - FIELD.denoise(np.sqrt(alpha) * images + np.sqrt(1 - alpha) * noise, alpha)
+            expected[..., step] += band_energies(missed).T / 3
+    np.testing.assert_allclose(together.mean, expected.mean(axis=0), rtol=1e-12)
+    # Images are what varies, so the error of the mean is theirs, and not that of fifteen noises.
+    np.testing.assert_allclose(together.standard_error, expected.std(axis=0, ddof=1) / np.sqrt(5), rtol=1e-12)
+    parts = band_losses(FIELD.denoise, iter([images[:2], images[2:]]), schedule, EDGES[1:], np.random.default_rng(1), 3)
+    for part, whole in zip(parts, together, strict=True):
+        np.testing.assert_allclose(part, whole, rtol=1e-12)
+
+
+@pytest.mark.lasting
+def test_more_noises_bring_losses_and_rates_nearer_to_the_truth():
+    """A thin tail of noises has most of a loss of two kinds of images near the noise."""
+    classes = [GaussianField([1.0, 4.0, 16.0], -4.0, 1), GaussianField([0.3, 1.0, 2.0], 2.0, 1)]
+    model, edges = GaussianMixture(classes, [0.3, 0.7]), np.array([0.75, 0.85, 0.95])
+    rng = np.random.default_rng(0)
+    images = [model.sample(16, rng) for _ in range(40)]
+    spread = {}
+    for noises in (1, 8):
+        losses = [band_losses(model.denoise, x, COSINE, edges[1:2], rng, noises).mean[-1, 0] for x in images]
+        rates = [rates_from_losses(model.denoise, x, COSINE, edges, rng, "", noises).rates[-1, 0] for x in images]
+        spread[noises] = np.std(losses), np.std(rates)
+    # Of images the spread is 0.43 each, of noises 1.14: the root of (0.43^2 + 1.14^2 / 8) / (0.43^2 + 1.14^2) is 0.48.
+    assert np.all(np.divide(spread[8], spread[1]) < 0.7)

@@ -712,6 +712,16 @@ MISTAKES |= {
         TypeError,
         r"np\.random\.default_rng\(seed\); got 0",
     ),
+    "losses with no noises": (
+        lambda: band_losses(FIELD.denoise, PICTURES, COSINE, TIMES, rng(), 0),
+        ValueError,
+        r"the number of noises must be 1 or more; got 0",
+    ),
+    "rates with half a noise": (
+        lambda: rates_from_losses(FIELD.denoise, PICTURES, COSINE, EDGES, rng(), "a field", 0.5),
+        TypeError,
+        r"the number of noises must be a whole number; got 0\.5",
+    ),
     "losses on NaN": (
         lambda: band_losses(FIELD.denoise, PICTURES * NAN, COSINE, TIMES, rng()),
         ValueError,
