@@ -182,11 +182,15 @@ class Denoiser:
             return np.clip(self._checked(x_t), *self.value_range)
         return self.estimate(self.output(x_t, alpha), x_t, alpha)
 
-    def output(self, x_t: Images, alpha: float) -> Images:
-        """Return what the network predicts, as it is, for x_t of Eq. (1) at a signal power below 1."""
+    def output(self, x_t: Images, alpha: float, of_time: float | None = None) -> Images:
+        """Return what the network predicts, as it is, for x_t of Eq. (1) at a signal power below 1.
+
+        of_time: the signal power whose time the network is told in the place of its own.
+        """
         x_t, alpha = self._checked(x_t), _reached(one_signal_power(alpha), self.prediction)
         shown = x_t * _SHOWN[self.schedule.path](*_amplitudes(alpha))
-        time = float(self.schedule.network_time(self.schedule.time(alpha)))
+        of_time = alpha if of_time is None else _reached(one_signal_power(of_time), self.prediction)
+        time = float(self.schedule.network_time(self.schedule.time(of_time)))
         if self._condition is not None and len(self._condition) not in (1, len(x_t)):
             raise ValueError(
                 "one condition (a label, a prompt) for all images or one for each image of a batch is needed; "

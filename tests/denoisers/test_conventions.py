@@ -44,8 +44,9 @@ EDGES, LOG_SNR = np.linspace(0, 1, 21), np.linspace(-5, 8, 14)
 BLIND = r"err \d+\.\d times as much as the noised images, or images of zeros, do: its prediction, sign, clock"
 FOREIGN = r"on samples of its own the denoiser errs \d+\.\d times as much as a Gaussian field of their spectrum does"
 NOISE = r"the noise is \d+\.\d\d times what the denoiser predicts of it: its schedule, clock, prediction, sign or range"
+TIME = r"told another time than that of the noise, the network errs \d+% less: its schedule or clock is another"
 UNIT = "the network hardly hears a time from 0 to 1, and it hears one from 0 to 1000: write"
-BLIND, FOREIGN = f"{BLIND}|{NOISE}|{UNIT}", f"{FOREIGN}|{NOISE}|{UNIT}"
+BLIND, FOREIGN = f"{BLIND}|{NOISE}|{UNIT}|{TIME}", f"{FOREIGN}|{NOISE}|{UNIT}|{TIME}"
 
 Outputs = dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]]
 # Of the exact estimate x and noise e where the signal has the power a.
@@ -110,6 +111,11 @@ MISTAKES = {
     "a network of values from 0 to 1, told as -1 to 1": told(network("epsilon", unit=True), "epsilon"),
     "of the image: the cosine schedule told as the linear": told(network("x0"), "x0", LINEAR),
     "of the image: the linear schedule told as the cosine": told(network("x0", LINEAR), "x0"),
+    "of the image: the linear schedule told as the scaled linear": told(network("x0", LINEAR), "x0", SCALED),
+    "of the image: the scaled linear schedule told as the linear": told(network("x0", SCALED), "x0", LINEAR),
+    "of the image: its clock from image to noise, told from noise to image": told(
+        network("x0", clock=lambda t: 1 - t), "x0"
+    ),
     "of the velocity: the linear schedule told as the cosine": told(network("v", LINEAR), "v"),
 } | {
     f"of {name}: times from 0 to 1 where it knows 0 to 1000": told(
@@ -158,6 +164,38 @@ def test_the_page_says_which_mistakes_are_seen():
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     said = {name: [on_images, on_samples] for name, on_images, on_samples in rows if name in found}
     assert said == found
+
+
+def test_of_another_schedule_a_network_of_the_image_draws_other_images_and_knows_them():
+    """The page says by how much; no look at these samples alone can tell."""
+    other, right = (
+        rates_from_sampling(told(network("x0", schedule), "x0", LINEAR), WHITE, LINEAR, EDGES, 1, "x").centroids()
+        for schedule in (COSINE, LINEAR)
+    )
+    assert np.isnan(other[-1])
+    assert np.nanmax(np.abs(other - right)) == pytest.approx(0.10, abs=0.005)
+
+
+@pytest.mark.lasting
+@pytest.mark.parametrize("returns", ["x0", "v", "epsilon"])
+def test_a_network_that_hears_no_time_gains_nothing_by_another(returns):
+    """A blind denoiser finds the noise level by itself, so no time that it is told can be wrong."""
+
+    def blind(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        # The noise level as far as the finest band shows it, for each image alone.
+        finest = np.square(x - x.reshape(*x.shape[:2], 8, 2, 8, 2).mean((3, 5)).repeat(2, 2).repeat(2, 3)).mean(
+            (1, 2, 3)
+        )
+        a = np.clip(1 - finest / 0.75, 0.01, 0.99)
+        estimate = np.concatenate([FIELD.denoise(one[None], float(power)) for one, power in zip(x, a, strict=True)])
+        a = a.reshape(-1, 1, 1, 1)
+        return OUTPUTS[returns](estimate, (x - np.sqrt(a) * estimate) / np.sqrt(1 - a), a)
+
+    network_, alphas = told(blind, returns), np.array([0.1, 0.5, 0.9])
+    for alpha in alphas:
+        x_t = np.sqrt(alpha) * IMAGES[:4] + np.sqrt(1 - alpha) * WHITE[:4]
+        np.testing.assert_array_equal(network_.output(x_t, alpha), network_.output(x_t, alpha, of_time=0.3))
+    assert np.all(np.isfinite(rates_from_losses(network_, IMAGES, COSINE, EDGES, np.random.default_rng(1), "x").rates))
 
 
 def test_a_schedule_that_passes_hardly_moves_what_is_measured_on_images():
