@@ -176,6 +176,25 @@ def test_of_another_schedule_a_network_of_the_image_draws_other_images_and_knows
     assert np.nanmax(np.abs(other - right)) == pytest.approx(0.10, abs=0.005)
 
 
+@pytest.mark.parametrize("schedules", [(LINEAR, SCALED), (SCALED, LINEAR)])
+def test_of_a_network_of_the_image_two_schedules_that_are_alike_move_what_is_measured_by_as_much_as_the_page_says(
+    schedules,
+):
+    other, right = (
+        rates_from_losses(
+            told(network("x0", schedule), "x0", schedules[1]),
+            IMAGES,
+            schedules[1],
+            EDGES,
+            np.random.default_rng(1),
+            "x",
+        ).centroids()
+        for schedule in schedules
+    )
+    assert np.abs(other - right)[:-1].max() < 0.035
+    assert 0.05 < np.abs(other - right)[-1] < 0.175
+
+
 @pytest.mark.lasting
 @pytest.mark.parametrize("returns", ["x0", "v", "epsilon"])
 def test_a_network_that_hears_no_time_gains_nothing_by_another(returns):
