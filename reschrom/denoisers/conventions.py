@@ -172,7 +172,10 @@ def _gained(own: Float[np.ndarray, " images"], other: Float[np.ndarray, " images
     """Return by how much the logarithm of a mean squared error falls to another, less its standard error."""
     less = own - other
     sure = less.mean() - less.std(ddof=1) / math.sqrt(len(less)) if len(less) > 1 else 0.0
-    return -math.log1p(-sure / own.mean()) if sure > 0 else 0.0
+    if sure <= 0:
+        return 0.0
+    with np.errstate(divide="ignore"):  # of another that errs by nothing
+        return -float(np.log1p(-sure / own.mean()))
 
 
 def _refuse_noise_level(asked: _Asked, most: float) -> None:

@@ -33,6 +33,7 @@ from reschrom import (
     rates_from_sampling,
     survival,
 )
+from reschrom.denoisers.conventions import _gained
 
 PAGE = Path(__file__).parents[2] / "book" / "own-network.md"
 COSINE, LINEAR, FLOW = Schedule.cosine(), Schedule.linear(), Schedule.flow_matching()
@@ -193,6 +194,36 @@ def test_of_a_network_of_the_image_two_schedules_that_are_alike_move_what_is_mea
     )
     assert np.abs(other - right)[:-1].max() < 0.035
     assert 0.05 < np.abs(other - right)[-1] < 0.175
+
+
+def test_what_another_time_gains_is_beyond_chance():
+    own, half = np.array([2.0, 2.0, 2.0, 2.0]), np.array([1.0, 1.0, 1.0, 1.0])
+    assert _gained(own, half) == pytest.approx(np.log(2))
+    assert _gained(own, own) == _gained(half, own) == 0
+    assert _gained(own, 0 * own) == np.inf
+    # One image of four gains and three lose: chance.
+    assert _gained(np.array([0.1, 0.1, 0.1, 5.0]), np.array([0.12, 0.12, 0.12, 0.1])) == 0
+    assert _gained(own[:1], half[:1]) == 0
+
+
+@pytest.mark.parametrize("returns", ["x0", "epsilon"])
+def test_a_network_that_knows_its_images_by_heart_is_measured_on_them(returns):
+    """Told less noise it finds the image at once, or a wrong one: a gain in the mean of a few, and chance."""
+    known = FiniteDataset(IMAGES)
+
+    def recalled(x: np.ndarray, times: np.ndarray) -> np.ndarray:
+        a = float(COSINE.alpha(times[0]))
+        estimate = known.denoise(x, a)
+        return OUTPUTS[returns](estimate, (x - np.sqrt(a) * estimate) / np.sqrt(1 - a), a)
+
+    edges, by_heart = EDGES[1:], told(recalled, returns)
+    found, exact = (
+        rates_from_losses(each, IMAGES, COSINE, edges, np.random.default_rng(1), "x").rates
+        for each in (by_heart, known.denoise)
+    )
+    assert found.shape == exact.shape
+    if returns == "x0":  # whose estimates weigh alike at all times, as those of a formula do
+        np.testing.assert_allclose(found, exact, atol=1e-6)
 
 
 @pytest.mark.lasting
