@@ -101,9 +101,10 @@ def main() -> None:
                 for key, (_, interval, at_once) in measured(
                     model, images, np.random.default_rng([1, images, repetition])
                 ):
-                    each[key].append(covers(interval, truth[key.removesuffix(MORE)]))
+                    known = truth[key.removesuffix(MORE)]
+                    each[key].append(covers(interval, known))
                     if at_once is not None:
-                        whole[key].append(covers(at_once, truth[key.removesuffix(MORE)]).all())
+                        whole[key].append(covers(at_once, known).all())
             for key, covered in each.items():
                 by_band = np.mean(covered, axis=0)
                 by_band = by_band.reshape(len(by_band), -1)

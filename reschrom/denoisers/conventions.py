@@ -45,8 +45,9 @@ _CHANCE = 3.0  # standard errors
 
 # A network errs least at the time of the noise that it is shown, or another time was that of its training. Told times
 # so far off in log SNR, networks gained at most 0.013 in the logarithm of the error, in the median over levels, from 50
-# training steps on and on photographs that they never saw; exact ones of another schedule up to 0.4. On samples of
-# their own, which another schedule shapes too, networks gained up to 0.05, and of a reversed clock 1.
+# training steps on and on photographs that they never saw, and 0 when chance was taken off; exact ones of another
+# schedule up to 0.4. On samples of their own, which another schedule shapes too, networks gained up to 0.05, chance
+# included, and of a reversed clock 1.
 _OTHER_TIMES = np.array([-2.0, -1.0, 1.0, 2.0])
 _GAIN_IMAGES, _GAIN_OWN = 0.03, 0.2
 

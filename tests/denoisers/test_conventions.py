@@ -33,7 +33,7 @@ from reschrom import (
     rates_from_sampling,
     survival,
 )
-from reschrom.denoisers.conventions import _gained
+from reschrom.denoisers.conventions import _asked, _ends, _gained
 
 PAGE = Path(__file__).parents[2] / "book" / "own-network.md"
 COSINE, LINEAR, FLOW = Schedule.cosine(), Schedule.linear(), Schedule.flow_matching()
@@ -516,3 +516,6 @@ def test_networks_of_fruit_are_measured_on_images_that_they_never_saw(name, kind
         rates_from_sampling(denoise, white, schedule, edges, 1, name),
     ):
         assert measured.images == len(images)
+    asked = _asked(denoise, images, *_ends(denoise))
+    assert asked is not None
+    assert np.median(asked.gain) < 0.005  # the page says nothing; refused are 0.03
