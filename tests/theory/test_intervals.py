@@ -140,7 +140,7 @@ def test_the_page_says_how_often_intervals_were_right(more, rates):
 
     def cell(of, keys, images):
         ends = [end for key in keys for band in of[key + more][images]["bands"] for end in band if end < 1]
-        return f"{min(ends):.2f} to {max(ends):.2f}"
+        return f"{min(ends):.2f}–{max(ends):.2f}"
 
     page = (checkout / "book/measure.md").read_text(encoding="utf-8")
     table = page.split("so many intervals are right with eight noises")[bool(more)]
