@@ -47,9 +47,9 @@ REAL = "data/reference/fruit-bands.safetensors"
 Draw = Callable[[int], np.ndarray]
 
 
-def images_of(pipeline: Any, count: int) -> np.ndarray:
+def images_of(pipeline: Any, count: int, seed: int = SEED) -> np.ndarray:
     """Draw images in [-1, 1] by ancestral sampling."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     drawn = pipeline(batch_size=count, num_inference_steps=STEPS, generator=generator, output_type="np").images
     return np.moveaxis(drawn, -1, 1) * 2.0 - 1
 
