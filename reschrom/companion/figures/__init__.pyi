@@ -14,6 +14,7 @@ from .designed import timestep_lists as timestep_lists
 from .guiding import Worth as Worth
 from .guiding import told_times as told_times
 from .guiding import worth as worth
+from .handover import handover_by_band as handover_by_band
 from .handover import handover_by_time as handover_by_time
 from .measured import centroid_spread as centroid_spread
 from .measured import energies as energies
