@@ -197,23 +197,25 @@ def measured(seed: int = 0, size: int = 4, images: int = 60, steps: int = 5) -> 
     return Chromatogram(mean.mean, edges, size, "measured", mean.replicates)
 
 
-def farther(below: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """The share of the replicates that lie outside, on the side where more of them do."""
-    return np.maximum(below.mean(axis=0), above.mean(axis=0))
-
-
-def test_intervals_reach_as_far_as_their_share_of_the_replicates():
+def test_intervals_reach_as_far_as_their_share_of_the_replicates_and_farther_on_the_side_of_the_longer_tail():
     chromatogram = measured()
-    again = chromatogram.replicates / chromatogram.replicates.sum(axis=1, keepdims=True)
+    shares = chromatogram.shares
+    off = chromatogram.replicates / chromatogram.replicates.sum(axis=1, keepdims=True) - shares
+    spread = off.std(axis=0, ddof=1)
+    skewness = np.mean((off - off.mean(axis=0)) ** 3, axis=0) / spread**3
     for level in (0.5, 0.9):
-        each, whole = (chromatogram.interval(level, simultaneous) for simultaneous in (False, True))
-        outside = farther(again < each.lower, again > each.upper)
-        np.testing.assert_allclose(outside, (1 - level) / 2, rtol=0, atol=1 / REPLICATES)
-        outside = farther(np.any(again < whole.lower, axis=(1, 2)), np.any(again > whole.upper, axis=(1, 2)))
-        assert outside == pytest.approx((1 - level) / 2, abs=1 / REPLICATES)
-        for interval in (each, whole):
-            np.testing.assert_allclose((interval.lower + interval.upper) / 2, chromatogram.shares, rtol=1e-12)
-        assert np.all(whole.lower < each.lower)
+        for simultaneous in (False, True):
+            interval = chromatogram.interval(level, simultaneous)
+            below, above = (shares - interval.lower) / spread, (interval.upper - shares) / spread
+            reach = np.minimum(below, above)
+            outside = np.abs(off) / spread > reach
+            if simultaneous:
+                np.testing.assert_allclose(reach, reach[0, 0], rtol=1e-12)  # one for all
+                outside = outside.any(axis=(1, 2))
+            np.testing.assert_allclose(outside.mean(axis=0), 1 - level, rtol=0, atol=1 / REPLICATES)
+            # Half of Hall's formula, because exponential weights double the skewness of a mean.
+            np.testing.assert_allclose(above - below, skewness * (2 * reach**2 + 1) / 12, atol=1e-12)
+        assert np.all(interval.lower < chromatogram.interval(level).lower)
     assert np.all(chromatogram.interval(0.99).upper > chromatogram.interval(0.9).upper)
 
 
@@ -239,8 +241,10 @@ def test_intervals_of_centroids_reach_as_far_as_their_share_of_the_replicates():
     chromatogram = measured()
     interval = chromatogram.centroid_interval(0.9)
     again = np.stack([replace(chromatogram, rates=rates).centroids() for rates in chromatogram.replicates])
-    outside = farther(again < interval.lower, again > interval.upper)
-    np.testing.assert_allclose(outside, 0.05, rtol=0, atol=1 / REPLICATES)
+    centre = chromatogram.centroids()
+    nearer = np.minimum(centre - interval.lower, interval.upper - centre)
+    outside = np.abs(again - centre) > nearer
+    np.testing.assert_allclose(outside.mean(axis=0), 0.1, rtol=0, atol=1 / REPLICATES)
 
 
 def test_intervals_shrink_as_images_are_added():

@@ -116,14 +116,14 @@ def test_an_image_is_measured_once(values):
 
 
 @pytest.mark.parametrize("images", [16, 40, 100])
-@pytest.mark.parametrize(("numbers", "least"), [(1, 0.89), (3, 0.92), (12, 0.92)])
-def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers, least):
+@pytest.mark.parametrize("numbers", [1, 3, 12])
+def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers):
     """An energy is the sum of the squares of some numbers; `benchmarks/coverage.py` tells of other quantities."""
     energies = np.random.default_rng([images, numbers]).chisquare(numbers, (images, 2000))  # so many repetitions
     mean = streamed(energies)
     lower, upper = interval_around(mean.mean, mean.replicates, images=images)
-    # 2000 of them know it to 0.005. Of single squares, 16 show too little of their tail: 0.898.
-    assert least < np.mean((lower <= numbers) & (numbers <= upper)) < 0.98
+    # 2000 of them know it to 0.005. Of 16 single squares: 0.93, and 0.87 without leaning.
+    assert 0.92 < np.mean((lower <= numbers) & (numbers <= upper)) < 0.98
 
 
 @pytest.mark.parametrize(
