@@ -68,9 +68,7 @@ def interval_around(
     return Interval(*(np.clip(bound, *bounds) for bound in (centre - lower, centre + upper)))
 
 
-def _lean(
-    deviation: Float[np.ndarray, "replicates *shape"], reach: Any, images: int | None
-) -> Float[np.ndarray, "*shape"]:
+def _lean(deviation: Float[np.ndarray, "replicates *shape"], reach: Any, images: int | None) -> Any:
     """Return how much farther an interval reaches upwards, in deviations of the replicates; negative: downwards.
 
     Over its own standard error a mean is skewed the other way than it is: at a reach z by (2 z^2 + 1) / 6 of its
