@@ -205,6 +205,15 @@ def test_an_interval_is_wider_for_fewer_images_and_one_alone_tells_nothing(value
     np.testing.assert_array_equal(reach(1), 100)
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_an_interval_leans_to_the_longer_tail_and_no_farther_than_it_reaches(side):
+    replicates = side * np.exp(2 * np.random.default_rng(0).standard_normal((REPLICATES, 3)))
+    centre = np.median(replicates, axis=0)
+    lower, upper = interval_around(centre, replicates)
+    shorter, longer = (centre - lower, upper - centre)[::side]
+    np.testing.assert_allclose(longer, 2 * shorter, rtol=1e-12)
+
+
 def test_what_a_measurement_does_not_know_has_no_interval():
     replicates = np.array([[1.0, np.nan], [2.0, 1.0], [3.0, 2.0]])
     for images in (1, 2, None):
