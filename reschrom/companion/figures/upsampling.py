@@ -43,7 +43,8 @@ def distance_ratios(
         axes.set_title(panel, fontsize=10, fontweight="normal")
         axes.set_xlabel("resolution")
         axes.legend(fontsize=8, loc="best")
-    ticks = (0.25, 0.5, 1.0, 2.0)
+    ticks = (0.25, 0.5, 1.0, 2.0, 4.0)
+    columns[0].set_ylim(0.2, 5)  # an interval of the mean colour may reach much farther
     columns[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     columns[0].minorticks_off()
     columns[0].set_ylabel("distance to real images,\nplain sampling = 1")
