@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from reschrom import GaussianField, GaussianMixture, Schedule, band_energies, band_losses, rates_from_losses
 from reschrom._files import read_json
@@ -124,6 +125,16 @@ def test_the_interval_of_an_energy_covers_it_as_often_as_it_says(images, numbers
     lower, upper = interval_around(mean.mean, mean.replicates, images=images)
     # 2000 of them know it to 0.005. Of 16 single squares: 0.93, and 0.87 without leaning.
     assert 0.92 < np.mean((lower <= numbers) & (numbers <= upper)) < 0.98
+
+
+def test_of_few_images_it_covers_more_often_than_the_corrected_bootstrap_of_scipy():
+    rng = np.random.default_rng(0)
+    energies = rng.chisquare(1, (16, 1000))
+    mean = streamed(energies)
+    lower, upper = interval_around(mean.mean, mean.replicates, images=16)
+    corrected = bootstrap((energies,), np.mean, n_resamples=999, method="BCa", rng=rng).confidence_interval
+    # 1000 of them know it to 0.01.
+    assert np.mean((corrected.low <= 1) & (corrected.high >= 1)) < 0.9 < np.mean((lower <= 1) & (upper >= 1))
 
 
 @pytest.mark.parametrize(
