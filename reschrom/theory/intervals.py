@@ -1,8 +1,8 @@
 """The Bayesian bootstrap over images, by streaming: how far a mean could be from what other images would have given.
 
 Every image gets random weights, one for each replicate (Rubin, 1981). They come from a seed and the number of the image
-alone, so all that is measured on the same images is reweighted alike, and no image has to be kept. SciPy's bootstrap needs
-them all, and of 16 images its corrected interval (BCa) covers an energy of one number in 0.88 of cases for 0.95.
+alone, so all that is measured on the same images is reweighted alike, and no image has to be kept. SciPy's bootstrap
+needs them all, and of 16 images its corrected interval (BCa) covers an energy of one number in 0.88 of cases for 0.95.
 """
 
 from collections.abc import Mapping, Sequence
