@@ -73,14 +73,15 @@ def _lean(deviation: Float[np.ndarray, "replicates *shape"], reach: Any, images:
     """Return how much farther an interval reaches upwards, in deviations of the replicates; negative: downwards.
 
     Over its own standard error a mean is skewed the other way than it is: at a reach z by (2 z^2 + 1) / 6 of its
-    skewness (Hall, 1988), so the truth is more often on the side of the longer tail. Exponential weights double the
-    skewness, and few images show too little of it: the 16 is that with which 16 images of one channel are enough.
-    The other side is not shortened. What the formula adds is small beside the reach or means nothing, so it is at most
-    the reach itself.
+    skewness (Hall, 1988), so the truth is more often on the side of the longer tail. The other side is not shortened.
+
+    Exponential weights double the skewness of a mean, hence 1 / 2. Few images show too little of it, hence 16 / images,
+    with which `benchmarks/coverage.py` finds 16 images of one channel enough. The formula is the second term of a
+    series, and tells nothing where it exceeds the first, the reach.
     """
     skewness = ((deviation - deviation.mean(axis=0)) ** 3).mean(axis=0)
-    seen = 1 / 2 if images is None else 1 / 2 + 16 / images
-    return np.clip(seen * skewness * (2 * np.square(reach) + 1) / 6, -reach, reach)
+    part = 1 / 2 if images is None else 1 / 2 + 16 / images
+    return np.clip(part * skewness * (2 * np.square(reach) + 1) / 6, -reach, reach)
 
 
 def _reach_of_few(reach: Any, images: int) -> Any:
