@@ -189,7 +189,8 @@ def test_the_shipped_recipes_have_an_order(root):
     makers = {name: budget._makers(name, found) for name in found}
     assert {name: made for name, made in makers.items() if made} == {
         "pocket-any-64": {"start": "pocket-direct-64"},
-        "pocket-if-64": {"start": "pocket-if-64-velocity"},
+        "pocket-if-64": {"start": "pocket-if-64-consistent"},
+        "pocket-if-64-consistent": {"start": "pocket-if-64-velocity"},
         "pocket-if-64-contents": {"start": "pocket-if-64-start"},
         "pocket-if-64-velocity": {"start": "pocket-if-64-contents"},
         "pocket-sd-64": {"start": "pocket-sd-64-consistent", "autoencoder": "pocket-vae-64"},
