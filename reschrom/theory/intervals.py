@@ -42,7 +42,8 @@ def interval_around(
     their tail. `benchmarks/coverage.py` measures how often it covers: too rarely where much of the mean comes from
     images so rare that none may have been measured.
 
-    simultaneous: whether the intervals of all numbers cover at once with that probability, or each does.
+    simultaneous: whether the intervals of all numbers cover at once with that probability, or each does. A number that
+        is NaN in some replicate has no interval (NaN), and the others are those without it.
     bounds: least and greatest value that the quantity can have.
     images: how many were measured; None for so many that their number does not matter. One alone tells nothing of
         others, so the interval is all that lies within the bounds.
@@ -57,7 +58,8 @@ def interval_around(
     deviation = (replicates - centre) / np.where(spread > 0, spread, np.inf)
     farthest = np.abs(deviation)
     if simultaneous:
-        farthest = farthest.max(axis=tuple(range(1, farthest.ndim)))
+        complete = ~np.isnan(farthest).any(axis=0)
+        farthest = np.where(complete, farthest, 0.0).max(axis=tuple(range(1, farthest.ndim)))
     # The quantile that the next replicate stays below with this probability, however few replicates there are.
     reach = np.quantile(farthest, level, axis=0, method="weibull")
     if images == 1:

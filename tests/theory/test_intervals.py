@@ -225,7 +225,12 @@ def test_an_interval_leans_to_the_longer_tail_and_no_farther_than_it_reaches(sid
     np.testing.assert_allclose(longer, 2 * shorter, rtol=1e-12)
 
 
-def test_what_a_measurement_does_not_know_has_no_interval():
-    replicates = np.array([[1.0, np.nan], [2.0, 1.0], [3.0, 2.0]])
+def test_what_a_measurement_does_not_know_has_no_interval_and_leaves_the_others_theirs():
+    replicates = np.array([[1.0, np.nan, 7.0], [2.0, 1.0, 5.0], [3.0, 2.0, 6.0], [4.0, 3.0, 1.0]])
     for images in (1, 2, None):
-        assert np.isnan(interval_around(np.full(2, 2.0), replicates, images=images)).tolist() == [[False, True]] * 2
+        for simultaneous in (False, True):
+            found = interval_around(np.array([2.5, 2.0, 5.0]), replicates, 0.9, simultaneous, images=images)
+            alone = interval_around(np.array([2.5, 5.0]), replicates[:, [0, 2]], 0.9, simultaneous, images=images)
+            for bound, expected in zip(found, alone, strict=True):
+                np.testing.assert_array_equal(bound, [expected[0], np.nan, expected[1]])
+    assert np.isnan(interval_around(np.ones(1), replicates[:, [1]], simultaneous=True)).all()
