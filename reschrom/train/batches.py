@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     import torch
 
 
+# Log SNR at which a picture of 64x64 pixels still has something to tell: below, its mean colour is lost in the noise,
+# and above, nearly all noise is smaller than a step of its colours.
+_TOLD = (-9.0, 7.0)
+
+
+def _alpha_of(log_snr: float) -> float:
+    return float(1 / (1 + np.exp(-log_snr)))
+
+
 def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
     """Return the weight of a prediction's squared error, for every alpha: the velocity's, with Min-SNR's limit.
 
@@ -62,7 +71,12 @@ class Batches:
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
         known = np.clip(self.alphas.astype(np.float64), 1e-12, 1 - 1e-12)  # where log SNR is finite
         falls = -np.gradient(np.log(known / (1 - known)))
-        self.falls = (falls / falls.mean()).astype(np.float32)
+        told = (known > _alpha_of(_TOLD[0])) & (known < _alpha_of(_TOLD[1]))
+        by_log_snr = falls * told / max((falls * told).sum(), 1e-12)
+        # How often every timestep is drawn, 1 in the mean over the schedule.
+        often = 1 + recipe.by_log_snr * (len(falls) * by_log_snr - 1)
+        self.drawn = np.append(0, np.cumsum(often)) / len(falls)
+        self.falls = (falls / falls.mean() / often).astype(np.float32)
         self.text = caption_tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 
     def draw(self, step: int, process: int, device: "torch.device") -> Batch:
@@ -119,8 +133,9 @@ class Batches:
         x_0 = downsample(x_0, self.recipe.level + halved)
         uncaptioned = np.flatnonzero(generator.random(count) < self.recipe.unconditional)
         noise = generator.standard_normal(x_0.shape, np.float32)
-        # One timestep from each of `count` equal parts of the schedule, so that no batch misses a part of it.
-        timesteps = ((np.arange(count) + generator.random(count)) / count * len(self.alphas)).astype(int)
+        # One timestep from each of `count` parts that are drawn equally often, so that no batch misses one of them.
+        parts = (np.arange(count) + generator.random(count)) / count
+        timesteps = np.interp(parts, self.drawn, np.arange(len(self.drawn))).astype(int)
         alpha, falls = self.alphas[timesteps], self.falls[timesteps]
         if halved:
             timesteps = matched_time(self.schedule, timesteps, halved).astype(np.float32)

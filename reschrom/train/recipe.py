@@ -99,6 +99,9 @@ class Recipe:
     coarse: weight of the same loss of every coarser resolution, of t2i and image. The error of the noise is averaged
         over squares of 2x2, 4x4 ... pixels and taken in units of the noise that is left there; it has the weight of the
         time that matches (Eq. 16). With 0 the colour of a whole picture is three numbers in thousands.
+    by_log_snr: share of pictures, of t2i and image, whose time is drawn with every step of log SNR from -9 to 7 alike,
+        not every timestep. Of the cosine schedule one timestep in twenty is noisier than log SNR -5, where a picture is
+        hardly more than the average of its caption.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
@@ -138,6 +141,7 @@ class Recipe:
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
     coarse: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    by_log_snr: Annotated[float, Field(ge=0, lt=1)] = 0.0  # no time is left out
     schedule: Annotated[str, Field(min_length=1)] = "cosine"
     # Samples of a training run start at timestep 950, which must lie in the last stage.
     turning_points: tuple[Annotated[int, Field(ge=1, le=950)], ...] = (300, 611)
@@ -173,6 +177,7 @@ class Recipe:
             ("consistency", self.kind == "t2i"),
             ("texture", self.kind == "autoencoder"),
             ("coarse", self.kind in ("t2i", "image")),
+            ("by_log_snr", self.kind in ("t2i", "image")),
             ("prediction", self.kind in ("t2i", "image")),
             ("layers", self.kind != "autoencoder"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

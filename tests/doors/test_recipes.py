@@ -53,6 +53,7 @@ OUT_OF_RANGE = {
     "consistency": (-0.1, 1e7),
     "texture": (-0.1, 1e7),
     "coarse": (-0.1, 1e7),
+    "by_log_snr": (-0.1, 1.0),
     "snr_limit": (-1, 0, 1e13),
     "alpha_floor": (-1, 1.5),
     "schedule": ("",),

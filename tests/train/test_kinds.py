@@ -133,9 +133,10 @@ def test_consistency_is_the_squared_distance_of_the_networks_two_predictions():
     assert term == pytest.approx(3.0 * counted / 4, rel=1e-3)
 
 
-def test_over_many_batches_every_step_of_log_snr_counts_alike():
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_over_many_batches_every_step_of_log_snr_counts_alike(share):
     pipeline = build(CONSISTENT)
-    drawn = Batches(pipeline, NOISE, replace(CONSISTENT, batch=64), 1)
+    drawn = Batches(pipeline, NOISE, replace(CONSISTENT, batch=64, by_log_snr=share), 1)
     alphas = pipeline.scheduler.alphas_cumprod.double()
     log_snr = (alphas / (1 - alphas)).log()
     seen, counted = [], []
@@ -147,6 +148,10 @@ def test_over_many_batches_every_step_of_log_snr_counts_alike():
     parts = [float(weights[(places >= lower) & (places < lower + 2)].sum()) for lower in (-4.0, -1.0, 2.0)]
     # 3,840 timesteps, one from each part of the schedule in every batch: each part is off by a few percent at most.
     assert np.ptp(parts) < 0.1 * np.mean(parts)
+    noisy = (places > -9.0) & (places < -5.0)
+    # Of the times drawn by log SNR a quarter: 4 of 16.
+    evenly = float(((log_snr > -9.0) & (log_snr < -5.0)).double().mean())
+    assert float(noisy.double().mean()) == pytest.approx((1 - share) * evenly + share * 4 / 16, rel=0.03)
 
 
 class Linear(torch.nn.Module):
