@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 # Log SNR at which a picture of 64x64 pixels still has something to tell: below, its mean colour is lost in the noise,
 # and above, nearly all noise is smaller than a step of its colours.
-_TOLD = (-9.0, 7.0)
-
-
-def _alpha_of(log_snr: float) -> float:
-    return float(1 / (1 + np.exp(-log_snr)))
+_INFORMATIVE = (-9.0, 7.0)
 
 
 def loss_weight(recipe: Recipe, alpha: np.ndarray) -> np.ndarray:
@@ -70,12 +66,13 @@ class Batches:
         self.schedule = Schedule.from_diffusers(pipeline.scheduler)
         self.alphas = pipeline.scheduler.alphas_cumprod.numpy()
         known = np.clip(self.alphas.astype(np.float64), 1e-12, 1 - 1e-12)  # where log SNR is finite
-        falls = -np.gradient(np.log(known / (1 - known)))
-        told = (known > _alpha_of(_TOLD[0])) & (known < _alpha_of(_TOLD[1]))
-        by_log_snr = falls * told / max((falls * told).sum(), 1e-12)
+        log_snr = np.log(known / (1 - known))
+        falls = -np.gradient(log_snr)
+        by_log_snr = np.where((log_snr > _INFORMATIVE[0]) & (log_snr < _INFORMATIVE[1]), falls, 0)
         # How often every timestep is drawn, 1 in the mean over the schedule.
-        often = 1 + recipe.by_log_snr * (len(falls) * by_log_snr - 1)
-        self.drawn = np.append(0, np.cumsum(often)) / len(falls)
+        often = 1 + recipe.by_log_snr * (by_log_snr / by_log_snr.mean() - 1)
+        drawn = np.append(0, np.cumsum(often))
+        self.drawn = drawn / drawn[-1]
         self.falls = (falls / falls.mean() / often).astype(np.float32)
         self.text = caption_tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 

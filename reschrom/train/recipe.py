@@ -100,8 +100,8 @@ class Recipe:
         over squares of 2x2, 4x4 ... pixels and taken in units of the noise that is left there; it has the weight of the
         time that matches (Eq. 16). With 0 the colour of a whole picture is three numbers in thousands.
     by_log_snr: share of pictures, of t2i and image, whose time is drawn with every step of log SNR from -9 to 7 alike,
-        not every timestep. Of the cosine schedule one timestep in twenty is noisier than log SNR -5, where a picture is
-        hardly more than the average of its caption.
+        not every timestep. Of the cosine schedule one timestep in twenty is noisier than log SNR -5, and that is where
+        colour and layout begin.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
