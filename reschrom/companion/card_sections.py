@@ -19,7 +19,18 @@ _OF_KIND = {
 _OF_DENOISERS = ("attentive", "snr_limit", "alpha_floor", "schedule")
 _OF_PIXELS = ("level", "schedule")
 # Settings that are named where they are set.
-_LEFT_OUT = ("halvings", "start", "layers", "consistency", "texture", "coarse", "by_log_snr", "autoencoder")
+_LEFT_OUT = (
+    "halvings",
+    "start",
+    "layers",
+    "consistency",
+    "texture",
+    "coarse",
+    "by_log_snr",
+    "hard",
+    "hard_share",
+    "autoencoder",
+)
 # Contents that are told less often than this are named among the failures.
 _DOUBTFUL = 0.8
 

@@ -74,6 +74,8 @@ class Batches:
         drawn = np.append(0, np.cumsum(often))
         self.drawn = drawn / drawn[-1]
         self.falls = (falls / falls.mean() / often).astype(np.float32)
+        self.hard = [recipe.captions.index(caption) for caption in recipe.hard]
+        self.hard_pictures = pictures[self.hard]
         self.text = caption_tokens(pipeline, recipe) if recipe.kind == "t2i" else ()
 
     def draw(self, step: int, process: int, device: "torch.device") -> Batch:
@@ -125,10 +127,19 @@ class Batches:
         count = (self.recipe.batch << halved) // self.processes
         generator = np.random.default_rng([self.recipe.seed, step, process])
         x_0, captions = batch(self.pictures, count, generator)
+        # Of all pictures, those that keep their caption and are of the hard ones. Without a caption all are as likely,
+        # because the prediction without one is the mean over all captions.
+        hard_share = self.recipe.hard_share * (1 - self.recipe.unconditional)
+        hard = np.zeros(count, bool)
+        if self.hard:
+            hard = generator.random(count) < hard_share
+            x_0[hard], which = batch(self.hard_pictures, hard.sum(), generator)
+            captions[hard] = np.take(self.hard, which)
         if self.recipe.autoencoder:
             x_0 = encoded(self.pipeline.vae, x_0, generator, device)
         x_0 = downsample(x_0, self.recipe.level + halved)
-        uncaptioned = np.flatnonzero(generator.random(count) < self.recipe.unconditional)
+        left_out = generator.random(count) < self.recipe.unconditional / (1 - hard_share)
+        uncaptioned = np.flatnonzero(left_out & ~hard)
         noise = generator.standard_normal(x_0.shape, np.float32)
         # One timestep from each of `count` parts that are drawn equally often, so that no batch misses one of them.
         parts = (np.arange(count) + generator.random(count)) / count

@@ -102,6 +102,9 @@ class Recipe:
     by_log_snr: share of pictures, of t2i and image, whose time is drawn with every step of log SNR from -9 to 7 alike,
         not every timestep. Of the cosine schedule one timestep in twenty is noisier than log SNR -5, and that is where
         colour and layout begin.
+    hard: captions, of t2i, that are drawn more often, because what they show is more varied.
+    hard_share: share of the pictures with a caption that is kept for these. Where the caption is left out all captions
+        stay as likely.
     schedule: "cosine", or the file of a spectrum (`reschrom spectrum`) for which the noise schedule is designed, with
         equal time for every resolution band.
     turning_points, attenuation, treatment: of dvdp, see `AttenuatedProcess`; turning points are timesteps. The batch is
@@ -142,6 +145,8 @@ class Recipe:
     alpha_floor: Share = 0.01
     coarse: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     by_log_snr: Annotated[float, Field(ge=0, lt=1)] = 0.0  # no time is left out
+    hard: tuple[str, ...] = ()
+    hard_share: Annotated[float, Field(ge=0, lt=1)] = 0.0  # no caption is left out
     schedule: Annotated[str, Field(min_length=1)] = "cosine"
     # Samples of a training run start at timestep 950, which must lie in the last stage.
     turning_points: tuple[Annotated[int, Field(ge=1, le=950)], ...] = (300, 611)
@@ -158,6 +163,13 @@ class Recipe:
         for content, times in Counter(" ".join(content.split()) for content in self.contents).items():
             if times > 1:
                 raise ValueError(f"contents of a recipe must differ; got {content!r} {times} times")
+        for caption in self.hard:
+            if caption not in self.captions:
+                raise ValueError(f"hard of a recipe names captions that it has; got {caption!r}")
+        if bool(self.hard) != bool(self.hard_share):
+            raise ValueError(
+                f"hard and hard_share of a recipe need each other; got {self.hard} and {self.hard_share:g}"
+            )
         if self.picture_size > _LARGEST_PICTURE:
             raise ValueError(
                 f"size and level of a recipe must ask for pictures of at most {_LARGEST_PICTURE} pixels along one "
@@ -178,6 +190,7 @@ class Recipe:
             ("texture", self.kind == "autoencoder"),
             ("coarse", self.kind in ("t2i", "image")),
             ("by_log_snr", self.kind in ("t2i", "image")),
+            ("hard", self.kind == "t2i"),
             ("prediction", self.kind in ("t2i", "image")),
             ("layers", self.kind != "autoencoder"),
             ("schedule", pixels and self.kind not in ("autoencoder", "dvdp")),

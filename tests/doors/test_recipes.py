@@ -54,6 +54,8 @@ OUT_OF_RANGE = {
     "texture": (-0.1, 1e7),
     "coarse": (-0.1, 1e7),
     "by_log_snr": (-0.1, 1.0),
+    "hard": ((1,), (None,), ("a cat",), ("a photo of nothing",)),
+    "hard_share": (-0.1, 1.0),
     "snr_limit": (-1, 0, 1e13),
     "alpha_floor": (-1, 1.5),
     "schedule": ("",),
@@ -132,6 +134,18 @@ TOGETHER = {
     "captions where there are none": (
         {"kind": "image", "consistency": 1.0},
         r"consistency of a recipe of image must be 0\.0; got 1\.0",
+    ),
+    "hard captions that are never drawn more often": (
+        {"hard": ("a photo of coffee",)},
+        r"hard and hard_share of a recipe need each other; got \('a photo of coffee',\) and 0",
+    ),
+    "a share of no captions": (
+        {"hard_share": 0.5},
+        r"hard and hard_share of a recipe need each other; got \(\) and 0\.5",
+    ),
+    "hard captions where there are none": (
+        {"kind": "image", "hard": ("a photo of coffee",), "hard_share": 0.5},
+        r"hard of a recipe of image must be \(\); got \('a photo of coffee',\)",
     ),
     "the texture of what is no picture": (
         {"texture": 1.0},

@@ -154,6 +154,35 @@ def test_over_many_batches_every_step_of_log_snr_counts_alike(share):
     assert float(noisy.double().mean()) == pytest.approx((1 - share) * evenly + share * 4 / 16, rel=0.03)
 
 
+def test_hard_captions_are_drawn_more_often_and_only_where_a_caption_is_shown():
+    recipe = replace(CONSISTENT, batch=32, unconditional=0.25)
+    captions = recipe.captions
+    recipe = replace(recipe, hard=(captions[1], captions[4]), hard_share=0.4)
+    pipeline = build(recipe)
+    # Every picture is as bright as the number of its caption says.
+    plain = np.arange(len(captions), dtype=np.uint8).reshape(-1, 1, 1, 1, 1) * np.ones_like(NOISE)
+    texts = [tuple(row.tolist()) for row in caption_tokens(pipeline, recipe)[0]]
+    drawn = Batches(pipeline, plain, recipe, 1)
+    shown, without = np.zeros(len(captions)), np.zeros(len(captions))
+    for step in range(100):
+        seen = drawn.draw(step, 0, CPU)
+        alpha = pipeline.scheduler.alphas_cumprod[seen.timesteps][:, None, None, None].double()
+        clean = alpha > 0.01
+        pictures = (seen.x_t - (1 - alpha).sqrt() * seen.target) / alpha.sqrt()
+        numbers = ((pictures + 1) * 127.5).mean(dim=(1, 2, 3)).round().int().numpy()
+        left_out = np.isin(np.arange(32), seen.uncaptioned)
+        for place in np.flatnonzero(clean.flatten().numpy()):
+            text = seen.left_out[0][seen.uncaptioned.tolist().index(place)] if left_out[place] else seen.text[0][place]
+            number = texts.index(tuple(text.tolist()))
+            assert number == numbers[place]
+            (without if left_out[place] else shown)[number] += 1
+    # About 2,200 with a caption and 700 without: three standard errors.
+    hard = shown[[1, 4]] / shown.sum()
+    np.testing.assert_allclose(hard, 0.4 / 2 + 0.6 / 6, atol=0.03)
+    np.testing.assert_allclose(without / without.sum(), 1 / 6, atol=0.045)
+    assert without.sum() / (shown.sum() + without.sum()) == pytest.approx(0.25, abs=0.03)
+
+
 class Linear(torch.nn.Module):
     """Predicts a noise that is linear in what it sees and another for each caption, or the velocity of that noise."""
 
