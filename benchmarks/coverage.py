@@ -1,4 +1,4 @@
-"""How often the 95 % intervals cover the truth: `python benchmarks/coverage.py --out JSON`, some minutes.
+"""How often the 95 % intervals cover the truth: `python benchmarks/coverage.py --out JSON`, about two hours.
 
 Each repetition draws other images of a known distribution, measures it as a user does, and looks whether the interval
 holds what it should: closed forms for the losses of fields, and otherwise the same measurement of very many images.
@@ -23,7 +23,9 @@ from reschrom import (
 )
 from reschrom._arrays import Images
 from reschrom._files import write_json
+from reschrom.companion.reference import statistics
 from reschrom.denoisers._images import Posterior
+from reschrom.theory.bands import downsample
 from reschrom.theory.intervals import Interval, interval_around
 from reschrom.theory.shares import survival
 
@@ -32,10 +34,21 @@ TIMES, EDGES, EDITED = np.array([0.3, 0.6, 0.85]), np.linspace(0.05, 0.95, 7), 0
 IMAGES, MANY, NOISES = (16, 40, 100), 40_000, 8
 MORE = f", {NOISES} noises"  # of what is measured with so many noises to an image
 CLASSES = [GaussianField([1.0, 4.0, 16.0], -4.0, 1), GaussianField([0.3, 1.0, 2.0], 2.0, 1)]
+CAPTIONS, HALVED = "data/reference/open-mix-64.safetensors", 3  # to 8x8 pixels
+
+
+def of_captions() -> GaussianMixture:
+    """Return a mixture of Gaussian fields, each with the mean picture and the colours of one caption's pictures."""
+    known = statistics.load(CAPTIONS)
+    covariances = known.covariances[:, HALVED:] / 4**HALVED  # of averages
+    return statistics.Statistics(known.captions, downsample(known.means, HALVED), covariances).mixture(colour=True)
+
+
 # Of one channel, the 1x1 band is one number in each image: an energy can hardly have a longer tail.
 MODELS: dict[str, Posterior] = {
     "field, 3 channels": GaussianField([0.1, 1.0, 4.0, 16.0]),
     "field, 1 channel": GaussianField([1.0, 4.0, 16.0], channels=1),
+    "captions, 3 channels": of_captions(),
     "mixture, 1 channel": GaussianMixture(CLASSES, [0.3, 0.7]),
 }
 # What is measured, the interval of each of its numbers, and those of all at once where the package has them.

@@ -144,7 +144,7 @@ def test_the_page_says_how_often_intervals_were_right(more, rates):
     checkout = Path(__file__).parents[2]
     covered = read_json(checkout / "data/reference/coverage.json")["covered"]
     kinds = {"field, 3 channels": "three channels", "field, 1 channel": "one channel"}
-    kinds["mixture, 1 channel"] = "two kinds"
+    kinds |= {"captions, 3 channels": "36 captions", "mixture, 1 channel": "two kinds"}
     quantities = {"losses": ["loss"], "rates": rates}
     for name, part in {"shares": "shares", "mean times": "centroids"}.items():
         quantities[name] = [f"{key}, {part}" for key in rates]
