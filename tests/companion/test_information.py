@@ -10,7 +10,7 @@ import yaml
 from tiny import TINY
 
 from reschrom import Denoiser, GaussianField, GaussianMixture, Schedule, predicted_noise
-from reschrom.companion.reference import consistency, information, statistics
+from reschrom.companion.reference import information, one_setting, statistics
 from reschrom.train import train
 from reschrom.train.models import build
 
@@ -124,16 +124,20 @@ def test_more_pictures_than_are_held_out_are_refused(latent, each):
         information.chosen(recipe, pipeline, "photos", each, np.random.default_rng(0))
 
 
-def test_two_trainings_are_compared_that_differ_in_consistency_alone(latent, tmp_path):
+def test_two_trainings_are_compared_that_differ_in_one_setting(latent, tmp_path):
     recipe, _, _ = latent
     recipe = replace(recipe, steps=75, warmup=2, ema=0.5, learning_rate=3e-3, unconditional=0.5, precision="no")
-    found = consistency.compare(replace(recipe, consistency=3.0), "photos", tmp_path, np.linspace(-3, 3, 4), 1)
+    found = one_setting.compare(recipe, "consistency", (0.0, 3.0), "photos", tmp_path, LOG_SNR[::10], 1)
     assert list(found) == ["0", "3"]
     assert found["0"] != found["3"]
     for nats in found.values():
-        assert list(nats) == ["by guidance", "by loss"]
+        assert list(nats) == ["by guidance", "by loss", "missed"]
         assert nats["by guidance"]["nats"] > 0
         assert all(each["lower"] <= each["nats"] <= each["upper"] for each in nats.values())
+    for name, first in found["0"].items():
+        more = found["3"][name]["more"]
+        assert more["nats"] == pytest.approx(found["3"][name]["nats"] - first["nats"], abs=0.015)  # of two decimals
+        assert first["more"] == {"nats": 0, "lower": 0, "upper": 0}
     weights = [tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors" for name in ("consistency-0", "again")]
     train(recipe, "photos", weights[1].parents[1])
     assert weights[0].read_bytes() == weights[1].read_bytes()
