@@ -133,7 +133,7 @@ class Batches:
         hard = np.zeros(count, bool)
         if self.hard:
             hard = generator.random(count) < hard_share
-            x_0[hard], which = batch(self.hard_pictures, hard.sum(), generator)
+            x_0[hard], which = batch(self.hard_pictures, int(hard.sum()), generator)
             captions[hard] = np.take(self.hard, which)
         if self.recipe.autoencoder:
             x_0 = encoded(self.pipeline.vae, x_0, generator, device)

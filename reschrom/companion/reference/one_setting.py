@@ -1,7 +1,7 @@
 """What one setting of a recipe changes alone: trainings that differ in nothing else, on the same held-out pictures.
 
 `python -m reschrom.companion.reference.one_setting consistency 0 10 --config data/pocket-sd-64-start.yaml --short
---data ZIP --runs FOLDER --out data/reference/consistency.json` takes a few minutes of one core, and
+--seeds 0 1 2 --data ZIP --runs FOLDER --out data/reference/consistency.json` takes a quarter of an hour, and
 `python -m reschrom.companion.reference.one_setting snr_limit 5 100 --config data/pocket-if-64.yaml --ends -9 7
 --data ZIP --runs FOLDER --out data/reference/snr-limit.json` some hours. Stopped, it goes on when it is called again.
 """
@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("setting", help="of the recipe, a number")
     parser.add_argument("values", nargs="+", type=float, help="of the setting, one for each training")
     parser.add_argument("--config", required=True, help="recipe of the trainings")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the trainings, all values with each")
     parser.add_argument("--short", action="store_true", help="train for a few minutes, not as the recipe says")
     parser.add_argument("--ends", type=float, nargs=2, default=(-5.5, 7.0), help="of log SNR, in the schedule's range")
     parser.add_argument("--data", required=True, help="source of the photographs, as for training")
@@ -111,8 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pictures": given.each * len(recipe.captions),
         "log SNR": [float(edge) for edge in edges],
     }
-    found = compare(recipe, given.setting, given.values, given.data, given.runs, edges, given.each)
-    write_json(given.out, {**about, f"of {given.setting}": found})
+    found = {}
+    for seed in given.seeds:
+        seeded, runs = replace(recipe, seed=seed), given.runs / f"seed-{seed}"
+        found[f"{seed}"] = compare(seeded, given.setting, given.values, given.data, runs, edges, given.each)
+    write_json(given.out, {**about, f"of {given.setting}, by seed": found})
 
 
 if __name__ == "__main__":
