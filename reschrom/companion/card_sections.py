@@ -12,7 +12,7 @@ from reschrom.train.recipe import Recipe
 
 # Settings that mean nothing to other kinds of models.
 _OF_KIND = {
-    "t2i": ("text_width", "text_layers", "unconditional", "consistency", "autoencoder"),
+    "t2i": ("text_width", "text_layers", "unconditional", "consistency", "evident", "autoencoder"),
     "dvdp": ("turning_points", "attenuation", "treatment"),
 }
 # Settings of denoisers that mean nothing to an autoencoder, and of denoisers of pixels alone.
@@ -24,6 +24,7 @@ _LEFT_OUT = (
     "start",
     "layers",
     "consistency",
+    "evident",
     "texture",
     "coarse",
     "by_log_snr",

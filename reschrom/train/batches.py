@@ -43,7 +43,8 @@ class Batch(NamedTuple):
     `nats` is the squared error of the noise where that of the prediction is 1, times how fast log SNR falls there, 1 in
     the mean over the schedule: so the mean over many batches is an integral over log SNR.
     `text` is tokens and their mask, those of the empty caption where a caption is left out. The places of these
-    pictures are `uncaptioned`, and `left_out` is the text that was left out there.
+    pictures are `uncaptioned`, and `left_out` is the text that was left out there. The pictures among them that tell it
+    by themselves are `evident`.
     """
 
     x_t: "torch.Tensor"
@@ -54,6 +55,7 @@ class Batch(NamedTuple):
     nats: "torch.Tensor"
     uncaptioned: "torch.Tensor"
     left_out: tuple["torch.Tensor", ...]
+    evident: "torch.Tensor"
 
 
 class Batches:
@@ -103,6 +105,7 @@ class Batches:
             torch.from_numpy(nats * alpha if velocity else nats).to(device),
             torch.from_numpy(uncaptioned).to(device),
             tuple(tokens[captions[uncaptioned]].to(device) for tokens in self.text),
+            torch.from_numpy(alpha[uncaptioned] > 1 / (1 + np.exp(-self.recipe.evident))).to(device),
         )
 
     def _weights(self, alpha: np.ndarray, size: int) -> np.ndarray:

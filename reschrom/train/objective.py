@@ -71,7 +71,7 @@ def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: R
 
     With `recipe.coarse` the errors of all coarser resolutions are added.
     With `recipe.consistency`, pictures without their caption add the squared distance from the prediction with it,
-    every step of log SNR counting alike.
+    every step of log SNR counting alike. It moves the prediction with the caption only from `recipe.evident` on.
     """
     import torch
 
@@ -89,8 +89,9 @@ def step_loss(network: "torch.nn.Module", batch: Batch | PictureBatch, recipe: R
     places = batch.uncaptioned
     if not recipe.consistency or not len(places):
         return loss
-    # Without a gradient, because the prediction with the caption shall not move towards the one without.
-    with torch.no_grad(), autocast(recipe, batch.x_t.device):
+    # Where the caption tells something, the prediction with it shall not move towards the one without.
+    with torch.set_grad_enabled(bool(batch.evident.any())), autocast(recipe, batch.x_t.device):
         conditional = network(batch.x_t[places], batch.timesteps[places], *batch.left_out).float()
+    conditional = torch.where(batch.evident[:, None, None, None], conditional, conditional.detach())
     apart = (predicted[places] - conditional).square().mean(dim=(1, 2, 3))
     return loss + recipe.consistency * (apart * batch.nats[places]).sum() / len(batch.x_t)

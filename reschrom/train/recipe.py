@@ -93,6 +93,8 @@ class Recipe:
         network itself predicts with their caption, every step of log SNR counting alike. What is least in it is the
         mean of those predictions over the captions that a noised picture may have, which is what the prediction without
         a caption should be; half of it, summed over pixels and log SNR, is what guidance adds up to in nats.
+    evident: log SNR from which on a picture tells its caption by itself, of t2i. There the two predictions should be
+        one, so the term moves both; below it moves only the one without a caption. The default is nowhere.
     texture: of autoencoder: weight of how far the local spectra of what it returns are from those of the picture, in
         windows of 8 pixels, beside the error of its pixels. With 0 it returns blur instead of strokes in a wrong place.
     snr_limit, alpha_floor: weights of the loss, see `loss_weight`.
@@ -140,6 +142,7 @@ class Recipe:
     ema: Share = 0.999
     unconditional: Share = 0.1
     consistency: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    evident: Annotated[float, Field(ge=-20, le=20)] = 20.0  # beyond the ends of every schedule
     texture: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     snr_limit: Annotated[float, Field(gt=0, le=1e12)] = 5.0  # float32 holds it over the smallest alpha
     alpha_floor: Share = 0.01
@@ -187,6 +190,7 @@ class Recipe:
             ("start", self.kind in ("t2i", "image", "autoencoder")),
             ("autoencoder", self.kind == "t2i"),
             ("consistency", self.kind == "t2i"),
+            ("evident", self.kind == "t2i"),
             ("texture", self.kind == "autoencoder"),
             ("coarse", self.kind in ("t2i", "image")),
             ("by_log_snr", self.kind in ("t2i", "image")),

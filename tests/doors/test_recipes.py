@@ -51,6 +51,7 @@ OUT_OF_RANGE = {
     "ema": (-0.1, 2, 1.0001),
     "unconditional": (-0.1, 5),
     "consistency": (-0.1, 1e7),
+    "evident": (-21.0, 21.0),
     "texture": (-0.1, 1e7),
     "coarse": (-0.1, 1e7),
     "by_log_snr": (-0.1, 1.0),
@@ -134,6 +135,10 @@ TOGETHER = {
     "captions where there are none": (
         {"kind": "image", "consistency": 1.0},
         r"consistency of a recipe of image must be 0\.0; got 1\.0",
+    ),
+    "evident captions where there are none": (
+        {"kind": "image", "evident": 1.0},
+        r"evident of a recipe of image must be 20\.0; got 1\.0",
     ),
     "hard captions that are never drawn more often": (
         {"hard": ("a photo of coffee",)},

@@ -110,6 +110,22 @@ def test_consistency_moves_the_uncaptioned_prediction_to_the_captioned_one_alone
     assert abs(float(network.captioned.grad)) < 1e-6
 
 
+def test_consistency_moves_both_predictions_where_a_picture_tells_its_caption():
+    recipe = replace(CONSISTENT, evident=0.5)
+    pipeline = build(recipe)
+    seen = Batches(pipeline, NOISE, replace(recipe, batch=32), 1).draw(0, 0, CPU)
+    log_snr = torch.logit(pipeline.scheduler.alphas_cumprod.double()[seen.timesteps[seen.uncaptioned]])
+    evident = log_snr > 0.5
+    assert seen.evident.tolist() == evident.tolist()
+    assert 0 < int(evident.sum()) < len(evident)
+    network = Predicting(caption_tokens(pipeline, recipe)[0][-1])
+    term = step_loss(network, seen, recipe) - step_loss(network, seen, replace(recipe, consistency=0.0))
+    term.backward()
+    weight = 3.0 * fall(pipeline, seen.timesteps[seen.uncaptioned]) / len(seen.x_t) * 2 * (0.3 + 0.9)
+    assert float(network.uncaptioned.grad) == pytest.approx(weight.sum(), rel=1e-3)
+    assert float(network.captioned.grad) == pytest.approx(-weight[evident.numpy()].sum(), rel=1e-3)
+
+
 @pytest.mark.lasting
 def test_consistency_is_the_squared_distance_of_the_networks_two_predictions():
     pipeline = build(CONSISTENT)
